@@ -1,0 +1,3 @@
+//! `causeway`: one program for every role and for the operator.
+
+fn main() {}

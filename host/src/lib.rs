@@ -1,0 +1,24 @@
+//! What every server process needs and no protocol knows about.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`clock`] | the one place where time is read |
+//! | [`data_dir`] | `LOCK`, `FORMAT`, folders of one server's data |
+//! | [`files`] | write, sync, rename |
+//! | [`store`] | sled with real durability, and event logs on it |
+//! | [`settings`] | TOML files: defaults, unknown keys refused with a hint, samples rendered from the code |
+//! | [`logging`], [`metrics`] | tracing, Prometheus text |
+//! | [`http`] | a bounded HTTP/1 server loop and a bounded client |
+//! | [`shutdown`] | stop listening, drain, end |
+//!
+//! It is a crate because both servers and the signer need it and neither owns it; X-Road words do not occur in it.
+
+pub mod clock;
+pub mod data_dir;
+pub mod files;
+pub mod http;
+pub mod logging;
+pub mod metrics;
+pub mod settings;
+pub mod shutdown;
+pub mod store;

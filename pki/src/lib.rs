@@ -1,0 +1,32 @@
+//! Can it be trusted? Pure functions over bytes, certificates and a given time: no sockets, no files, no clock.
+//!
+//! | Question | Module | Standard |
+//! |---|---|---|
+//! | which digest, which algorithm | [`digest`], [`algorithm`] | XML-DSig URIs, RFC 5754 |
+//! | what a certificate says, whom it names | [`cert`], [`profile`], [`csr`] | RFC 5280 §4, RFC 2986 |
+//! | is the path sound | [`chain`] | RFC 5280 §6 |
+//! | is it revoked | [`ocsp`] | RFC 6960 |
+//! | when did it exist | [`tsp`] | RFC 3161 |
+//! | which keys exist and sign | [`key`] | PKCS#1, PKCS#8 |
+//! | is the signature document sound | [`xades`], [`c14n`], [`hash_chain`] | TS 101 903, C14N 1.0, [BATCH-TS] |
+//! | does this signature prove this message of this member | [`message_signature`] | all of the above |
+//! | is the container evidence | [`asic`] | TS 102 918 |
+//! | who is who | [`globalconf`] | [PR-GCONF] |
+//! | may this certificate speak for that client | [`trust`] | wire dossier §11 |
+
+pub mod algorithm;
+pub mod asic;
+pub mod c14n;
+pub mod cert;
+pub mod chain;
+pub mod csr;
+pub mod digest;
+pub mod globalconf;
+pub mod hash_chain;
+pub mod key;
+pub mod message_signature;
+pub mod ocsp;
+pub mod profile;
+pub mod trust;
+pub mod tsp;
+pub mod xades;
