@@ -1,5 +1,26 @@
 //! The relay. Sockets, tasks and disks are here; decisions stay in `pki` and `proto`.
 //!
 //! What happens to one message: `client_proxy/rest.rs` on the consumer's side, `server_proxy/answer.rs` on the provider's.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`config`] | the settings file, resolved once |
+//! | `app` | builds every part, owns every task, drains |
+//! | [`context`] | what one exchange reads: snapshots and services, taken once |
+//! | [`serverconf`] | clients, services, rights: decide, record, apply; the snapshot |
+//! | `apply` | fills a stopped server from a file |
+//! | `configuration_client` | downloads, verifies, swaps the global configuration |
+//! | [`peers`] | connections to other security servers: TLS, verification, pool |
+//! | `ocsp_port` | port 5577 in both roles |
+//! | [`admission`] | fair shares of bounded slots |
+//! | `trust_cache`, `batcher`, `replay` | verdicts kept; one signature for many; no message twice |
+//! | `client_proxy` | information system → us |
+//! | `server_proxy` | other security server → us |
+//! | [`message_log`] | evidence |
 
+pub mod admission;
+pub mod config;
+pub mod context;
 pub mod message_log;
+pub mod peers;
+pub mod serverconf;

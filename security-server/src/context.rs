@@ -1,0 +1,39 @@
+//! What one exchange reads. Built once by `app`; snapshots are taken once per exchange and kept to its end.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use host::clock::Clock;
+use host::shutdown::Shutdown;
+use pki::globalconf::GlobalConf;
+use signer::Signer;
+
+use crate::config::Settings;
+use crate::message_log::MessageLog;
+use crate::peers::Peers;
+use crate::serverconf::ServerConf;
+
+/// The parts an exchange uses. Cheap to clone.
+#[derive(Clone)]
+pub struct Context {
+    /// Checked settings.
+    pub settings: Arc<Settings>,
+    /// Time.
+    pub clock: Clock,
+    /// `None` until the first configuration was verified.
+    pub globalconf: Arc<ArcSwap<Option<Arc<GlobalConf>>>>,
+    /// Clients, services, rights.
+    pub serverconf: Arc<ArcSwap<ServerConf>>,
+    /// Private keys and own certificates.
+    pub signer: Arc<dyn Signer>,
+    /// Evidence.
+    pub log: MessageLog,
+    /// Other security servers.
+    pub peers: Peers,
+    /// Slots for information systems.
+    pub client_slots: crate::admission::Admission,
+    /// Slots for other security servers.
+    pub server_slots: crate::admission::Admission,
+    /// Drain.
+    pub shutdown: Shutdown,
+}
