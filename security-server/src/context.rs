@@ -12,6 +12,7 @@ use crate::config::Settings;
 use crate::message_log::MessageLog;
 use crate::peers::Peers;
 use crate::serverconf::ServerConf;
+use crate::tls::InternalTls;
 
 /// The parts an exchange uses. Cheap to clone.
 #[derive(Clone)]
@@ -30,6 +31,8 @@ pub struct Context {
     pub log: MessageLog,
     /// Other security servers.
     pub peers: Peers,
+    /// The internal TLS key: towards information systems in both roles.
+    pub internal_tls: InternalTls,
     /// Slots for information systems.
     pub client_slots: crate::admission::Admission,
     /// Slots for other security servers.

@@ -11,12 +11,16 @@
 //! | `apply` | fills a stopped server from a file |
 //! | `configuration_client` | downloads, verifies, swaps the global configuration |
 //! | [`peers`] | connections to other security servers: TLS, verification, pool |
+//! | [`tls`] | which stack, which keys, on every edge |
 //! | `ocsp_port` | port 5577 in both roles |
 //! | [`admission`] | fair shares of bounded slots |
 //! | `trust_cache`, `batcher`, `replay` | verdicts kept; one signature for many; no message twice |
 //! | `client_proxy` | information system → us |
 //! | `server_proxy` | other security server → us |
 //! | [`message_log`] | evidence |
+//!
+//! Both edges have one shape: `serve(ctx: Context, listener: TcpListener, acceptor: tls::Acceptor)`, which accepts until
+//! `ctx.shutdown` says stop, hands each connection to [`tls::Acceptor::accept`] in a task of its own, and returns.
 
 pub mod admission;
 pub mod config;
@@ -24,3 +28,4 @@ pub mod context;
 pub mod message_log;
 pub mod peers;
 pub mod serverconf;
+pub mod tls;

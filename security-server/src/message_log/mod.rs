@@ -76,7 +76,9 @@ pub struct Logged {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LogError {
     /// `logging_failed.timestamping_failed`.
-    #[error("timestamping has failed for longer than the server may go on without: check the timestamping service")]
+    #[error(
+        "timestamping has failed for longer than the server may go on without: check the timestamping service"
+    )]
     TimestampingFailed,
     /// `logging_failed.mlog.no_timestamping_provider_found`.
     #[error("no timestamping service is configured")]

@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use proto::id::{ClientId, MemberId, ServerId, ServiceId};
 use pki::cert::Certificate;
 use pki::globalconf::GlobalConf;
+use proto::id::{ClientId, MemberId, ServerId, ServiceId};
 
 /// How a client's information systems identify themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
