@@ -1,1 +1,12 @@
-//! Not begun.
+//! A whole exchange on one machine: trust services, sample services, and an ecosystem built in one call.
+//!
+//! `causeway demo`, the scenario tests, the benches and newcomers all use this one; nothing in production does. What it plays is real
+//! all the same: certificates, OCSP answers and timestamps are made and checked as anywhere else, only the authority is ours.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`loopback`] | addresses 127.x.y.z, claimed so that parallel processes never share one |
+//! | [`http`] | the small HTTP server under the trust and sample services |
+
+pub mod http;
+pub mod loopback;
