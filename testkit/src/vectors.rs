@@ -14,10 +14,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{Debug, Display};
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
+
+use crate::say;
 
 /// Names the folder of the vectors.
 pub const VARIABLE: &str = "CAUSEWAY_VECTORS";
@@ -133,15 +134,13 @@ impl Tally {
     /// A case failed, or none passed or failed: then the test did not read the area's file as it is written.
     pub fn finish(self) {
         say(&self.line());
+        self.judge();
+    }
+
+    fn judge(&self) {
         assert!(self.failed.is_empty(), "vectors {}:\n  {}", self.area, self.failed.join("\n  "));
         assert!(self.passed > 0, "vectors {}: no case ran", self.area);
     }
-}
-
-/// Past the capture of the test runner, which holds back `println!` and `eprintln!` of tests that pass.
-fn say(line: &str) {
-    // One write, so that lines of parallel tests do not mix; a closed standard error is nobody's failure.
-    let _ = std::io::stderr().lock().write_all(format!("{line}\n").as_bytes());
 }
 
 #[cfg(test)]
@@ -167,6 +166,6 @@ mod tests {
     fn a_tally_of_nothing_is_a_failure() {
         let mut tally = Tally::new("self-test");
         tally.not_applicable("for this test");
-        tally.finish();
+        tally.judge();
     }
 }
