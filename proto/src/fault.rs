@@ -1,7 +1,18 @@
 //! Fault codes in both spellings, and the SOAP fault and REST error bodies that carry them [PR-MESS §2.4, PR-REST §4.6].
 //!
 //! A code on the wire is `side.code[.nested…]`. Releases to 7.7 write CamelCase, 7.8 snake_case; both are read, one is written.
-//! Texts are fixed sentences of ours; causes go to the log under [`Fault::detail`].
+//! Texts are fixed sentences of ours; causes go to the log under [`Fault::detail`]. A fault of the other side is passed on as the
+//! bytes that came, so nothing here translates codes. Which error chooses which code stands in each module's `fault_code`.
+use crate::xml::{Limits, Node, Pull, escape_text};
+
+mod code;
+pub use code::{FaultCode, known_codes};
+
+/// Namespace of SOAP 1.1 envelopes.
+pub const ENVELOPE_NS: &str = "http://schemas.xmlsoap.org/soap/envelope/";
+
+/// A code or text longer than this is not passed on; a short fault of our own takes its place.
+pub const MAX_FAULT_CHARS: usize = 1000;
 
 /// Which party raised a fault; the first part of its code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +23,10 @@ pub enum Side {
     ClientProxy,
     /// `server.serverproxy`: the provider's security server.
     ServerProxy,
+    /// `server.serverproxy.opmonitor`: monitoring queries.
+    OpMonitor,
+    /// `signer`: whatever holds the keys.
+    Signer,
 }
 
 /// Which spelling we write.
@@ -24,17 +39,8 @@ pub enum Style {
     Camel,
 }
 
-/// One part of a fault code after the side.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum FaultCode {
-    /// No right to call the service. (The full table is filled in by the owner of this module.)
-    AccessDenied,
-    /// Anything that is our own mistake.
-    InternalError,
-}
-
 /// A fault as it stands on the wire.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Fault {
     /// The full code as written, prefixes included.
     pub code: String,
@@ -47,30 +53,155 @@ pub struct Fault {
 }
 
 impl Fault {
-    /// A fault of ours: `side`, then `path` joined by dots, in `style`.
+    /// A fault of ours: `side`, then `path` joined by dots, in `style`. A part that repeats the one before it is written once.
     pub fn new(side: Side, path: &[FaultCode], message: &str, detail: &str, style: Style) -> Self {
-        let _ = (side, path, message, detail, style);
-        todo!()
+        let mut code = side.text(style).to_owned();
+        let mut last = None;
+        for part in path.iter().filter(|part| last.replace(**part) != Some(**part)) {
+            code.push('.');
+            code.push_str(part.text(style));
+        }
+        Self { code, message: message.to_owned(), actor: String::new(), detail: detail.to_owned() }
     }
+
     /// Reads a SOAP envelope whose body holds a fault; `None` when it is something else.
+    ///
+    /// Children are found by local name, whatever their namespace, as the reference does.
     pub fn from_soap(xml: &[u8]) -> Option<Self> {
-        let _ = xml;
-        todo!()
+        let text = std::str::from_utf8(xml).ok()?;
+        let mut pull = Pull::new(text, Limits::default()).ok()?;
+        let mut reader = FaultReader::default();
+        while let Some(node) = pull.next().ok()? {
+            reader.take(&pull, &node);
+        }
+        reader.finish()
     }
-    /// The SOAP envelope, one line, as the reference writes it (wire dossier §14.2).
+
+    /// The SOAP envelope, one line, as the reference writes it.
     pub fn to_soap(&self) -> Vec<u8> {
-        todo!()
+        format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\"?><SOAP-ENV:Envelope xmlns:SOAP-ENV=\"{ENVELOPE_NS}\"><SOAP-ENV:Body>\
+             <SOAP-ENV:Fault><faultcode>{}</faultcode><faultstring>{}</faultstring><faultactor>{}</faultactor>\
+             <detail><faultDetail xmlns=\"\">{}</faultDetail></detail></SOAP-ENV:Fault></SOAP-ENV:Body></SOAP-ENV:Envelope>",
+            escape_text(&self.code),
+            escape_text(&self.message),
+            escape_text(&self.actor),
+            escape_text(&self.detail),
+        )
+        .into_bytes()
     }
+
     /// `{"type":…,"message":…,"detail":…}`.
     pub fn to_json(&self) -> Vec<u8> {
-        todo!()
+        #[derive(serde::Serialize)]
+        struct Body<'a> {
+            r#type: &'a str,
+            message: &'a str,
+            detail: &'a str,
+        }
+        let body = Body { r#type: &self.code, message: &self.message, detail: &self.detail };
+        serde_json::to_vec(&body).expect("three strings are always JSON")
     }
+
     /// `<error><type/>…</error>` on one line after an XML declaration.
     pub fn to_xml(&self) -> Vec<u8> {
-        todo!()
+        format!(
+            "<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"no\"?><error><type>{}</type><message>{}</message><detail>{}</detail></error>",
+            escape_text(&self.code),
+            escape_text(&self.message),
+            escape_text(&self.detail),
+        )
+        .into_bytes()
     }
+
     /// HTTP status on the REST edge: 500 when the code says `server.` in either spelling, else 400.
     pub fn rest_status(&self) -> u16 {
-        todo!()
+        if self.code.starts_with("server.") || self.code.starts_with("Server.") { 500 } else { 400 }
+    }
+
+    /// Whether code and texts are short enough to be passed on.
+    pub fn is_reasonable(&self) -> bool {
+        let short = |text: &str| text.len() <= MAX_FAULT_CHARS || text.chars().count() <= MAX_FAULT_CHARS;
+        short(&self.code) && short(&self.message) && short(&self.actor) && short(&self.detail)
     }
 }
+
+/// Picks the fields of a fault out of a stream of nodes, so that a SOAP reader needs no second pass.
+#[derive(Debug, Default)]
+pub(crate) struct FaultReader {
+    /// Elements from the root down to the fault: envelope, body, fault.
+    at: [bool; 3],
+    seen: bool,
+    field: Option<(Field, usize)>,
+    fault: Fault,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Field {
+    Code,
+    Message,
+    Actor,
+    Detail,
+    FaultDetail,
+}
+
+impl FaultReader {
+    /// Looks at the node that `pull` has just given.
+    pub(crate) fn take(&mut self, pull: &Pull<'_>, node: &Node<'_>) {
+        let depth = pull.depth();
+        match node {
+            Node::Start(element) => {
+                if let (1..=3, Some(expected)) = (depth, ["Envelope", "Body", "Fault"].get(depth - 1)) {
+                    let outer = (depth == 1 || self.at[depth - 2]) && (depth < 3 || !self.seen);
+                    self.at[depth - 1] = outer && pull.is(element, ENVELOPE_NS, expected);
+                    self.seen |= depth == 3 && self.at[2];
+                } else if self.at[2] {
+                    self.enter(depth, element.local);
+                }
+            }
+            Node::End => {
+                if depth < 3 {
+                    self.at[depth] = false;
+                }
+                if self.field.is_some_and(|(_, from)| depth < from) {
+                    self.field = (depth == 4 && self.field.is_some_and(|(f, _)| f == Field::FaultDetail))
+                        .then_some((Field::Detail, 4));
+                }
+            }
+            Node::Text(_) | Node::CData(_) | Node::Char(_) => {
+                if let Some((field, from)) = self.field
+                    && from == depth
+                {
+                    match field {
+                        Field::Code => node.append_to(&mut self.fault.code),
+                        Field::Message => node.append_to(&mut self.fault.message),
+                        Field::Actor => node.append_to(&mut self.fault.actor),
+                        Field::FaultDetail => node.append_to(&mut self.fault.detail),
+                        Field::Detail => {}
+                    }
+                }
+            }
+            Node::Other => {}
+        }
+    }
+
+    fn enter(&mut self, depth: usize, local: &str) {
+        let field = match (depth, self.field, local) {
+            (4, _, "faultcode") => Field::Code,
+            (4, _, "faultstring") => Field::Message,
+            (4, _, "faultactor") => Field::Actor,
+            (4, _, "detail") => Field::Detail,
+            (5, Some((Field::Detail, _)), "faultDetail") => Field::FaultDetail,
+            _ => return,
+        };
+        self.field = Some((field, depth));
+    }
+
+    /// The fault, if the document was one.
+    pub(crate) fn finish(self) -> Option<Fault> {
+        self.seen.then_some(self.fault)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,26 @@
 //! Identifiers of members, subsystems, services, servers and groups, in each of their written forms.
 //!
-//! Forms (trust dossier §1.2): *long* `SUBSYSTEM:EE/GOV/1/sub` for logs, *short* `EE/GOV/1/sub`, *encoded* `EE:GOV:1:sub` for
-//! configuration and admin APIs, *header* `EE/GOV/1/s%C3%B5` for REST paths and headers [PR-REST §4.2]. Comparison is exact.
+//! | Form | Looks like | Where | Written | Read |
+//! |---|---|---|---|---|
+//! | long | `SUBSYSTEM:EE/GOV/1/sub` | logs | `Display` | `FromStr` |
+//! | short | `EE/GOV/1/sub` | certificate subjects | `short` | `parse_short` |
+//! | encoded | `EE:GOV:1:sub`, `EE:GOV:1:sub:svc.v1` | configuration files, admin APIs | `encoded` | `parse_encoded` |
+//! | header | `EE/GOV/1/s%C3%B5` | REST paths and headers [PR-REST §4.2] | `to_header` | `from_header` |
+//! | XML | `<… id:objectType="SUBSYSTEM"><id:xRoadInstance>…` | SOAP, global configuration | | [`XmlId`] |
+//!
+//! Comparison is exact everywhere: codes are case-sensitive and never normalised. A code has at most [`MAX_CODE_CHARS`]
+//! characters. The long and short forms of a service are not read back, since without a subsystem they are ambiguous.
+use std::fmt;
+use std::str::FromStr;
+
+use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
+
+mod xml;
+pub use xml::{IDENTIFIERS_NS, ObjectType, XmlId};
+
+/// Longest code, message id or request id; what the reference's tables hold.
+pub const MAX_CODE_CHARS: usize = 255;
 
 /// A member: the legal owner of subsystems and servers.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -87,4 +105,541 @@ pub enum IdError {
         /// Its position, from 0.
         index: usize,
     },
+    /// A part over [`MAX_CODE_CHARS`].
+    #[error("code {index} is longer than {MAX_CODE_CHARS} characters")]
+    TooLong {
+        /// Its position, from 0.
+        index: usize,
+    },
+    /// The object type is unknown, missing, or not one that may stand here.
+    #[error("the object type is not {expected}")]
+    ObjectType {
+        /// What may stand here, in words.
+        expected: &'static str,
+    },
+    /// A child of the XML form that the type needs.
+    #[error("there is no {0}")]
+    Missing(&'static str),
+    /// A child of the XML form that the type does not have, or that is there twice.
+    #[error("{0} does not belong here")]
+    Unexpected(&'static str),
 }
+
+impl MemberId {
+    /// From its three codes, unchecked.
+    pub fn new(instance: impl Into<String>, class: impl Into<String>, code: impl Into<String>) -> Self {
+        Self { instance: instance.into(), class: class.into(), code: code.into() }
+    }
+    /// All codes in order.
+    pub fn codes(&self) -> impl Iterator<Item = &str> {
+        [self.instance.as_str(), &self.class, &self.code].into_iter()
+    }
+    /// `EE/GOV/1`.
+    pub fn short(&self) -> String {
+        join(self.codes(), '/')
+    }
+    /// `EE:GOV:1`.
+    pub fn encoded(&self) -> String {
+        join(self.codes(), ':')
+    }
+    /// Reads [`MemberId::short`].
+    ///
+    /// # Errors
+    /// Anything but three codes.
+    pub fn parse_short(text: &str) -> Result<Self, IdError> {
+        member_only(plain_codes(text, '/')?)
+    }
+    /// Reads [`MemberId::encoded`].
+    ///
+    /// # Errors
+    /// Anything but three codes.
+    pub fn parse_encoded(text: &str) -> Result<Self, IdError> {
+        member_only(plain_codes(text, ':')?)
+    }
+    /// The member as a client.
+    pub fn client(self) -> ClientId {
+        ClientId { member: self, subsystem: None }
+    }
+    /// A subsystem of the member.
+    pub fn subsystem(self, code: impl Into<String>) -> ClientId {
+        ClientId { member: self, subsystem: Some(code.into()) }
+    }
+}
+
+impl ClientId {
+    /// `MEMBER` or `SUBSYSTEM`.
+    pub fn object_type(&self) -> ObjectType {
+        if self.subsystem.is_some() { ObjectType::Subsystem } else { ObjectType::Member }
+    }
+    /// All codes in order.
+    pub fn codes(&self) -> impl Iterator<Item = &str> {
+        self.member.codes().chain(self.subsystem.as_deref())
+    }
+    /// `EE/GOV/1/sub`.
+    pub fn short(&self) -> String {
+        join(self.codes(), '/')
+    }
+    /// `EE:GOV:1:sub`.
+    pub fn encoded(&self) -> String {
+        join(self.codes(), ':')
+    }
+    /// `EE/GOV/1/s%C3%B5`.
+    pub fn to_header(&self) -> String {
+        header(self.codes())
+    }
+    /// Reads [`ClientId::short`].
+    ///
+    /// # Errors
+    /// Anything but three or four codes.
+    pub fn parse_short(text: &str) -> Result<Self, IdError> {
+        client(plain_codes(text, '/')?)
+    }
+    /// Reads [`ClientId::encoded`].
+    ///
+    /// # Errors
+    /// Anything but three or four codes.
+    pub fn parse_encoded(text: &str) -> Result<Self, IdError> {
+        client(plain_codes(text, ':')?)
+    }
+    /// Reads [`ClientId::to_header`]: the value of `X-Road-Client`.
+    ///
+    /// # Errors
+    /// Anything but three or four codes, or a broken escape.
+    pub fn from_header(text: &str) -> Result<Self, IdError> {
+        client(header_codes(text)?)
+    }
+    /// A service of this client, without version.
+    pub fn service(self, code: impl Into<String>) -> ServiceId {
+        ServiceId { client: self, code: code.into(), version: None }
+    }
+}
+
+impl ServiceId {
+    /// All codes in order, the version last.
+    pub fn codes(&self) -> impl Iterator<Item = &str> {
+        self.client.codes().chain([self.code.as_str()]).chain(self.version.as_deref())
+    }
+    /// `EE/GOV/1/sub/svc/v1`.
+    pub fn short(&self) -> String {
+        join(self.codes(), '/')
+    }
+    /// `EE:GOV:1:sub:svc.v1`.
+    pub fn encoded(&self) -> String {
+        let mut text = join(self.client.codes().chain([self.code.as_str()]), ':');
+        if let Some(version) = &self.version {
+            text.push('.');
+            text.push_str(version);
+        }
+        text
+    }
+    /// `EE/GOV/1/sub/svc`; a version is never written over REST.
+    pub fn to_header(&self) -> String {
+        header(self.client.codes().chain([self.code.as_str()]))
+    }
+    /// Reads [`ServiceId::encoded`]. A dot in the last code parts code and version, so there may be one at most.
+    ///
+    /// # Errors
+    /// Anything but four codes (a member's service) or five, or a second dot.
+    pub fn parse_encoded(text: &str) -> Result<Self, IdError> {
+        let mut codes = plain_codes(text, ':')?;
+        let found = codes.len();
+        if !(4..=5).contains(&found) {
+            return Err(IdError::CodeCount { expected: "4 or 5", found });
+        }
+        let last = codes.pop().expect("there are four codes or five");
+        let (code, version) = match last.split_once('.') {
+            None => (last, None),
+            Some((_, version)) if version.contains('.') => return Err(IdError::Unexpected("a second dot")),
+            Some(("", _) | (_, "")) => return Err(IdError::EmptyCode { index: found - 1 }),
+            Some((code, version)) => (code.to_owned(), Some(version.to_owned())),
+        };
+        Ok(Self { client: client(codes)?, code, version })
+    }
+    /// Reads the value of `X-Road-Service`: always with a subsystem, never with a version.
+    ///
+    /// # Errors
+    /// Anything but five codes, or a broken escape.
+    pub fn from_header(text: &str) -> Result<Self, IdError> {
+        Self::from_codes(header_codes(text)?)
+    }
+    /// From the five codes of a REST identifier.
+    pub(crate) fn from_codes(mut codes: Vec<String>) -> Result<Self, IdError> {
+        if codes.len() != 5 {
+            return Err(IdError::CodeCount { expected: "5", found: codes.len() });
+        }
+        let code = codes.pop().expect("there are five codes");
+        Ok(Self { client: client(codes)?, code, version: None })
+    }
+}
+
+impl ServerId {
+    /// All codes in order.
+    pub fn codes(&self) -> impl Iterator<Item = &str> {
+        self.owner.codes().chain([self.code.as_str()])
+    }
+    /// `EE/GOV/1/ss1`.
+    pub fn short(&self) -> String {
+        join(self.codes(), '/')
+    }
+    /// `EE:GOV:1:ss1`.
+    pub fn encoded(&self) -> String {
+        join(self.codes(), ':')
+    }
+    /// `EE/GOV/1/ss1`, escaped.
+    pub fn to_header(&self) -> String {
+        header(self.codes())
+    }
+    /// Reads [`ServerId::short`].
+    ///
+    /// # Errors
+    /// Anything but four codes.
+    pub fn parse_short(text: &str) -> Result<Self, IdError> {
+        server(plain_codes(text, '/')?)
+    }
+    /// Reads [`ServerId::encoded`].
+    ///
+    /// # Errors
+    /// Anything but four codes.
+    pub fn parse_encoded(text: &str) -> Result<Self, IdError> {
+        server(plain_codes(text, ':')?)
+    }
+    /// Reads the value of `X-Road-Security-Server`.
+    ///
+    /// # Errors
+    /// Anything but four codes, or a broken escape.
+    pub fn from_header(text: &str) -> Result<Self, IdError> {
+        server(header_codes(text)?)
+    }
+}
+
+impl GlobalGroupId {
+    /// All codes in order.
+    pub fn codes(&self) -> impl Iterator<Item = &str> {
+        [self.instance.as_str(), &self.code].into_iter()
+    }
+    /// `EE/group`.
+    pub fn short(&self) -> String {
+        join(self.codes(), '/')
+    }
+    /// `EE:group`.
+    pub fn encoded(&self) -> String {
+        join(self.codes(), ':')
+    }
+    /// Reads [`GlobalGroupId::short`].
+    ///
+    /// # Errors
+    /// Anything but two codes.
+    pub fn parse_short(text: &str) -> Result<Self, IdError> {
+        global_group(plain_codes(text, '/')?)
+    }
+    /// Reads [`GlobalGroupId::encoded`].
+    ///
+    /// # Errors
+    /// Anything but two codes.
+    pub fn parse_encoded(text: &str) -> Result<Self, IdError> {
+        global_group(plain_codes(text, ':')?)
+    }
+}
+
+impl Subject {
+    /// The type that precedes its codes.
+    pub fn object_type(&self) -> ObjectType {
+        match self {
+            Self::Client(client) => client.object_type(),
+            Self::GlobalGroup(_) => ObjectType::GlobalGroup,
+            Self::LocalGroup(_) => ObjectType::LocalGroup,
+        }
+    }
+    /// The typed encoded form, `SUBSYSTEM:EE:GOV:1:sub`, `GLOBALGROUP:EE:group`, `LOCALGROUP:group`.
+    pub fn encoded(&self) -> String {
+        let codes = match self {
+            Self::Client(client) => client.encoded(),
+            Self::GlobalGroup(group) => group.encoded(),
+            Self::LocalGroup(code) => code.clone(),
+        };
+        format!("{}:{codes}", self.object_type())
+    }
+    /// Reads [`Subject::encoded`].
+    ///
+    /// # Errors
+    /// An unknown type, or codes that do not fit it.
+    pub fn parse_encoded(text: &str) -> Result<Self, IdError> {
+        Self::parse_typed(text, ':')
+    }
+    fn parse_typed(text: &str, separator: char) -> Result<Self, IdError> {
+        let (object_type, codes) = typed(text)?;
+        let codes = plain_codes(codes, separator)?;
+        match object_type {
+            ObjectType::Member => member_only(codes).map(|member| Self::Client(member.client())),
+            ObjectType::Subsystem if codes.len() == 3 => Err(IdError::CodeCount { expected: "4", found: 3 }),
+            ObjectType::Subsystem => client(codes).map(Self::Client),
+            ObjectType::GlobalGroup => global_group(codes).map(Self::GlobalGroup),
+            ObjectType::LocalGroup => match <[String; 1]>::try_from(codes) {
+                Ok([code]) => Ok(Self::LocalGroup(code)),
+                Err(codes) => Err(IdError::CodeCount { expected: "1", found: codes.len() }),
+            },
+            ObjectType::Service | ObjectType::Server => {
+                Err(IdError::ObjectType { expected: "a client or a group" })
+            }
+        }
+    }
+}
+
+impl fmt::Display for MemberId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_long(f, ObjectType::Member, self.codes())
+    }
+}
+
+impl fmt::Display for ClientId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_long(f, self.object_type(), self.codes())
+    }
+}
+
+impl fmt::Display for ServiceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_long(f, ObjectType::Service, self.codes())
+    }
+}
+
+impl fmt::Display for ServerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_long(f, ObjectType::Server, self.codes())
+    }
+}
+
+impl fmt::Display for GlobalGroupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_long(f, ObjectType::GlobalGroup, self.codes())
+    }
+}
+
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Client(client) => client.fmt(f),
+            Self::GlobalGroup(group) => group.fmt(f),
+            Self::LocalGroup(code) => write_long(f, ObjectType::LocalGroup, [code.as_str()].into_iter()),
+        }
+    }
+}
+
+impl FromStr for MemberId {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        match typed(text)? {
+            (ObjectType::Member, codes) => Self::parse_short(codes),
+            _ => Err(IdError::ObjectType { expected: "MEMBER" }),
+        }
+    }
+}
+
+impl FromStr for ClientId {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        match Subject::parse_typed(text, '/') {
+            Ok(Subject::Client(client)) => Ok(client),
+            Ok(Subject::GlobalGroup(_) | Subject::LocalGroup(_)) => {
+                Err(IdError::ObjectType { expected: "MEMBER or SUBSYSTEM" })
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+impl FromStr for ServerId {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        match typed(text)? {
+            (ObjectType::Server, codes) => Self::parse_short(codes),
+            _ => Err(IdError::ObjectType { expected: "SERVER" }),
+        }
+    }
+}
+
+impl FromStr for GlobalGroupId {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        match typed(text)? {
+            (ObjectType::GlobalGroup, codes) => Self::parse_short(codes),
+            _ => Err(IdError::ObjectType { expected: "GLOBALGROUP" }),
+        }
+    }
+}
+
+impl FromStr for Subject {
+    type Err = IdError;
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        Self::parse_typed(text, '/')
+    }
+}
+
+/// Whether a code holds a character that the reference logs a warning about, though it lets the message pass: `:` `;` `/` `\`
+/// `%`, controls, the zero width space and the zero width no-break space.
+pub fn has_discouraged_character(code: &str) -> bool {
+    code.chars()
+        .any(|c| matches!(c, ':' | ';' | '/' | '\\' | '%' | '\u{200b}' | '\u{feff}') || c.is_control())
+}
+
+/// Whether a code keeps to the strict set: `A-Z a-z 0-9 ' ( ) + , - . = ?`, at least one of them.
+pub fn is_strict_code(code: &str) -> bool {
+    !code.is_empty() && code.bytes().all(|b| b.is_ascii_alphanumeric() || b"'()+,-.=?".contains(&b))
+}
+
+/// What is escaped in a path segment: all but unreserved characters, sub-delimiters, `:` and `@` (RFC 3986 §3.3).
+const ESCAPED: &AsciiSet = &CONTROLS
+    .add(b' ')
+    .add(b'"')
+    .add(b'#')
+    .add(b'%')
+    .add(b'/')
+    .add(b'<')
+    .add(b'>')
+    .add(b'?')
+    .add(b'[')
+    .add(b'\\')
+    .add(b']')
+    .add(b'^')
+    .add(b'`')
+    .add(b'{')
+    .add(b'|')
+    .add(b'}');
+
+/// Whether a byte may stand unescaped in a segment of a header form.
+fn is_segment_literal(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-._~!$&'()*+,;=:@".contains(&byte)
+}
+
+/// Decodes one segment of a header form. `index` is for the error.
+pub(crate) fn decode_segment(segment: &str, index: usize) -> Result<String, IdError> {
+    if segment.bytes().all(is_segment_literal) {
+        return checked_code(segment, index).map(str::to_owned);
+    }
+    let broken = IdError::PercentEncoding { index };
+    let mut decoded = Vec::with_capacity(segment.len());
+    let mut bytes = segment.bytes();
+    while let Some(byte) = bytes.next() {
+        if byte == b'%' {
+            let mut digit = || bytes.next().and_then(|b| char::from(b).to_digit(16));
+            let (Some(high), Some(low)) = (digit(), digit()) else { return Err(broken) };
+            decoded.push((high * 16 + low) as u8);
+        } else if is_segment_literal(byte) {
+            decoded.push(byte);
+        } else {
+            return Err(broken);
+        }
+    }
+    let decoded = String::from_utf8(decoded).map_err(|_| broken)?;
+    checked_code(&decoded, index)?;
+    Ok(decoded)
+}
+
+fn checked_code(code: &str, index: usize) -> Result<&str, IdError> {
+    if code.is_empty() {
+        Err(IdError::EmptyCode { index })
+    } else if code.len() > MAX_CODE_CHARS && code.chars().count() > MAX_CODE_CHARS {
+        Err(IdError::TooLong { index })
+    } else {
+        Ok(code)
+    }
+}
+
+/// No form has more codes than a versioned service; the check before the split bounds the work.
+fn split(text: &str, separator: char) -> Result<std::str::Split<'_, char>, IdError> {
+    match text.split(separator).count() {
+        found @ 7.. => Err(IdError::CodeCount { expected: "at most 6", found }),
+        _ => Ok(text.split(separator)),
+    }
+}
+
+fn plain_codes(text: &str, separator: char) -> Result<Vec<String>, IdError> {
+    split(text, separator)?
+        .enumerate()
+        .map(|(index, code)| checked_code(code, index).map(str::to_owned))
+        .collect()
+}
+
+fn header_codes(text: &str) -> Result<Vec<String>, IdError> {
+    split(text, '/')?.enumerate().map(|(index, segment)| decode_segment(segment, index)).collect()
+}
+
+fn member_only(codes: Vec<String>) -> Result<MemberId, IdError> {
+    match <[String; 3]>::try_from(codes) {
+        Ok([instance, class, code]) => Ok(MemberId { instance, class, code }),
+        Err(codes) => Err(IdError::CodeCount { expected: "3", found: codes.len() }),
+    }
+}
+
+fn client(mut codes: Vec<String>) -> Result<ClientId, IdError> {
+    match codes.len() {
+        3 => member_only(codes).map(MemberId::client),
+        4 => {
+            let subsystem = codes.pop();
+            Ok(ClientId { member: member_only(codes)?, subsystem })
+        }
+        found => Err(IdError::CodeCount { expected: "3 or 4", found }),
+    }
+}
+
+fn server(mut codes: Vec<String>) -> Result<ServerId, IdError> {
+    if codes.len() != 4 {
+        return Err(IdError::CodeCount { expected: "4", found: codes.len() });
+    }
+    let code = codes.pop().expect("there are four codes");
+    Ok(ServerId { owner: member_only(codes)?, code })
+}
+
+fn global_group(codes: Vec<String>) -> Result<GlobalGroupId, IdError> {
+    match <[String; 2]>::try_from(codes) {
+        Ok([instance, code]) => Ok(GlobalGroupId { instance, code }),
+        Err(codes) => Err(IdError::CodeCount { expected: "2", found: codes.len() }),
+    }
+}
+
+/// Parts `TYPE:` from what follows it.
+fn typed(text: &str) -> Result<(ObjectType, &str), IdError> {
+    let unknown = IdError::ObjectType { expected: "a known type before the first colon" };
+    let (name, codes) = text.split_once(':').ok_or_else(|| unknown.clone())?;
+    Ok((ObjectType::from_name(name).ok_or(unknown)?, codes))
+}
+
+fn join<'a>(codes: impl Iterator<Item = &'a str>, separator: char) -> String {
+    let mut text = String::new();
+    for code in codes {
+        if !text.is_empty() {
+            text.push(separator);
+        }
+        text.push_str(code);
+    }
+    text
+}
+
+fn header<'a>(codes: impl Iterator<Item = &'a str>) -> String {
+    let mut text = String::new();
+    for code in codes {
+        if !text.is_empty() {
+            text.push('/');
+        }
+        text.extend(utf8_percent_encode(code, ESCAPED));
+    }
+    text
+}
+
+fn write_long<'a>(
+    f: &mut fmt::Formatter<'_>,
+    object_type: ObjectType,
+    codes: impl Iterator<Item = &'a str>,
+) -> fmt::Result {
+    f.write_str(object_type.name())?;
+    let mut separator = ":";
+    for code in codes {
+        f.write_str(separator)?;
+        f.write_str(code)?;
+        separator = "/";
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
