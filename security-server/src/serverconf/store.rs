@@ -1,0 +1,82 @@
+//! The event log of the server's own configuration: one write records a change before it takes effect.
+
+use std::sync::{Mutex, PoisonError};
+
+use host::store::{EventLog, Store, StoreError};
+use proto::time::UnixTime;
+
+use super::event::{Event, Inconsistent, Refusal, State, Stored};
+
+/// The tree in `state/`.
+pub const TREE: &str = "serverconf";
+
+/// Decides, records, applies.
+#[derive(Debug)]
+pub struct ServerConfStore {
+    log: EventLog,
+    state: Mutex<State>,
+}
+
+/// Why a change did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum ChangeError {
+    /// Against the rules.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The disk.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Stored events do not fit together.
+    #[error(transparent)]
+    Inconsistent(#[from] Inconsistent),
+}
+
+impl ServerConfStore {
+    /// Replays the log in `store`.
+    ///
+    /// # Errors
+    /// The database, or damage.
+    pub fn open(store: &Store) -> Result<Self, ChangeError> {
+        let log = EventLog::open(store, TREE)?;
+        let events = log.replay::<Stored>()?;
+        let state = State::replay(events.into_iter().map(|recorded| recorded.event.into_event()))?;
+        Ok(Self { log, state: Mutex::new(state) })
+    }
+
+    /// The present state.
+    pub fn state(&self) -> State {
+        self.lock().clone()
+    }
+
+    /// Decides `events` in order, each after those before it, and records them together: all of them or none. A refusal is recorded
+    /// too. Blocks: not on an async worker.
+    ///
+    /// # Errors
+    /// The first refusal, or the disk; nothing has changed then.
+    pub fn change(&self, at: UnixTime, actor: &str, events: Vec<Event>) -> Result<(), ChangeError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let mut state = self.lock();
+        let mut next = state.clone();
+        for event in &events {
+            if let Err(refusal) = next.decide(event) {
+                // Without the contents: a refused value may be as large as its sender liked.
+                let change = format!("{event:?}").chars().take(200).collect();
+                let refused = Event::Refused { change, reason: refusal.to_string() };
+                self.log.record(at, actor, &[Stored::V1(refused)])?;
+                return Err(refusal.into());
+            }
+            next.apply(event.clone())?;
+        }
+        let stored: Vec<_> = events.into_iter().map(Stored::V1).collect();
+        self.log.record(at, actor, &stored)?;
+        *state = next;
+        Ok(())
+    }
+
+    /// A panic while the lock is held leaves the old state, which is what the log says.
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
