@@ -24,9 +24,8 @@ impl Clock {
     pub fn now(&self) -> UnixTime {
         match self {
             Self::System => {
-                let since = std::time::SystemTime::now()
-                    .duration_since(std::time::UNIX_EPOCH)
-                    .unwrap_or_default();
+                let since =
+                    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
                 UnixTime(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
             }
             Self::Fixed(at) => UnixTime(at.load(Ordering::Relaxed)),

@@ -1,22 +1,35 @@
-//! One server's data directory: `LOCK` (held while a process uses it), `FORMAT` (a number), one folder per owner.
+//! One server's data directory: `LOCK` (held while a process uses it), `FORMAT` (role and number), one folder per owner.
 //!
-//! A newer `FORMAT` than the program knows is refused; an older one is converted in one place, [`DataDir::open`].
+//! `LOCK` is an advisory lock of the kernel's: it goes with the process, so nothing has to be cleaned up after a crash, and holds
+//! the process id for people to read. `FORMAT` is one line, `security-server 1`. A newer number than the program knows is
+//! refused; an older one is converted in one place, [`DataDir::open`]. Deleting `LOCK` does no harm while no process runs;
+//! deleting `FORMAT` makes the directory count as new.
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// An opened, locked data directory.
+use rustix::fs::FlockOperation;
+
+use crate::files;
+
+/// An opened, locked data directory; the lock is given back when it is dropped.
 #[derive(Debug)]
 pub struct DataDir {
     root: PathBuf,
+    _lock: File,
 }
 
 /// Why a data directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum DataDirError {
     /// Another process has it.
-    #[error("{path} is in use by another process: stop it first, or name another folder")]
+    #[error("{path} is in use by another process{holder}: stop it first, or name another folder")]
     Locked {
         /// Which.
         path: PathBuf,
+        /// ` (1234)` when the other process said who it is.
+        holder: String,
     },
     /// Written by a newer program.
     #[error("{path} has format {found}, this program knows {known}: install a newer causeway")]
@@ -27,6 +40,22 @@ pub enum DataDirError {
         found: u32,
         /// Ours.
         known: u32,
+    },
+    /// Belongs to another kind of server.
+    #[error("{path} is the data of a {found}, not of a {wanted}: name another folder")]
+    Role {
+        /// Which.
+        path: PathBuf,
+        /// In the file.
+        found: String,
+        /// Asked for.
+        wanted: String,
+    },
+    /// `FORMAT` cannot be understood.
+    #[error("{path}/FORMAT is damaged: it should hold a role and a number, such as `security-server 1`")]
+    Damaged {
+        /// Which.
+        path: PathBuf,
     },
     /// Disk.
     #[error("{path}: {source}")]
@@ -42,21 +71,137 @@ impl DataDir {
     /// Opens or creates `root` for `role` (`security-server`, `central-server`): takes the lock, checks the format.
     ///
     /// # Errors
-    /// In use, newer, or unusable.
+    /// In use, newer, another role's, or unusable.
     pub fn open(root: &Path, role: &str, format: u32) -> Result<Self, DataDirError> {
-        let _ = (root, role, format);
-        todo!()
+        make_private(root)?;
+        let lock = lock(root)?;
+        let path = root.join("FORMAT");
+        match std::fs::read_to_string(&path) {
+            Ok(text) => check_format(root, &text, role, format)?,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
+                files::write_atomic(&path, format!("{role} {format}\n").as_bytes(), 0o600)
+                    .map_err(at(&path))?;
+            }
+            Err(e) => return Err(at(&path)(e)),
+        }
+        Ok(Self { root: root.to_owned(), _lock: lock })
     }
+
     /// A folder of it, created with mode 0700.
     ///
     /// # Errors
     /// Disk.
     pub fn folder(&self, name: &str) -> Result<PathBuf, DataDirError> {
-        let _ = name;
-        todo!()
+        let path = self.root.join(name);
+        make_private(&path)?;
+        files::sync_dir(&self.root).map_err(at(&self.root))?;
+        Ok(path)
     }
+
     /// Its path.
     pub fn root(&self) -> &Path {
         &self.root
+    }
+}
+
+fn make_private(path: &Path) -> Result<(), DataDirError> {
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at(path))
+}
+
+fn lock(root: &Path) -> Result<File, DataDirError> {
+    let path = root.join("LOCK");
+    let mut file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .open(&path)
+        .map_err(at(&path))?;
+    match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => {}
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let holder = std::fs::read_to_string(&path).unwrap_or_default();
+            let holder = match holder.trim() {
+                "" => String::new(),
+                pid => format!(" ({pid})"),
+            };
+            return Err(DataDirError::Locked { path: root.to_owned(), holder });
+        }
+        Err(e) => return Err(at(&path)(e.into())),
+    }
+    file.set_len(0).map_err(at(&path))?;
+    writeln!(file, "{}", std::process::id()).map_err(at(&path))?;
+    Ok(file)
+}
+
+/// The one place where data of an older format would be converted. There is only format 1 so far.
+fn check_format(root: &Path, text: &str, role: &str, known: u32) -> Result<(), DataDirError> {
+    let damaged = || DataDirError::Damaged { path: root.to_owned() };
+    let (found_role, number) = text.trim().split_once(' ').ok_or_else(damaged)?;
+    let found: u32 = number.parse().map_err(|_| damaged())?;
+    if found_role != role {
+        return Err(DataDirError::Role {
+            path: root.to_owned(),
+            found: found_role.to_owned(),
+            wanted: role.to_owned(),
+        });
+    }
+    if found > known {
+        return Err(DataDirError::Newer { path: root.to_owned(), found, known });
+    }
+    Ok(())
+}
+
+fn at(path: &Path) -> impl FnOnce(std::io::Error) -> DataDirError {
+    let path = path.to_owned();
+    move |source| DataDirError::Io { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_process_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let first = DataDir::open(dir.path(), "security-server", 1).unwrap();
+        let second = DataDir::open(dir.path(), "security-server", 1);
+        let me = format!("({})", std::process::id());
+        assert!(matches!(second, Err(DataDirError::Locked { holder, .. }) if holder.contains(&me)));
+        drop(first);
+        DataDir::open(dir.path(), "security-server", 1).unwrap();
+    }
+
+    #[test]
+    fn refuses_newer_foreign_and_damaged_formats() {
+        type Check = fn(&DataDirError) -> bool;
+        let cases: [(&str, &str, Check); 4] = [
+            ("newer", "security-server 2\n", |e| matches!(e, DataDirError::Newer { found: 2, known: 1, .. })),
+            ("another role", "central-server 1\n", |e| matches!(e, DataDirError::Role { .. })),
+            ("no number", "security-server\n", |e| matches!(e, DataDirError::Damaged { .. })),
+            ("empty", "", |e| matches!(e, DataDirError::Damaged { .. })),
+        ];
+        for (name, text, check) in cases {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::write(dir.path().join("FORMAT"), text).unwrap();
+            let error = DataDir::open(dir.path(), "security-server", 1).unwrap_err();
+            assert!(check(&error), "{name}: {error}");
+            assert_eq!(
+                std::fs::read_to_string(dir.path().join("FORMAT")).unwrap(),
+                text,
+                "{name}: untouched"
+            );
+        }
+    }
+
+    #[test]
+    fn folders_are_private() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let data = DataDir::open(&dir.path().join("a/b"), "central-server", 1).unwrap();
+        let folder = data.folder("state").unwrap();
+        assert_eq!(std::fs::metadata(folder).unwrap().permissions().mode() & 0o777, 0o700);
+        assert_eq!(std::fs::read_to_string(data.root().join("FORMAT")).unwrap(), "central-server 1\n");
     }
 }

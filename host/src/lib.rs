@@ -8,7 +8,7 @@
 //! | [`store`] | sled with real durability, and event logs on it |
 //! | [`settings`] | TOML files: defaults, unknown keys refused with a hint, samples rendered from the code |
 //! | [`logging`], [`metrics`] | tracing, Prometheus text |
-//! | [`http`] | a bounded HTTP/1 server loop and a bounded client |
+//! | [`http`], [`health`] | a bounded HTTP/1 server loop and a bounded client; `/health` and `/metrics` |
 //! | [`shutdown`] | stop listening, drain, end |
 //!
 //! It is a crate because both servers and the signer need it and neither owns it; X-Road words do not occur in it.
@@ -16,6 +16,7 @@
 pub mod clock;
 pub mod data_dir;
 pub mod files;
+pub mod health;
 pub mod http;
 pub mod logging;
 pub mod metrics;

@@ -50,7 +50,9 @@ impl Shutdown {
     /// Waits until nothing is under way, at most `limit`; `false` when something still is.
     pub async fn drained(&self, limit: Duration) -> bool {
         let mut seen = self.busy.subscribe();
-        tokio::time::timeout(limit, async move { seen.wait_for(|n| *n == 0).await.is_ok() }).await.unwrap_or(false)
+        tokio::time::timeout(limit, async move { seen.wait_for(|n| *n == 0).await.is_ok() })
+            .await
+            .unwrap_or(false)
     }
     /// [`Self::stop`] on SIGTERM or Ctrl-C.
     pub fn on_signals(&self) -> std::io::Result<()> {

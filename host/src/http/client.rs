@@ -1,0 +1,295 @@
+//! A small HTTP client: no redirects, no cookies, one timeout for all of a call, bounded answers.
+//!
+//! Connections are kept for a short while and used again; a request is sent a second time only when not a byte of it had left.
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Method, Request};
+use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+
+/// Below what servers usually keep a silent connection for.
+const KEEP: Duration = Duration::from_secs(15);
+const KEEP_PER_HOST: usize = 4;
+
+/// The client. Cheap to clone.
+#[derive(Clone)]
+pub struct Client {
+    pool: hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    total: Duration,
+}
+
+/// How a call failed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ClientError {
+    /// Not a URL that can be asked.
+    #[error("{url}: not an http or https address")]
+    Address {
+        /// The text.
+        url: String,
+    },
+    /// No connection, or it broke.
+    #[error("{url}: {reason}")]
+    Connection {
+        /// Where.
+        url: String,
+        /// Why.
+        reason: String,
+    },
+    /// Not in time.
+    #[error("{url}: no answer within {after:?}")]
+    Timeout {
+        /// Where.
+        url: String,
+        /// The bound.
+        after: Duration,
+    },
+    /// Too much.
+    #[error("{url}: the answer is larger than {limit} bytes")]
+    TooLarge {
+        /// Where.
+        url: String,
+        /// The bound.
+        limit: usize,
+    },
+}
+
+/// An answer.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Status code.
+    pub status: u16,
+    /// Its `Content-Type`, or empty.
+    pub content_type: String,
+    /// Whole body.
+    pub body: Bytes,
+}
+
+impl Client {
+    /// `roots` (DER) are trusted for `https`; when empty, https is not verified (integrity then comes from elsewhere, as for
+    /// global configuration). `connect` bounds the TCP connection, `total` a call from its start to the last byte of the answer.
+    pub fn new(connect: Duration, total: Duration, roots: &[Vec<u8>]) -> Self {
+        let mut tcp = HttpConnector::new();
+        tcp.enforce_http(false);
+        tcp.set_connect_timeout(Some(connect));
+        tcp.set_nodelay(true);
+        let https = HttpsConnectorBuilder::new()
+            .with_tls_config(tls_config(roots))
+            .https_or_http()
+            .enable_http1()
+            .wrap_connector(tcp);
+        let pool = hyper_util::client::legacy::Client::builder(TokioExecutor::new())
+            .pool_timer(TokioTimer::new())
+            .pool_idle_timeout(KEEP)
+            .pool_max_idle_per_host(KEEP_PER_HOST)
+            .build(https);
+        Self { pool, total }
+    }
+
+    /// GET.
+    ///
+    /// # Errors
+    /// [`ClientError`]; any status is an answer.
+    pub async fn get(&self, url: &str, limit_bytes: usize) -> Result<Answer, ClientError> {
+        self.send(Method::GET, url, None, Bytes::new(), limit_bytes).await
+    }
+
+    /// POST.
+    ///
+    /// # Errors
+    /// [`ClientError`]; any status is an answer.
+    pub async fn post(
+        &self,
+        url: &str,
+        content_type: &str,
+        body: Bytes,
+        limit_bytes: usize,
+    ) -> Result<Answer, ClientError> {
+        self.send(Method::POST, url, Some(content_type), body, limit_bytes).await
+    }
+
+    async fn send(
+        &self,
+        method: Method,
+        url: &str,
+        content_type: Option<&str>,
+        body: Bytes,
+        limit: usize,
+    ) -> Result<Answer, ClientError> {
+        let mut request = Request::builder().method(method).uri(url);
+        if let Some(content_type) = content_type {
+            request = request.header(http::header::CONTENT_TYPE, content_type);
+        }
+        let bad_address = || ClientError::Address { url: url.to_owned() };
+        let request = request.body(Full::new(body)).map_err(|_| bad_address())?;
+        if !matches!(request.uri().scheme_str(), Some("http" | "https")) || request.uri().host().is_none() {
+            return Err(bad_address());
+        }
+        match tokio::time::timeout(self.total, self.exchange(request, url, limit)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(ClientError::Timeout { url: url.to_owned(), after: self.total }),
+        }
+    }
+
+    async fn exchange(
+        &self,
+        request: Request<Full<Bytes>>,
+        url: &str,
+        limit: usize,
+    ) -> Result<Answer, ClientError> {
+        let response = self.pool.request(request).await.map_err(|e| connection(url, &e))?;
+        let (head, body) = response.into_parts();
+        let content_type = head.headers.get(http::header::CONTENT_TYPE).map(|v| v.as_bytes());
+        let content_type = String::from_utf8_lossy(content_type.unwrap_or_default()).into_owned();
+        let body = Limited::new(body, limit).collect().await.map_err(|e| {
+            if e.is::<LengthLimitError>() {
+                ClientError::TooLarge { url: url.to_owned(), limit }
+            } else {
+                connection(url, &*e)
+            }
+        })?;
+        Ok(Answer { status: head.status.as_u16(), content_type, body: body.to_bytes() })
+    }
+}
+
+/// The whole chain of causes, since the outermost says little.
+fn connection(url: &str, error: &(dyn std::error::Error + 'static)) -> ClientError {
+    let mut reason = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        reason = format!("{reason}: {inner}");
+        cause = inner.source();
+    }
+    ClientError::Connection { url: url.to_owned(), reason }
+}
+
+fn tls_config(roots: &[Vec<u8>]) -> ClientConfig {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider.clone())
+        .with_safe_default_protocol_versions()
+        .expect("the ring provider has suites for TLS 1.2 and 1.3");
+    if roots.is_empty() {
+        let verifier = Arc::new(AnyCertificate(provider));
+        return builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
+    }
+    let mut store = RootCertStore::empty();
+    let (_, unusable) =
+        store.add_parsable_certificates(roots.iter().map(|der| CertificateDer::from(der.clone())));
+    if unusable > 0 {
+        tracing::warn!(unusable, "trusted certificates for https that cannot be read were left out");
+    }
+    builder.with_root_certificates(store).with_no_client_auth()
+}
+
+/// Takes any certificate, but still wants the other end to hold its key. For content that carries its own signature.
+#[derive(Debug)]
+struct AnyCertificate(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for AnyCertificate {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+    }
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use http::{Response, StatusCode};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::http::{Limits, Peer, RequestBody, ResponseBody, Transport, full, read_all, serve};
+    use crate::shutdown::Shutdown;
+
+    async fn answer(request: Request<RequestBody>, _: Arc<Peer>) -> Response<ResponseBody> {
+        let path = request.uri().path().to_owned();
+        let kind = request.headers().get("content-type").cloned();
+        let body = read_all(request.into_body(), 1 << 20).await.unwrap();
+        if path == "/late" {
+            tokio::time::sleep(Duration::from_secs(30)).await;
+        }
+        let mut response =
+            Response::new(full(if path == "/big" { Bytes::from(vec![0; 5000]) } else { body }));
+        if path == "/moved" {
+            *response.status_mut() = StatusCode::FOUND;
+            response.headers_mut().insert("location", "/".parse().unwrap());
+        }
+        if let Some(kind) = kind {
+            response.headers_mut().insert("content-type", kind);
+        }
+        response
+    }
+
+    async fn start() -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        tokio::spawn(serve(listener, Transport::Plain, Limits::default(), Shutdown::default(), answer));
+        url
+    }
+
+    #[tokio::test]
+    async fn gets_and_posts_within_bounds() {
+        let url = start().await;
+        let client = Client::new(Duration::from_secs(1), Duration::from_millis(500), &[]);
+        let posted =
+            client.post(&url, "application/timestamp-query", Bytes::from_static(b"q"), 10).await.unwrap();
+        assert_eq!(
+            (posted.status, posted.content_type.as_str(), &posted.body[..]),
+            (200, "application/timestamp-query", b"q".as_slice())
+        );
+        assert_eq!(
+            client.get(&format!("{url}/moved"), 10).await.unwrap().status,
+            302,
+            "redirects are answers"
+        );
+        let big = client.get(&format!("{url}/big"), 4999).await;
+        assert!(matches!(big, Err(ClientError::TooLarge { limit: 4999, .. })), "{big:?}");
+        assert_eq!(client.get(&format!("{url}/big"), 5000).await.unwrap().body.len(), 5000);
+        let late = client.get(&format!("{url}/late"), 10).await;
+        assert!(matches!(late, Err(ClientError::Timeout { .. })), "{late:?}");
+    }
+
+    #[tokio::test]
+    async fn failures_say_why() {
+        let client = Client::new(Duration::from_millis(300), Duration::from_secs(1), &[]);
+        let refused = client.get("http://127.0.0.1:1/", 10).await.unwrap_err().to_string();
+        assert!(refused.contains("refused"), "{refused}");
+        for url in ["ftp://x/", "/path", "not a url", ""] {
+            assert!(matches!(client.get(url, 10).await, Err(ClientError::Address { .. })), "{url}");
+        }
+    }
+}

@@ -1,0 +1,17 @@
+//! HTTP/1: a bounded server loop over any accepted stream, and a bounded client for configuration, OCSP and timestamps.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | [`server`] | [`serve`](server::serve): accept, TLS, limits, drain |
+//! | [`client`] | [`Client`](client::Client): one timeout for all of a call, bounded answers |
+//! | [`body`] | request bodies that give up on silence, response bodies |
+//!
+//! There is no HTTP/2 and no ALPN of its own; TLS is rustls with a provider passed explicitly.
+
+pub mod body;
+pub mod client;
+pub mod server;
+
+pub use body::{BodyError, RequestBody, ResponseBody, empty, full, read_all};
+pub use client::{Answer, Client, ClientError};
+pub use server::{Limits, Peer, TlsPeer, Transport, serve};

@@ -1,0 +1,198 @@
+//! Snapshot and journal of a store: what makes a damaged database a nuisance rather than a loss.
+//!
+//! Both files are frames: length of the rest (4 bytes, little-endian), CRC-32C of the rest (4), then tree name, key and value, each
+//! with its length (4) before it; the value's length is `0xFFFF_FFFF` for a delete. The snapshot starts with [`MAGIC`] and ends
+//! with a frame of length 0 whose checksum field holds the number of frames. The journal may end in the middle of a frame:
+//! that change was never acknowledged. Damage anywhere else makes both files unusable as a source.
+use std::collections::BTreeMap;
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::Changes;
+use crate::files;
+
+const MAGIC: &[u8; 16] = b"causeway-state 1";
+const DELETED: u32 = u32::MAX;
+/// Below this a journal is not worth a snapshot.
+const MIN_JOURNAL_BYTES: u64 = 1024 * 1024;
+
+/// Entries by tree.
+pub(super) type Contents = BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>;
+
+/// The two files, the journal open for appending.
+#[derive(Debug)]
+pub(super) struct Backup {
+    dir: PathBuf,
+    journal: File,
+    journal_bytes: u64,
+    snapshot_bytes: u64,
+}
+
+impl Backup {
+    /// What the files say: `None` when there is no snapshot yet.
+    ///
+    /// # Errors
+    /// Damage, in words.
+    pub(super) fn read(dir: &Path) -> Result<Option<Contents>, String> {
+        let Some(snapshot) = read_file(&dir.join("snapshot"))? else { return Ok(None) };
+        let mut contents = parse_snapshot(&snapshot).ok_or("the snapshot is damaged")?;
+        let journal = read_file(&dir.join("journal"))?.unwrap_or_default();
+        let mut rest = journal.as_slice();
+        while !rest.is_empty() {
+            match take_frame(rest) {
+                Frame::Whole(body, after) => {
+                    apply_frame(&mut contents, body).ok_or("the journal is damaged")?;
+                    rest = after;
+                }
+                Frame::Cut => break,
+                // The end of a file after a power cut can be zeros or anything; no whole frame may follow.
+                Frame::Bad if later_frame(rest) => return Err("the journal is damaged".into()),
+                Frame::Bad => break,
+            }
+        }
+        Ok(Some(contents))
+    }
+
+    /// Writes a snapshot and begins an empty journal.
+    pub(super) fn start(dir: &Path, contents: &Contents) -> std::io::Result<Self> {
+        let (snapshot_bytes, journal) = write_both(dir, contents)?;
+        Ok(Self { dir: dir.to_owned(), journal, journal_bytes: 0, snapshot_bytes })
+    }
+
+    /// [`Self::start`] again.
+    pub(super) fn restart(&mut self, contents: &Contents) -> std::io::Result<()> {
+        *self = Self::start(&self.dir, contents)?;
+        Ok(())
+    }
+
+    /// Appends changes; not yet synced.
+    pub(super) fn append(&mut self, tree: &str, changes: &Changes) -> std::io::Result<()> {
+        let mut bytes = Vec::new();
+        for (key, value) in changes {
+            put_frame(&mut bytes, tree, key, value.as_deref());
+        }
+        self.journal.write_all(&bytes)?;
+        self.journal_bytes += bytes.len() as u64;
+        Ok(())
+    }
+
+    /// The journal has outgrown the snapshot.
+    pub(super) fn is_long(&self) -> bool {
+        self.journal_bytes > self.snapshot_bytes.max(MIN_JOURNAL_BYTES)
+    }
+
+    /// A descriptor of the journal, to sync without holding a lock.
+    pub(super) fn file(&self) -> std::io::Result<File> {
+        self.journal.try_clone()
+    }
+}
+
+/// The old journal must go before the new snapshot is there? No: replaying it over the new snapshot changes nothing, since every
+/// frame in it is a whole value and the last one of a key is what the snapshot has. So the snapshot comes first.
+fn write_both(dir: &Path, contents: &Contents) -> std::io::Result<(u64, File)> {
+    let snapshot = render_snapshot(contents);
+    files::write_atomic(&dir.join("snapshot"), &snapshot, 0o600)?;
+    files::write_atomic(&dir.join("journal"), &[], 0o600)?;
+    let journal = OpenOptions::new().append(true).mode(0o600).open(dir.join("journal"))?;
+    Ok((snapshot.len() as u64, journal))
+}
+
+fn read_file(path: &Path) -> Result<Option<Vec<u8>>, String> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(format!("{}: {e}", path.display())),
+    }
+}
+
+fn render_snapshot(contents: &Contents) -> Vec<u8> {
+    let mut out = MAGIC.to_vec();
+    let mut count = 0_u32;
+    for (tree, entries) in contents {
+        for (key, value) in entries {
+            put_frame(&mut out, tree, key, Some(value));
+            count = count.wrapping_add(1);
+        }
+    }
+    out.extend_from_slice(&0_u32.to_le_bytes());
+    out.extend_from_slice(&count.to_le_bytes());
+    out
+}
+
+fn parse_snapshot(bytes: &[u8]) -> Option<Contents> {
+    let mut rest = bytes.strip_prefix(MAGIC)?;
+    let mut contents = Contents::new();
+    let mut count = 0_u32;
+    loop {
+        if rest.len() == 8 && rest[..4] == [0; 4] {
+            return (u32::from_le_bytes(rest[4..].try_into().ok()?) == count).then_some(contents);
+        }
+        let Frame::Whole(body, after) = take_frame(rest) else { return None };
+        apply_frame(&mut contents, body)?;
+        count = count.wrapping_add(1);
+        rest = after;
+    }
+}
+
+fn put_frame(out: &mut Vec<u8>, tree: &str, key: &[u8], value: Option<&[u8]>) {
+    let start = out.len();
+    out.extend_from_slice(&[0; 8]);
+    for part in [tree.as_bytes(), key] {
+        out.extend_from_slice(&(part.len() as u32).to_le_bytes());
+        out.extend_from_slice(part);
+    }
+    out.extend_from_slice(&value.map_or(DELETED, |v| v.len() as u32).to_le_bytes());
+    out.extend_from_slice(value.unwrap_or_default());
+    let length = (out.len() - start - 8) as u32;
+    let checksum = crc32c::crc32c(&out[start + 8..]);
+    out[start..start + 4].copy_from_slice(&length.to_le_bytes());
+    out[start + 4..start + 8].copy_from_slice(&checksum.to_le_bytes());
+}
+
+enum Frame<'a> {
+    /// Its content, and what follows it.
+    Whole(&'a [u8], &'a [u8]),
+    /// The file ends inside it.
+    Cut,
+    /// The checksum does not fit.
+    Bad,
+}
+
+fn take_frame(bytes: &[u8]) -> Frame<'_> {
+    let (Some(length), Some(checksum)) = (number(bytes, 0), number(bytes, 4)) else { return Frame::Cut };
+    let end = 8 + length as usize;
+    match bytes.get(8..end) {
+        Some(body) if length > 0 && crc32c::crc32c(body) == checksum => Frame::Whole(body, &bytes[end..]),
+        Some(_) => Frame::Bad,
+        None => Frame::Cut,
+    }
+}
+
+/// Whether a whole frame lies anywhere behind the start of `bytes`.
+fn later_frame(bytes: &[u8]) -> bool {
+    (1..bytes.len()).any(|at| matches!(take_frame(&bytes[at..]), Frame::Whole(..)))
+}
+
+fn apply_frame(contents: &mut Contents, body: &[u8]) -> Option<()> {
+    let (tree, rest) = take_part(body)?;
+    let (key, rest) = take_part(rest)?;
+    let entries = contents.entry(String::from_utf8(tree.to_vec()).ok()?).or_default();
+    if number(rest, 0)? == DELETED {
+        entries.remove(key);
+        return rest[4..].is_empty().then_some(());
+    }
+    let (value, rest) = take_part(rest)?;
+    entries.insert(key.to_vec(), value.to_vec());
+    rest.is_empty().then_some(())
+}
+
+fn take_part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let length = number(bytes, 0)? as usize;
+    bytes[4..].split_at_checked(length)
+}
+
+fn number(bytes: &[u8], at: usize) -> Option<u32> {
+    Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
+}
