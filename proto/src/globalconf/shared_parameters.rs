@@ -1,5 +1,33 @@
 //! Shared parameters: members, servers, approved CAs and TSAs, groups [PR-GCONF §3.3; trust dossier §2.8.1].
+//!
+//! The types are the same for every version; [`read`] and [`write`] know which elements a version has. A document refers to members
+//! and subsystems by `id`; the types name them in full. Counts are bounded by the size of the document.
+mod read;
+mod write;
+
+use super::ParametersError;
 use crate::id::{ClientId, GlobalGroupId, MemberId, ServerId};
+
+impl SharedParameters {
+    /// Reads `shared-params.xml` of configuration version `version`.
+    ///
+    /// # Errors
+    /// The first rule of the schema that it breaks.
+    pub fn read(xml: &[u8], version: u32) -> Result<Self, ParametersError> {
+        Ok(read::document(xml, version)?)
+    }
+
+    /// Writes `shared-params.xml` of configuration version `version`, leaving out what that version does not have.
+    ///
+    /// The digests of authentication certificates are written as they are: their algorithm depends on the version (SHA-1 in version
+    /// 2, SHA-256 later) and the caller has to give the right ones.
+    ///
+    /// # Errors
+    /// A server names an owner or client that is no member or subsystem of the document, or a text that XML cannot carry.
+    pub fn write(&self, version: u32) -> Result<Vec<u8>, ParametersError> {
+        Ok(write::document(self, version)?)
+    }
+}
 
 /// Everything in one `shared-params.xml`. Ids of the document (`id0` …) are resolved away.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
