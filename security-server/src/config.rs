@@ -1,14 +1,226 @@
-//! The settings file of a security server: every key with unit and default, resolved once into checked settings.
+//! The settings file of a security server: every key with its unit and default, resolved once into checked settings.
+//!
+//! Sections are named after the reference's components and keys after its parameters where it has them; a port and its address are one
+//! key here (`client-http-port` and `connector-host` are `client-http-listen`). `deploy/security-server.toml` is rendered from this
+//! file. Every bound of the relay is a key of `[limits]`; what a bound protects stands beside it.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
-/// Checked settings, as the relay reads them. (Completed by the owner of this module; the raw file is declared with
-/// `host::settings!`.)
+use proto::fault::Style;
+
+host::settings! {
+    /// Settings of a security server. Every key has the value shown unless it is set.
+    pub struct File {
+        /// Folder of everything the server keeps: state, keys, message log, global configuration.
+        pub data_dir: PathBuf = "/var/lib/causeway/security-server".into(),
+        /// Log lines on standard error: `text` for people, `json` for machines.
+        pub log_format: host::logging::Format = host::logging::Format::Text,
+        /// What is logged, as in RUST_LOG, which overrides it.
+        pub log_filter: String = "info".into(),
+        /// Health (`/health`) and Prometheus metrics (`/metrics`), for this machine only; `off` for none.
+        pub health_check_listen: Listen = Listen::at([127, 0, 0, 1], 5588),
+        /// Seconds that exchanges under way may take when the server is told to stop.
+        pub drain_time: u64 = 30,
+    }
+    sections {
+        pub proxy: Proxy,
+        pub configuration_client: ConfigurationClient,
+        pub signer: SignerSection,
+        pub message_log: MessageLogSection,
+        pub limits: LimitsSection,
+    }
+}
+
+host::settings! {
+    /// Where the server listens, and how it talks to information systems and to other security servers.
+    pub struct Proxy {
+        /// Information systems over HTTP (client-http-port); `off` for none. Plain HTTP is for this machine or a trusted network.
+        pub client_http_listen: Listen = Listen::at([127, 0, 0, 1], 8080),
+        /// Information systems over HTTPS (client-https-port); `off` for none.
+        pub client_https_listen: Listen = Listen::at([0, 0, 0, 0], 8443),
+        /// Messages of other security servers (server-listen-address and -port).
+        pub server_listen: SocketAddr = ([0, 0, 0, 0], 5500).into(),
+        /// The port of other security servers for messages.
+        pub server_port: u16 = 5500,
+        /// OCSP answers of our own certificates, for other security servers (ocsp-responder-listen-address and -port).
+        pub ocsp_responder_listen: SocketAddr = ([0, 0, 0, 0], 5577).into(),
+        /// The port of other security servers for OCSP answers.
+        pub ocsp_responder_port: u16 = 5577,
+        /// Milliseconds that connecting to another security server may take, its TLS handshake included.
+        pub client_timeout: u64 = 30_000,
+        /// Milliseconds to wait for the answer of another security server; 0 is without limit.
+        pub client_httpclient_timeout: u64 = 0,
+        /// Keep connections to other security servers that keep theirs.
+        pub pool_enable_connection_reuse: bool = true,
+        /// Keep connections of security servers that are not of our own kind. Our own are always kept.
+        pub server_support_clients_pooled_connections: bool = false,
+        /// Refuse information systems whose stored certificate is outside its validity; otherwise they are only logged.
+        pub enforce_client_is_cert_validity_period_check: bool = false,
+        /// Refuse other security servers older than this version (for instance "7.6.0"); not set: none.
+        pub server_min_supported_client_version: Option<String> = None,
+        /// How fault codes are written: `snake` as releases from 7.8, `camel` as releases before. Both are read.
+        pub fault_code_style: FaultCodeStyle = FaultCodeStyle::Snake,
+    }
+}
+
+host::settings! {
+    /// The download of the global configuration.
+    pub struct ConfigurationClient {
+        /// The configuration anchor; not set: configuration-anchor.xml in the data folder, where `causeway apply` puts it.
+        pub configuration_anchor_file: Option<PathBuf> = None,
+        /// Seconds between downloads.
+        pub update_interval: u64 = 60,
+        /// Other instances whose configuration is downloaded: `none`, `all`, or a list such as "FI,IS".
+        pub allowed_federations: String = "none".into(),
+        /// Milliseconds that connecting to a configuration source may take.
+        pub downloader_connect_timeout: u64 = 10_000,
+        /// Milliseconds that one download may take in all.
+        pub downloader_read_timeout: u64 = 30_000,
+    }
+}
+
+host::settings! {
+    /// Keys and their certificates.
+    pub struct SignerSection {
+        /// A file with the PIN of the token, readable by the server alone; not set: token-pin in the data folder when it is there.
+        pub pin_file: Option<PathBuf> = None,
+        /// Seconds after which a failed fetch of an OCSP answer is tried again.
+        pub ocsp_retry_delay: u64 = 60,
+    }
+}
+
+host::settings! {
+    /// The message log: evidence of every exchange.
+    pub struct MessageLogSection {
+        /// Keep the bodies of messages, not just their digests.
+        pub message_body_logging: bool = true,
+        /// Largest body that is kept, bytes; a larger one is refused.
+        pub max_loggable_message_body_size: u64 = 10 * 1024 * 1024,
+        /// Seconds that timestamping may fail before messages are refused; 0 is without limit.
+        pub acceptable_timestamp_failure_period: u64 = 14_400,
+        /// Seconds after which a failed timestamp is tried again.
+        pub timestamp_retry_delay: u64 = 60,
+        /// Most records in one timestamp.
+        pub timestamp_records_limit: u32 = 10_000,
+        /// Bytes of one segment file.
+        pub segment_size: u64 = 256 * 1024 * 1024,
+        /// Bytes that must stay free on the disk; below them new exchanges are refused.
+        pub min_free_space: u64 = 256 * 1024 * 1024,
+    }
+}
+
+host::settings! {
+    /// Bounds of the relay. Past them an exchange is refused at once; nothing waits in an unbounded queue.
+    pub struct LimitsSection {
+        /// Most exchanges at once from information systems.
+        pub client_exchanges: usize = 2_000,
+        /// Of these, most of one client.
+        pub client_exchanges_per_client: usize = 1_000,
+        /// Most exchanges at once from other security servers (max-parallel-connections).
+        pub server_exchanges: usize = 5_000,
+        /// Of these, most of one security server.
+        pub server_exchanges_per_peer: usize = 1_000,
+        /// Most open connections per listener.
+        pub connections: usize = 10_000,
+        /// Largest head of a request or answer, bytes.
+        pub head_bytes: usize = 65_536,
+        /// Most header lines of a head.
+        pub headers: usize = 256,
+        /// Largest SOAP envelope or REST header part, bytes.
+        pub message_bytes: usize = 10 * 1024 * 1024,
+        /// Bytes of a body that are kept in memory; a larger one goes to the message log's own files as it passes.
+        pub memory_body_bytes: usize = 65_536,
+        /// Seconds of silence after which a connection that should be sending is given up.
+        pub idle_time: u64 = 30,
+        /// Seconds for which a connection that waits for its next request is kept.
+        pub keep_alive_time: u64 = 60,
+        /// Idle connections kept per security server.
+        pub pooled_connections_per_peer: usize = 256,
+        /// Most parts of a transport message.
+        pub parts: usize = 1_024,
+        /// Most attachments of a message.
+        pub attachments: usize = 1_000,
+        /// Largest head of one part, bytes.
+        pub part_head_bytes: usize = 65_536,
+        /// Most OCSP answers in front of a message.
+        pub ocsp_parts: usize = 16,
+        /// Largest OCSP answer, bytes.
+        pub ocsp_bytes: usize = 65_536,
+        /// Largest signature, hash chain result or hash chain, bytes each.
+        pub signature_bytes: usize = 4 * 1024 * 1024,
+    }
+}
+
+/// An address to listen on, or `off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen(pub Option<SocketAddr>);
+
+impl Listen {
+    fn at(ip: [u8; 4], port: u16) -> Self {
+        Self(Some((ip, port).into()))
+    }
+}
+
+impl serde::Serialize for Listen {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(address) => to.collect_str(&address),
+            None => to.serialize_str("off"),
+        }
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Listen {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        text.parse().map(|address| Self(Some(address))).map_err(|_| {
+            serde::de::Error::custom(format!(
+                "{text:?} is neither `off` nor an address with a port, such as 127.0.0.1:8080"
+            ))
+        })
+    }
+}
+
+/// How fault codes are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FaultCodeStyle {
+    /// `server.serverproxy.access_denied`.
+    Snake,
+    /// `Server.ServerProxy.AccessDenied`.
+    Camel,
+}
+
+/// A value that cannot be used; the key is named as it stands in the file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {rule}")]
+pub struct ConfigError {
+    /// Section and key.
+    pub key: &'static str,
+    /// What it must be.
+    pub rule: String,
+}
+
+/// Checked settings, as the relay reads them.
 #[derive(Clone, Debug)]
 pub struct Settings {
+    /// The data folder.
+    pub data_dir: PathBuf,
+    /// Log lines.
+    pub log_format: host::logging::Format,
+    /// What is logged.
+    pub log_filter: String,
+    /// Health and metrics.
+    pub health_listen: Option<SocketAddr>,
+    /// For exchanges under way at the end.
+    pub drain: Duration,
     /// `fault-code-style`.
-    pub fault_style: proto::fault::Style,
+    pub fault_style: Style,
     /// Information systems over HTTP; `None` is off.
     pub client_http: Option<SocketAddr>,
     /// Information systems over HTTPS.
@@ -21,8 +233,50 @@ pub struct Settings {
     pub ocsp_listen: SocketAddr,
     /// Port 5577 of peers.
     pub ocsp_port: u16,
+    /// Keep connections to peers that keep theirs.
+    pub reuse_connections: bool,
+    /// Keep connections of peers that are not of our own kind.
+    pub keep_stock_connections: bool,
+    /// `enforce-client-is-cert-validity-period-check`.
+    pub enforce_client_cert_validity: bool,
+    /// `server-min-supported-client-version`.
+    pub min_client_version: Option<[u32; 3]>,
+    /// The global configuration's download.
+    pub configuration: ConfigurationSettings,
+    /// The token's PIN.
+    pub pin_file: PathBuf,
+    /// `ocsp-retry-delay`.
+    pub ocsp_retry: Duration,
+    /// The message log.
+    pub message_log: MessageLogSection,
     /// Bounds of the relay.
     pub limits: Limits,
+}
+
+/// How the global configuration is downloaded.
+#[derive(Clone, Debug)]
+pub struct ConfigurationSettings {
+    /// The anchor.
+    pub anchor_file: PathBuf,
+    /// Between downloads.
+    pub interval: Duration,
+    /// Which other instances.
+    pub federations: Federations,
+    /// Connecting.
+    pub connect: Duration,
+    /// One download in all.
+    pub total: Duration,
+}
+
+/// Which other instances' configuration is downloaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Federations {
+    /// Our own only.
+    None,
+    /// Whatever the private parameters name.
+    All,
+    /// These of them, in upper case.
+    Listed(Vec<String>),
 }
 
 /// Every bound of the relay, each a key of the `[limits]` section.
@@ -38,14 +292,250 @@ pub struct Limits {
     pub memory_body_bytes: usize,
     /// Silence after which a reader of a request gives up.
     pub idle: Duration,
+    /// For the next request of a kept connection.
+    pub keep_alive: Duration,
     /// Connecting to a peer.
     pub connect: Duration,
     /// Waiting for a peer's answer; `None` without limit.
     pub peer_answer: Option<Duration>,
-    /// Exchanges at once, per listener.
-    pub exchanges: usize,
-    /// Exchanges at once, per client or peer.
-    pub exchanges_per_party: usize,
+    /// Open connections, per listener.
+    pub connections: usize,
+    /// Exchanges at once of information systems.
+    pub client_exchanges: usize,
+    /// Of these, per client.
+    pub client_exchanges_per_client: usize,
+    /// Exchanges at once of peers.
+    pub server_exchanges: usize,
+    /// Of these, per peer.
+    pub server_exchanges_per_peer: usize,
+    /// Idle connections kept per peer.
+    pub pooled_per_peer: usize,
     /// Of transport messages.
     pub transport: proto::transport::Limits,
+}
+
+impl File {
+    /// Checks what the operator wrote.
+    ///
+    /// # Errors
+    /// The first key that cannot be used.
+    pub fn resolve(&self) -> Result<Settings, ConfigError> {
+        let proxy = &self.proxy;
+        let in_data =
+            |file: &Option<PathBuf>, name: &str| file.clone().unwrap_or_else(|| self.data_dir.join(name));
+        check_health(self.health_check_listen)?;
+        Ok(Settings {
+            data_dir: self.data_dir.clone(),
+            log_format: self.log_format,
+            log_filter: self.log_filter.clone(),
+            health_listen: self.health_check_listen.0,
+            drain: Duration::from_secs(self.drain_time),
+            fault_style: match proxy.fault_code_style {
+                FaultCodeStyle::Snake => Style::Snake,
+                FaultCodeStyle::Camel => Style::Camel,
+            },
+            client_http: proxy.client_http_listen.0,
+            client_https: proxy.client_https_listen.0,
+            server_listen: proxy.server_listen,
+            server_port: above_zero("proxy.server-port", proxy.server_port)?,
+            ocsp_listen: proxy.ocsp_responder_listen,
+            ocsp_port: above_zero("proxy.ocsp-responder-port", proxy.ocsp_responder_port)?,
+            reuse_connections: proxy.pool_enable_connection_reuse,
+            keep_stock_connections: proxy.server_support_clients_pooled_connections,
+            enforce_client_cert_validity: proxy.enforce_client_is_cert_validity_period_check,
+            min_client_version: proxy
+                .server_min_supported_client_version
+                .as_deref()
+                .map(version)
+                .transpose()?,
+            configuration: ConfigurationSettings {
+                anchor_file: in_data(
+                    &self.configuration_client.configuration_anchor_file,
+                    "configuration-anchor.xml",
+                ),
+                ..self.configuration_client.resolve()?
+            },
+            pin_file: in_data(&self.signer.pin_file, "token-pin"),
+            ocsp_retry: seconds("signer.ocsp-retry-delay", self.signer.ocsp_retry_delay)?,
+            message_log: self.message_log.clone(),
+            limits: self.limits.resolve(proxy)?,
+        })
+    }
+}
+
+impl ConfigurationClient {
+    /// All but the anchor's place.
+    fn resolve(&self) -> Result<ConfigurationSettings, ConfigError> {
+        let federations = match self.allowed_federations.trim() {
+            "" | "none" => Federations::None,
+            "all" => Federations::All,
+            list => Federations::Listed(list.split(',').map(|code| code.trim().to_uppercase()).collect()),
+        };
+        Ok(ConfigurationSettings {
+            anchor_file: PathBuf::new(),
+            interval: seconds("configuration-client.update-interval", self.update_interval)?,
+            federations,
+            connect: millis(
+                "configuration-client.downloader-connect-timeout",
+                self.downloader_connect_timeout,
+            )?,
+            total: millis("configuration-client.downloader-read-timeout", self.downloader_read_timeout)?,
+        })
+    }
+}
+
+impl LimitsSection {
+    fn resolve(&self, proxy: &Proxy) -> Result<Limits, ConfigError> {
+        let at_least_8k = |key, value: usize| {
+            let rule = || ConfigError { key, rule: "must be 8192 or more".into() };
+            if value >= 8192 { Ok(value) } else { Err(rule()) }
+        };
+        Ok(Limits {
+            head_bytes: at_least_8k("limits.head-bytes", self.head_bytes)?,
+            headers: above_zero("limits.headers", self.headers)?,
+            message_bytes: at_least_8k("limits.message-bytes", self.message_bytes)?,
+            memory_body_bytes: self.memory_body_bytes,
+            idle: seconds("limits.idle-time", self.idle_time)?,
+            keep_alive: seconds("limits.keep-alive-time", self.keep_alive_time)?,
+            connect: millis("proxy.client-timeout", proxy.client_timeout)?,
+            peer_answer: Some(proxy.client_httpclient_timeout)
+                .filter(|ms| *ms > 0)
+                .map(Duration::from_millis),
+            connections: above_zero("limits.connections", self.connections)?,
+            client_exchanges: above_zero("limits.client-exchanges", self.client_exchanges)?,
+            client_exchanges_per_client: above_zero(
+                "limits.client-exchanges-per-client",
+                self.client_exchanges_per_client,
+            )?,
+            server_exchanges: above_zero("limits.server-exchanges", self.server_exchanges)?,
+            server_exchanges_per_peer: above_zero(
+                "limits.server-exchanges-per-peer",
+                self.server_exchanges_per_peer,
+            )?,
+            pooled_per_peer: self.pooled_connections_per_peer,
+            transport: self.transport()?,
+        })
+    }
+
+    fn transport(&self) -> Result<proto::transport::Limits, ConfigError> {
+        Ok(proto::transport::Limits {
+            parts: proto::multipart::Limits {
+                parts: above_zero("limits.parts", self.parts)?,
+                header_line_bytes: PART_HEADER_LINE_BYTES,
+                header_bytes: above_zero("limits.part-head-bytes", self.part_head_bytes)?,
+            },
+            ocsp_parts: above_zero("limits.ocsp-parts", self.ocsp_parts)?,
+            ocsp_bytes: above_zero("limits.ocsp-bytes", self.ocsp_bytes)?,
+            message_bytes: self.message_bytes,
+            signature_bytes: above_zero("limits.signature-bytes", self.signature_bytes)?,
+            attachments: self.attachments,
+        })
+    }
+}
+
+/// Longest header line of a part: the protocol's own bound, which stock servers keep to (wire dossier §6.3).
+const PART_HEADER_LINE_BYTES: usize = 1000;
+
+/// Metrics tell a stranger what the server does, so they stay on this machine.
+fn check_health(listen: Listen) -> Result<(), ConfigError> {
+    match listen.0 {
+        Some(address) if !address.ip().is_loopback() => {
+            Err(ConfigError { key: "health-check-listen", rule: "must be a loopback address".into() })
+        }
+        _ => Ok(()),
+    }
+}
+
+fn above_zero<T: PartialEq + Default>(key: &'static str, value: T) -> Result<T, ConfigError> {
+    if value == T::default() {
+        return Err(ConfigError { key, rule: "must be above 0".into() });
+    }
+    Ok(value)
+}
+
+fn seconds(key: &'static str, value: u64) -> Result<Duration, ConfigError> {
+    above_zero(key, value).map(Duration::from_secs)
+}
+
+fn millis(key: &'static str, value: u64) -> Result<Duration, ConfigError> {
+    above_zero(key, value).map(Duration::from_millis)
+}
+
+fn version(text: &str) -> Result<[u32; 3], ConfigError> {
+    let parts: Vec<u32> = text.split('.').filter_map(|part| part.parse().ok()).collect();
+    let whole = text.split('.').count() == 3;
+    parts.try_into().ok().filter(|_| whole).ok_or_else(|| ConfigError {
+        key: "proxy.server-min-supported-client-version",
+        rule: format!("{text:?} is no version such as \"7.6.0\""),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<Settings, String> {
+        let file: File = host::settings::parse(text, "test").map_err(|e| e.to_string())?;
+        file.resolve().map_err(|e| e.to_string())
+    }
+
+    #[test]
+    fn an_empty_file_is_a_whole_configuration() {
+        let settings = read("").unwrap();
+        assert_eq!(settings.client_http, Some(([127, 0, 0, 1], 8080).into()));
+        assert_eq!(settings.pin_file, PathBuf::from("/var/lib/causeway/security-server/token-pin"));
+        assert_eq!(settings.limits.peer_answer, None);
+        assert_eq!(settings.configuration.federations, Federations::None);
+        assert_eq!(settings.min_client_version, None);
+    }
+
+    #[test]
+    fn values_are_resolved() {
+        let settings = read(
+            "data-dir = '/d'\n[proxy]\nclient-http-listen = 'off'\nfault-code-style = 'camel'\n\
+             server-min-supported-client-version = '7.6.0'\nclient-httpclient-timeout = 1500\n\
+             [configuration-client]\nallowed-federations = 'fi, is'\n",
+        )
+        .unwrap();
+        assert_eq!(settings.client_http, None);
+        assert_eq!(settings.fault_style, Style::Camel);
+        assert_eq!(settings.min_client_version, Some([7, 6, 0]));
+        assert_eq!(settings.limits.peer_answer, Some(Duration::from_millis(1500)));
+        assert_eq!(settings.configuration.federations, Federations::Listed(vec!["FI".into(), "IS".into()]));
+        assert_eq!(settings.configuration.anchor_file, PathBuf::from("/d/configuration-anchor.xml"));
+    }
+
+    #[test]
+    fn refuses_with_the_key_and_the_rule() {
+        let cases = [
+            ("[limits]\nheaders = 0", "limits.headers: must be above 0"),
+            ("[limits]\nhead-bytes = 100", "limits.head-bytes: must be 8192 or more"),
+            ("[proxy]\nserver-port = 0", "proxy.server-port: must be above 0"),
+            ("health-check-listen = '0.0.0.0:1'", "health-check-listen: must be a loopback address"),
+            (
+                "[proxy]\nserver-min-supported-client-version = '7.6'",
+                "proxy.server-min-supported-client-version: \"7.6\" is no version such as \"7.6.0\"",
+            ),
+        ];
+        for (text, expected) in cases {
+            assert_eq!(read(text).unwrap_err(), expected, "{text}");
+        }
+        let unknown = read("[proxy]\nclient-http-port = 80").unwrap_err();
+        assert!(unknown.contains("client-http-port") && unknown.contains("client-http-listen"), "{unknown}");
+        let no_port = read("[proxy]\nclient-http-listen = '127.0.0.1'").unwrap_err();
+        assert!(no_port.contains("such as 127.0.0.1:8080"), "{no_port}");
+    }
+
+    /// The sample is rendered from this file; `CAUSEWAY_RENDER=1 cargo test` writes it anew.
+    #[test]
+    fn the_sample_in_deploy_is_this_file_rendered() {
+        let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/security-server.toml");
+        let rendered = host::settings::render_sample::<File>();
+        if std::env::var_os("CAUSEWAY_RENDER").is_some() {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(&path, &rendered).unwrap();
+        }
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), rendered, "run with CAUSEWAY_RENDER=1");
+        assert_eq!(host::settings::parse::<File>(&rendered, "sample").unwrap(), File::default());
+    }
 }
