@@ -1,19 +1,93 @@
 //! X.509 certificates: the parsed fields the protocols ask for, always beside the exact DER [RFC 5280 §4].
+//!
+//! Parsing is lenient about what stands in a name and strict about what decides trust: an extension that appears twice, or one
+//! of those read here that does not parse, is [`CertError::Malformed`]. Everything asked for on the relay's path, the three
+//! digests included, is computed once; a clone is one reference. Input is at most [`MAX_CERT_BYTES`].
+//! Not here: paths (`chain`), revocation (`ocsp`), whom a subject names (`profile`).
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use proto::time::UnixTime;
+use x509_parser::asn1_rs::FromDer;
+use x509_parser::certificate::X509Certificate;
+use x509_parser::extensions::{GeneralName, ParsedExtension, X509Extension};
 
 use crate::algorithm::{EcdsaForm, SignatureAlgorithm};
+use crate::digest::DigestAlgorithm;
+use crate::name::Name;
+use crate::public_key::{PublicKey, Strength, VerifyError};
 
-/// A parsed certificate. Cheap to clone.
-#[derive(Clone, Debug)]
-pub struct Certificate(#[expect(dead_code)] Arc<Inner>);
+/// Longest certificate, DER or PEM.
+pub const MAX_CERT_BYTES: usize = 64 * 1024;
 
-#[derive(Debug)]
+/// A parsed certificate. Cheap to clone; equal when the DER is.
+#[derive(Clone)]
+pub struct Certificate(Arc<Inner>);
+
 struct Inner {
-    _der: Vec<u8>,
+    der: Vec<u8>,
+    /// Where the signed part lies in `der`.
+    tbs: std::ops::Range<usize>,
+    subject: Name,
+    issuer: Name,
+    /// Content of the INTEGER as it stands.
+    serial: Vec<u8>,
+    not_before: UnixTime,
+    not_after: UnixTime,
+    key: PublicKey,
+    algorithm: Option<SignatureAlgorithm>,
+    signature: Vec<u8>,
+    extensions: Extensions,
+    sha1: [u8; 20],
+    sha256: [u8; 32],
+    sha512: [u8; 64],
 }
+
+/// The extensions we read.
+#[derive(Debug, Default)]
+struct Extensions {
+    key_usage: Option<KeyUsage>,
+    extended_key_usage: Vec<String>,
+    basic_constraints: Option<BasicConstraints>,
+    subject_key_id: Option<Vec<u8>>,
+    authority_key_id: Option<Vec<u8>>,
+    ocsp_urls: Vec<String>,
+    dns_names: Vec<String>,
+    unknown_critical: bool,
+}
+
+/// Key usage bits [RFC 5280 §4.2.1.3].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyUsage {
+    /// Bit 0.
+    pub digital_signature: bool,
+    /// Bit 1, also called contentCommitment.
+    pub non_repudiation: bool,
+    /// Bit 2.
+    pub key_encipherment: bool,
+    /// Bit 3.
+    pub data_encipherment: bool,
+    /// Bit 5.
+    pub key_cert_sign: bool,
+}
+
+/// Basic constraints [RFC 5280 §4.2.1.9].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BasicConstraints {
+    /// It is a CA.
+    pub ca: bool,
+    /// How many intermediates may follow below it.
+    pub path_len: Option<u32>,
+}
+
+/// id-kp-clientAuth.
+pub const EKU_CLIENT_AUTH: &str = "1.3.6.1.5.5.7.3.2";
+/// id-kp-timeStamping.
+pub const EKU_TIME_STAMPING: &str = "1.3.6.1.5.5.7.3.8";
+/// id-kp-OCSPSigning.
+pub const EKU_OCSP_SIGNING: &str = "1.3.6.1.5.5.7.3.9";
+const AD_OCSP: &str = "1.3.6.1.5.5.7.48.1";
 
 /// Why DER is no certificate we can use.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -32,87 +106,218 @@ pub enum CertError {
     NoKeyUsage,
 }
 
+impl From<VerifyError> for CertError {
+    fn from(error: VerifyError) -> Self {
+        match error {
+            VerifyError::Signature => Self::BadSignature,
+            VerifyError::Algorithm => Self::Algorithm,
+        }
+    }
+}
+
 impl Certificate {
-    /// Parses DER; also accepts PEM text, as one stored configuration has it.
+    /// Parses DER; also accepts PEM text, as one stored configuration has it. Of several certificates in a PEM text the first.
     ///
     /// # Errors
     /// [`CertError::Malformed`].
     pub fn parse(bytes: &[u8]) -> Result<Self, CertError> {
-        let _ = bytes;
-        todo!()
+        if bytes.len() > MAX_CERT_BYTES {
+            return Err(CertError::Malformed);
+        }
+        if bytes.first() == Some(&0x30) {
+            return Self::parse_der(bytes.to_vec());
+        }
+        Self::parse_der(
+            crate::pem::blocks(bytes, "CERTIFICATE").into_iter().next().ok_or(CertError::Malformed)?,
+        )
     }
+
+    /// Every certificate of a PEM text, or the one of a DER file.
+    ///
+    /// # Errors
+    /// [`CertError::Malformed`], also when there is none.
+    pub fn parse_all(bytes: &[u8]) -> Result<Vec<Self>, CertError> {
+        if bytes.first() == Some(&0x30) {
+            return Ok(vec![Self::parse(bytes)?]);
+        }
+        let certs: Vec<_> = crate::pem::blocks(bytes, "CERTIFICATE")
+            .into_iter()
+            .map(Self::parse_der)
+            .collect::<Result<_, _>>()?;
+        if certs.is_empty() { Err(CertError::Malformed) } else { Ok(certs) }
+    }
+
+    fn parse_der(der: Vec<u8>) -> Result<Self, CertError> {
+        let (rest, parsed) = X509Certificate::from_der(&der).map_err(|_| CertError::Malformed)?;
+        if !rest.is_empty() || parsed.signature_algorithm != parsed.tbs_certificate.signature {
+            return Err(CertError::Malformed);
+        }
+        let tbs = parsed.tbs_certificate.as_ref();
+        let start = tbs.as_ptr().addr() - der.as_ptr().addr();
+        let digest = |algorithm: DigestAlgorithm| algorithm.digest(&der).value;
+        let inner = Inner {
+            tbs: start..start + tbs.len(),
+            subject: Name::from_parsed(&parsed.subject),
+            issuer: Name::from_parsed(&parsed.issuer),
+            serial: parsed.raw_serial().to_vec(),
+            not_before: UnixTime::from_secs(parsed.validity.not_before.timestamp()),
+            not_after: UnixTime::from_secs(parsed.validity.not_after.timestamp()),
+            key: PublicKey::from_spki(parsed.public_key().raw).ok_or(CertError::Malformed)?,
+            algorithm: SignatureAlgorithm::from_parsed(&parsed.signature_algorithm),
+            signature: parsed.signature_value.data.to_vec(),
+            extensions: Extensions::read(parsed.extensions())?,
+            sha1: digest(DigestAlgorithm::Sha1).try_into().map_err(|_| CertError::Malformed)?,
+            sha256: digest(DigestAlgorithm::Sha256).try_into().map_err(|_| CertError::Malformed)?,
+            sha512: digest(DigestAlgorithm::Sha512).try_into().map_err(|_| CertError::Malformed)?,
+            der: Vec::new(),
+        };
+        Ok(Self(Arc::new(Inner { der, ..inner })))
+    }
+
     /// The exact DER.
     pub fn der(&self) -> &[u8] {
-        todo!()
+        &self.0.der
+    }
+    /// PEM text.
+    pub fn to_pem(&self) -> String {
+        crate::pem::encode("CERTIFICATE", &self.0.der)
+    }
+    /// The subject.
+    pub fn subject_name(&self) -> &Name {
+        &self.0.subject
+    }
+    /// The issuer.
+    pub fn issuer_name(&self) -> &Name {
+        &self.0.issuer
     }
     /// DER of the subject name.
     pub fn subject_der(&self) -> &[u8] {
-        todo!()
+        self.0.subject.der()
     }
     /// DER of the issuer name.
     pub fn issuer_der(&self) -> &[u8] {
-        todo!()
+        self.0.issuer.der()
     }
     /// Subject as RFC 2253 text.
     pub fn subject(&self) -> String {
-        todo!()
+        self.0.subject.rfc2253().to_owned()
     }
     /// Issuer as RFC 2253 text, as the reference writes it in `ds:X509IssuerName`.
     pub fn issuer(&self) -> String {
-        todo!()
+        self.0.issuer.rfc2253().to_owned()
     }
     /// Serial number, big-endian without sign byte.
     pub fn serial(&self) -> &[u8] {
-        todo!()
+        match self.0.serial.as_slice() {
+            [0, rest @ ..] if !rest.is_empty() => rest,
+            all => all,
+        }
+    }
+    /// Content of the serial number's INTEGER, sign byte included.
+    pub fn serial_integer(&self) -> &[u8] {
+        &self.0.serial
     }
     /// Serial number in decimal.
     pub fn serial_decimal(&self) -> String {
-        todo!()
+        decimal(self.serial())
     }
     /// First instant it holds.
     pub fn not_before(&self) -> UnixTime {
-        todo!()
+        self.0.not_before
     }
-    /// Last instant it holds.
+    /// Last instant it holds: to the end of the second that is written.
     pub fn not_after(&self) -> UnixTime {
-        todo!()
+        self.0.not_after
+    }
+    /// Within its validity at `at`, both ends included.
+    pub fn is_valid_at(&self, at: UnixTime) -> bool {
+        self.0.not_before <= at && at <= self.0.not_after
+    }
+    /// The public key.
+    pub fn public_key(&self) -> &PublicKey {
+        &self.0.key
     }
     /// DER of the SubjectPublicKeyInfo.
     pub fn spki(&self) -> &[u8] {
-        todo!()
+        self.0.key.spki()
     }
     /// The key bits inside the SubjectPublicKeyInfo (what OCSP key hashes cover).
     pub fn key_bits(&self) -> &[u8] {
-        todo!()
+        self.0.key.bits()
+    }
+    /// Key usage bits, if the extension is there.
+    pub fn key_usage(&self) -> Option<KeyUsage> {
+        self.0.extensions.key_usage
+    }
+    /// Extended key usages as dotted OIDs.
+    pub fn extended_key_usage(&self) -> &[String] {
+        &self.0.extensions.extended_key_usage
+    }
+    /// Basic constraints, if the extension is there.
+    pub fn basic_constraints(&self) -> Option<BasicConstraints> {
+        self.0.extensions.basic_constraints
+    }
+    /// Subject key identifier.
+    pub fn subject_key_id(&self) -> Option<&[u8]> {
+        self.0.extensions.subject_key_id.as_deref()
+    }
+    /// Key identifier of the issuer.
+    pub fn authority_key_id(&self) -> Option<&[u8]> {
+        self.0.extensions.authority_key_id.as_deref()
+    }
+    /// OCSP responders named by the certificate itself (authority information access).
+    pub fn ocsp_urls(&self) -> &[String] {
+        &self.0.extensions.ocsp_urls
+    }
+    /// DNS names of the subject alternative name.
+    pub fn dns_names(&self) -> &[String] {
+        &self.0.extensions.dns_names
+    }
+    /// It has a critical extension that nothing here understands, so a path through it cannot be valid [RFC 5280 §4.2].
+    pub fn has_unknown_critical_extension(&self) -> bool {
+        self.0.extensions.unknown_critical
     }
     /// Key usage says nonRepudiation (trust dossier §3.1).
     pub fn is_signing(&self) -> bool {
-        todo!()
+        self.key_usage().is_some_and(|usage| usage.non_repudiation)
     }
     /// extendedKeyUsage clientAuth, or digitalSignature, keyEncipherment, dataEncipherment.
     ///
     /// # Errors
     /// [`CertError::NoKeyUsage`] when there is nothing to go by.
     pub fn is_authentication(&self) -> Result<bool, CertError> {
-        todo!()
+        if self.extended_key_usage().iter().any(|oid| oid == EKU_CLIENT_AUTH) {
+            return Ok(true);
+        }
+        let usage = self.key_usage().ok_or(CertError::NoKeyUsage)?;
+        Ok(usage.digital_signature || usage.key_encipherment || usage.data_encipherment)
     }
     /// Issuer and subject are the same name.
     pub fn is_self_issued(&self) -> bool {
-        todo!()
+        self.0.subject.matches(&self.0.issuer)
     }
     /// SHA-1 of the DER.
     pub fn sha1(&self) -> [u8; 20] {
-        todo!()
+        self.0.sha1
     }
     /// SHA-256 of the DER.
     pub fn sha256(&self) -> [u8; 32] {
-        todo!()
+        self.0.sha256
     }
     /// SHA-512 of the DER.
     pub fn sha512(&self) -> [u8; 64] {
-        todo!()
+        self.0.sha512
     }
-    /// Verifies `signature` over `message` with this certificate's key.
+    /// Digest of the DER; the usual ones without computing.
+    pub fn digest(&self, algorithm: DigestAlgorithm) -> Vec<u8> {
+        match algorithm {
+            DigestAlgorithm::Sha1 => self.0.sha1.to_vec(),
+            DigestAlgorithm::Sha256 => self.0.sha256.to_vec(),
+            DigestAlgorithm::Sha384 => algorithm.digest(&self.0.der).value,
+            DigestAlgorithm::Sha512 => self.0.sha512.to_vec(),
+        }
+    }
+    /// Verifies `signature` over `message` with this certificate's key, by the rules of today.
     ///
     /// # Errors
     /// [`CertError::BadSignature`], [`CertError::Algorithm`].
@@ -123,15 +328,124 @@ impl Certificate {
         message: &[u8],
         signature: &[u8],
     ) -> Result<(), CertError> {
-        let _ = (algorithm, form, message, signature);
-        todo!()
+        Ok(self.0.key.verify(algorithm, form, Strength::Current, message, signature)?)
     }
-    /// Verifies that `issuer` signed this certificate.
+    /// Verifies that `issuer` signed this certificate. CA certificates outlive algorithms, and the anchor is trusted by name, so
+    /// old algorithms are taken.
     ///
     /// # Errors
     /// [`CertError::BadSignature`], [`CertError::Algorithm`].
     pub fn verify_issued_by(&self, issuer: &Self) -> Result<(), CertError> {
-        let _ = issuer;
-        todo!()
+        let algorithm = self.0.algorithm.ok_or(CertError::Algorithm)?;
+        let tbs = &self.0.der[self.0.tbs.clone()];
+        Ok(issuer.0.key.verify(algorithm, EcdsaForm::Der, Strength::OldEvidence, tbs, &self.0.signature)?)
     }
+}
+
+impl PartialEq for Certificate {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.der == other.0.der
+    }
+}
+impl Eq for Certificate {}
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Certificate({}, serial {})", self.0.subject.rfc2253(), self.serial_decimal())
+    }
+}
+
+impl Extensions {
+    fn read(extensions: &[X509Extension<'_>]) -> Result<Self, CertError> {
+        let mut seen = HashSet::new();
+        let mut out = Self::default();
+        for extension in extensions {
+            if !seen.insert(extension.oid.as_bytes()) {
+                return Err(CertError::Malformed);
+            }
+            out.read_one(extension)?;
+        }
+        Ok(out)
+    }
+
+    fn read_one(&mut self, extension: &X509Extension<'_>) -> Result<(), CertError> {
+        match extension.parsed_extension() {
+            ParsedExtension::KeyUsage(usage) => {
+                self.key_usage = Some(KeyUsage {
+                    digital_signature: usage.digital_signature(),
+                    non_repudiation: usage.non_repudiation(),
+                    key_encipherment: usage.key_encipherment(),
+                    data_encipherment: usage.data_encipherment(),
+                    key_cert_sign: usage.key_cert_sign(),
+                });
+            }
+            ParsedExtension::ExtendedKeyUsage(usage) => {
+                let known = [
+                    (usage.client_auth, EKU_CLIENT_AUTH),
+                    (usage.time_stamping, EKU_TIME_STAMPING),
+                    (usage.ocsp_signing, EKU_OCSP_SIGNING),
+                ];
+                self.extended_key_usage = known
+                    .into_iter()
+                    .filter(|(set, _)| *set)
+                    .map(|(_, oid)| oid.to_owned())
+                    .chain(usage.other.iter().map(x509_parser::asn1_rs::Oid::to_id_string))
+                    .collect();
+            }
+            ParsedExtension::BasicConstraints(constraints) => {
+                self.basic_constraints =
+                    Some(BasicConstraints { ca: constraints.ca, path_len: constraints.path_len_constraint });
+            }
+            ParsedExtension::SubjectKeyIdentifier(id) => self.subject_key_id = Some(id.0.to_vec()),
+            ParsedExtension::AuthorityKeyIdentifier(id) => {
+                self.authority_key_id = id.key_identifier.as_ref().map(|id| id.0.to_vec());
+            }
+            ParsedExtension::AuthorityInfoAccess(access) => {
+                let uris = access.iter().filter(|one| one.access_method.to_id_string() == AD_OCSP);
+                self.ocsp_urls = uris
+                    .filter_map(|one| match &one.access_location {
+                        GeneralName::URI(uri) => Some((*uri).to_owned()),
+                        _ => None,
+                    })
+                    .collect();
+            }
+            ParsedExtension::SubjectAlternativeName(names) => {
+                self.dns_names = names
+                    .general_names
+                    .iter()
+                    .filter_map(|one| {
+                        if let GeneralName::DNSName(name) = one { Some((*name).to_owned()) } else { None }
+                    })
+                    .collect();
+            }
+            ParsedExtension::ParseError { .. } if DECIDES_TRUST.contains(&&*extension.oid.to_id_string()) => {
+                return Err(CertError::Malformed);
+            }
+            // Policies do not restrict a path when the relying party asks for none; the rest we do not process.
+            ParsedExtension::CertificatePolicies(_) | ParsedExtension::IssuerAlternativeName(_) => {}
+            _ => self.unknown_critical |= extension.critical,
+        }
+        Ok(())
+    }
+}
+
+/// Key usage, basic constraints, extended key usage.
+const DECIDES_TRUST: [&str; 3] = ["2.5.29.15", "2.5.29.19", "2.5.29.37"];
+
+/// Big-endian bytes in decimal. Serial numbers have twenty bytes, so the square of that is no matter.
+fn decimal(bytes: &[u8]) -> String {
+    let mut digits = vec![0_u8];
+    for byte in bytes {
+        let mut carry = u32::from(*byte);
+        for digit in &mut digits {
+            carry += u32::from(*digit) * 256;
+            *digit = u8::try_from(carry % 10).unwrap_or(0);
+            carry /= 10;
+        }
+        while carry > 0 {
+            digits.push(u8::try_from(carry % 10).unwrap_or(0));
+            carry /= 10;
+        }
+    }
+    digits.iter().rev().map(|digit| char::from(b'0' + digit)).collect()
 }

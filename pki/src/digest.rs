@@ -40,6 +40,19 @@ impl DigestAlgorithm {
             _ => None,
         }
     }
+    /// OID in dotted form.
+    pub const fn oid(self) -> &'static str {
+        match self {
+            Self::Sha1 => "1.3.14.3.2.26",
+            Self::Sha256 => "2.16.840.1.101.3.4.2.1",
+            Self::Sha384 => "2.16.840.1.101.3.4.2.2",
+            Self::Sha512 => "2.16.840.1.101.3.4.2.3",
+        }
+    }
+    /// By OID in dotted form.
+    pub fn from_oid(oid: &str) -> Option<Self> {
+        [Self::Sha1, Self::Sha256, Self::Sha384, Self::Sha512].into_iter().find(|a| a.oid() == oid)
+    }
     /// `self` when it may protect a signature.
     pub fn for_signatures(self) -> Option<Self> {
         (self != Self::Sha1).then_some(self)

@@ -3,7 +3,7 @@
 //! | Question | Module | Standard |
 //! |---|---|---|
 //! | which digest, which algorithm | [`digest`], [`algorithm`] | XML-DSig URIs, RFC 5754 |
-//! | what a certificate says, whom it names | [`cert`], [`profile`], [`csr`] | RFC 5280 §4, RFC 2986 |
+//! | what a certificate says, whom it names | [`cert`], [`name`], [`public_key`], [`profile`], [`csr`], [`pem`] | RFC 5280 §4, RFC 2986 |
 //! | is the path sound | [`chain`] | RFC 5280 §6 |
 //! | is it revoked | [`ocsp`] | RFC 6960 |
 //! | when did it exist | [`tsp`] | RFC 3161 |
@@ -25,8 +25,11 @@ pub mod globalconf;
 pub mod hash_chain;
 pub mod key;
 pub mod message_signature;
+pub mod name;
 pub mod ocsp;
+pub mod pem;
 pub mod profile;
+pub mod public_key;
 pub mod trust;
 pub mod tsp;
 pub mod xades;
