@@ -25,6 +25,7 @@
 pub mod admission;
 pub mod config;
 pub mod context;
+pub mod http1;
 pub mod message_log;
 pub mod peers;
 pub mod serverconf;
