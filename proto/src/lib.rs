@@ -15,6 +15,7 @@
 pub mod fault;
 pub mod globalconf;
 pub mod id;
+pub mod media_type;
 pub mod multipart;
 pub mod rest;
 pub mod soap;

@@ -1,8 +1,25 @@
 //! Streaming MIME multipart (RFC 2046 §5.1) without I/O: bytes go in, events come out, part bytes are never changed.
 //!
-//! Lenient where the reference's parser is (wire dossier §6.3), bounded everywhere by [`Limits`]. One level; a nested multipart
-//! is read by a second [`Decoder`] fed with the outer part's data.
+//! Lenient where the reference's parser is (wire dossier §6.3): LF for CRLF, a preamble, an epilogue, white space after a
+//! delimiter, folded header lines, header lines without colon, an end without delimiter. The line break before a delimiter belongs
+//! to it. Bounded everywhere by [`Limits`].
+//!
+//! Part bytes leave as slices of the chunks that came in. Only what may be a delimiter, where it straddles two chunks, is copied,
+//! so the work is linear in the input for every way to cut it. One level only: a nested multipart is read by a second [`Decoder`]
+//! fed with the outer part's data. Transfer encodings are never decoded.
 use bytes::Bytes;
+
+use crate::media_type;
+
+mod head;
+mod scan;
+
+use head::HeadBuffer;
+pub use head::PartHead;
+use scan::{Scan, Scanner};
+
+/// Longest boundary that we read; RFC 2046 has 70.
+const MAX_BOUNDARY_BYTES: usize = 200;
 
 /// Bounds on what a peer may send.
 #[derive(Clone, Copy, Debug)]
@@ -15,17 +32,9 @@ pub struct Limits {
     pub header_bytes: usize,
 }
 
-/// Headers of one part, in order, names as written, values unfolded and trimmed.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct PartHead {
-    /// Name and value.
-    pub headers: Vec<(String, String)>,
-}
-
-impl PartHead {
-    /// First value of a header, compared without case.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.headers.iter().find(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v.as_str())
+impl Default for Limits {
+    fn default() -> Self {
+        Self { parts: 10_000, header_line_bytes: 1000, header_bytes: 64 << 10 }
     }
 }
 
@@ -34,7 +43,7 @@ impl PartHead {
 pub enum Event {
     /// A part begins.
     Head(PartHead),
-    /// Bytes of the current part, exactly as sent.
+    /// Bytes of the current part, exactly as sent; never empty.
     Data(Bytes),
     /// The current part ended. `false` when the input ended without a delimiter.
     PartEnd {
@@ -77,7 +86,34 @@ pub enum MultipartError {
 /// The state machine. Feed it, then poll until it says `None`.
 #[derive(Debug)]
 pub struct Decoder {
-    _private: (),
+    scanner: Scanner,
+    limits: Limits,
+    parts: usize,
+    stage: Stage,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Before the first delimiter.
+    Preamble,
+    /// In the headers of a part.
+    Head(HeadBuffer),
+    /// In the content of a part; its first bytes may have come with the headers.
+    Body(Bytes),
+    /// The content has ended, nobody was told yet.
+    PartEnd(Next),
+    /// The last part was told, the end was not.
+    End { closed: bool },
+    /// Nothing more to tell; input is dropped.
+    Done,
+}
+
+/// What ended a part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Part,
+    Close,
+    InputEnd,
 }
 
 impl Decoder {
@@ -86,23 +122,105 @@ impl Decoder {
     /// # Errors
     /// [`MultipartError::Boundary`].
     pub fn new(content_type: &str, limits: Limits) -> Result<Self, MultipartError> {
-        let _ = (content_type, limits);
-        todo!()
+        let boundary = media_type::parameter(content_type, "boundary").ok_or(MultipartError::Boundary)?;
+        let usable =
+            (1..=MAX_BOUNDARY_BYTES).contains(&boundary.len()) && !boundary.contains(char::is_control);
+        if !usable || boundary.ends_with(' ') {
+            return Err(MultipartError::Boundary);
+        }
+        let scanner = Scanner::new(boundary.as_bytes(), limits.header_line_bytes);
+        Ok(Self { scanner, limits, parts: 0, stage: Stage::Preamble })
     }
+
     /// More input.
     pub fn feed(&mut self, chunk: Bytes) {
-        let _ = chunk;
-        todo!()
+        if !matches!(self.stage, Stage::Done) {
+            self.scanner.feed(chunk);
+        }
     }
+
     /// There is no more input.
     pub fn finish(&mut self) {
-        todo!()
+        self.scanner.finish();
     }
+
     /// The next event, or `None` when more input is needed (or [`Event::End`] was given).
     ///
     /// # Errors
     /// A broken rule; the decoder is of no use afterwards.
     pub fn poll(&mut self) -> Result<Option<Event>, MultipartError> {
-        todo!()
+        loop {
+            match &mut self.stage {
+                Stage::Preamble => match self.scanner.next() {
+                    Scan::Data(_) => {}
+                    Scan::Delimiter { close } => self.begin(if close { Next::Close } else { Next::Part })?,
+                    Scan::End => self.begin(Next::InputEnd)?,
+                    Scan::More => return Ok(None),
+                },
+                Stage::Head(buffer) => {
+                    let (rest, next) = match self.scanner.next() {
+                        Scan::Data(mut data) => match buffer.take(&mut data, &self.limits)? {
+                            true => (data, None),
+                            false => continue,
+                        },
+                        Scan::Delimiter { close } => {
+                            (Bytes::new(), Some(if close { Next::Close } else { Next::Part }))
+                        }
+                        Scan::End => {
+                            // Headers without an end are no part.
+                            self.stage = Stage::End { closed: false };
+                            continue;
+                        }
+                        Scan::More => return Ok(None),
+                    };
+                    let head = buffer.parse();
+                    self.stage = next.map_or(Stage::Body(rest), Stage::PartEnd);
+                    return Ok(Some(Event::Head(head)));
+                }
+                Stage::Body(ready) if !ready.is_empty() => {
+                    return Ok(Some(Event::Data(std::mem::take(ready))));
+                }
+                Stage::Body(_) => {
+                    let next = match self.scanner.next() {
+                        Scan::Data(data) => return Ok(Some(Event::Data(data))),
+                        Scan::Delimiter { close: true } => Next::Close,
+                        Scan::Delimiter { close: false } => Next::Part,
+                        Scan::End => Next::InputEnd,
+                        Scan::More => return Ok(None),
+                    };
+                    self.stage = Stage::PartEnd(next);
+                }
+                Stage::PartEnd(next) => {
+                    let next = *next;
+                    self.begin(next)?;
+                    return Ok(Some(Event::PartEnd { delimited: next != Next::InputEnd }));
+                }
+                Stage::End { closed } => {
+                    let closed = *closed;
+                    self.stage = Stage::Done;
+                    self.scanner = Scanner::new(b"", 0);
+                    return Ok(Some(Event::End { closed }));
+                }
+                Stage::Done => return Ok(None),
+            }
+        }
+    }
+
+    fn begin(&mut self, next: Next) -> Result<(), MultipartError> {
+        self.stage = match next {
+            Next::Part => {
+                self.parts += 1;
+                if self.parts > self.limits.parts {
+                    return Err(MultipartError::Parts { limit: self.limits.parts });
+                }
+                Stage::Head(HeadBuffer::default())
+            }
+            Next::Close => Stage::End { closed: true },
+            Next::InputEnd => Stage::End { closed: false },
+        };
+        Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

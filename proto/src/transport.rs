@@ -1,11 +1,23 @@
 //! The message between two security servers: one HTTP body on port 5500 [PR-MESSTRANSP §3; wire dossier §5, §6].
 //!
 //! [`Decoder`] turns body chunks into [`Event`]s in the order the protocol demands and refuses any other order;
-//! [`Encoder`] writes the parts. Neither holds a body: attachment bytes pass through as they come.
+//! [`Encoder`] writes the parts byte for byte as the reference does. Neither holds a body: attachment bytes pass through as they
+//! come; the other parts are collected, each within its bound.
+//!
+//! A message is complete only with its signature and the closing delimiter: an answer may end with its connection, and a cut must
+//! never look like an end. A plain `text/xml` body, which is how a server answers before it has opened a multipart, is read by
+//! the same decoder and gives one [`Event::Fault`].
+//!
 //! Not here: hashing, signatures (`pki`), sockets (`security-server`).
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
+use crate::fault::FaultCode;
 use crate::multipart::{Limits as PartLimits, MultipartError, PartHead};
+
+mod decoder;
+mod encoder;
+pub use decoder::Decoder;
+pub use encoder::Encoder;
 
 /// `x-hash-algorithm`, lower case on the wire: peers look it up so.
 pub const HASH_ALGORITHM: &str = "x-hash-algorithm";
@@ -19,6 +31,27 @@ pub const MESSAGE_TYPE: &str = "x-road-message-type";
 pub const REQUEST_ID: &str = "x-road-request-id";
 /// `x-proxy-version`.
 pub const PROXY_VERSION: &str = "x-proxy-version";
+
+/// Part type of an OCSP response.
+pub const OCSP_RESPONSE: &str = "application/ocsp-response";
+/// Part type of a REST request's header part.
+pub const REST_REQUEST: &str = "application/x-road-rest-request";
+/// Part type of a REST response's header part.
+pub const REST_RESPONSE: &str = "application/x-road-rest-response";
+/// Part type of a REST body.
+pub const REST_BODY: &str = "application/x-road-rest-body";
+/// Part type of a chain result.
+pub const HASH_CHAIN_RESULT: &str = "application/hash-chain-result";
+/// Part type of a chain.
+pub const HASH_CHAIN: &str = "application/hash-chain";
+/// Part type of the signature, with its two slashes.
+pub const SIGNATURE: &str = "signature/bdoc-1.0/ts";
+/// Part type of SOAP, of a fault, and of the body of a plain fault.
+pub const TEXT_XML: &str = "text/xml";
+/// Part type of SOAP that refers to attachments.
+pub const XOP_XML: &str = "application/xop+xml";
+/// Type of the body, and of the part that holds the attachments.
+pub const MULTIPART_MIXED: &str = "multipart/mixed";
 
 /// What the message part holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +73,16 @@ pub enum Direction {
     Response,
 }
 
+/// Which protocol the exchange speaks: chosen by the request's `x-road-message-type`, or by what was asked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Protocol {
+    /// [PR-MESS].
+    #[default]
+    Soap,
+    /// [PR-REST].
+    Rest,
+}
+
 /// Bounds on one transport message.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -55,6 +98,19 @@ pub struct Limits {
     pub signature_bytes: usize,
     /// Most attachments.
     pub attachments: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            parts: PartLimits::default(),
+            ocsp_parts: 16,
+            ocsp_bytes: 64 << 10,
+            message_bytes: 16 << 20,
+            signature_bytes: 4 << 20,
+            attachments: 1000,
+        }
+    }
 }
 
 /// What comes next in a transport message.
@@ -78,7 +134,7 @@ pub enum Event {
         /// Its part headers; unsigned.
         head: PartHead,
     },
-    /// Bytes of the attachment.
+    /// Bytes of the attachment; never empty.
     AttachmentData(Bytes),
     /// The attachment is complete.
     AttachmentEnd,
@@ -86,9 +142,10 @@ pub enum Event {
     HashChainResult(Bytes),
     /// The hash chain.
     HashChain(Bytes),
-    /// The signature document.
+    /// The signature document. Good for nothing before [`Event::End`].
     Signature(Bytes),
-    /// A SOAP fault in place of whatever should have followed; the last event.
+    /// A SOAP fault in place of whatever should have followed; the last event. The bytes as sent, which
+    /// [`Fault::from_soap`](crate::fault::Fault::from_soap) reads.
     Fault(Bytes),
     /// The closing delimiter was read after the signature.
     End,
@@ -100,6 +157,12 @@ pub enum TransportError {
     /// The MIME layer.
     #[error("the multipart cannot be read: {0}")]
     Mime(#[from] MultipartError),
+    /// The body is neither a multipart nor, where one may come, a plain fault.
+    #[error("a body of type {found:?} where multipart/mixed was due")]
+    ContentType {
+        /// The type it has.
+        found: String,
+    },
     /// A part where another was due.
     #[error("a part of type {found:?} where {due} was due")]
     UnexpectedPart {
@@ -108,15 +171,30 @@ pub enum TransportError {
         /// What may come here.
         due: &'static str,
     },
-    /// Something after the signature.
-    #[error("there is a part after the signature")]
+    /// A REST request among responses or the reverse.
+    #[error("a message part of the other direction")]
+    WrongDirection,
+    /// A SOAP message where REST was announced.
+    #[error("a SOAP part where a REST part was announced")]
+    SoapForRest,
+    /// Something after the signature, or after a fault.
+    #[error("there is a part after the last one")]
     AfterSignature,
-    /// The message part never came.
-    #[error("there is no message part")]
-    MissingMessage,
+    /// The SOAP part never came.
+    #[error("there is no SOAP part")]
+    MissingSoap,
+    /// The REST header part never came.
+    #[error("there is no REST part")]
+    MissingRest {
+        /// In which direction.
+        direction: Direction,
+    },
     /// The signature never came.
     #[error("there is no signature part")]
     MissingSignature,
+    /// Where a fault must be, there is none.
+    #[error("no SOAP fault where one was due")]
+    NotAFault,
     /// The input ended before the closing delimiter.
     #[error("the message is cut off")]
     Truncated,
@@ -138,93 +216,39 @@ pub enum TransportError {
     },
 }
 
-/// Reads one transport message. Feed, poll until `None`, feed again, finish.
-#[derive(Debug)]
-pub struct Decoder {
-    _private: (),
-}
-
-impl Decoder {
-    /// For a body with this `Content-Type`.
+impl TransportError {
+    /// What the other side is told, after the side's own prefix.
     ///
-    /// # Errors
-    /// When the type has no usable boundary.
-    pub fn new(content_type: &str, direction: Direction, limits: Limits) -> Result<Self, TransportError> {
-        let _ = (content_type, direction, limits);
-        todo!()
+    /// Exhaustive on purpose: a new variant does not compile until it has chosen its code.
+    pub fn fault_path(&self) -> &'static [FaultCode] {
+        use FaultCode::*;
+        match self {
+            Self::Mime(MultipartError::Boundary) => &[ServiceFailed, InvalidContentType],
+            Self::Mime(
+                MultipartError::HeaderLine { .. }
+                | MultipartError::HeaderBytes { .. }
+                | MultipartError::Parts { .. },
+            ) => &[MimeParsingFailed],
+            Self::ContentType { .. } | Self::UnexpectedPart { .. } => &[ServiceFailed, InvalidContentType],
+            Self::WrongDirection => &[ServiceFailed, InternalError],
+            Self::AfterSignature | Self::TooLarge { .. } | Self::TooMany { .. } => {
+                &[ServiceFailed, InvalidMessage]
+            }
+            Self::MissingSoap => &[MissingSoap],
+            // The reference says so for requests; for responses it has a code of its own.
+            Self::SoapForRest | Self::MissingRest { direction: Direction::Request } => &[InternalError],
+            Self::MissingRest { direction: Direction::Response } => &[MissingRest],
+            Self::MissingSignature => &[MissingSignature],
+            Self::NotAFault => &[ServiceFailed, InvalidSoap],
+            Self::Truncated => &[IoError],
+        }
     }
-    /// More of the body.
-    pub fn feed(&mut self, chunk: Bytes) {
-        let _ = chunk;
-        todo!()
-    }
-    /// The body ended.
-    pub fn finish(&mut self) {
-        todo!()
-    }
-    /// The next event; `None` when more input is needed.
-    ///
-    /// # Errors
-    /// The first broken rule; the decoder is of no use afterwards.
-    pub fn poll(&mut self) -> Result<Option<Event>, TransportError> {
-        todo!()
+
+    /// The last part of [`TransportError::fault_path`].
+    pub fn fault_code(&self) -> FaultCode {
+        *self.fault_path().last().expect("every path has a code")
     }
 }
 
-/// Writes one transport message into a buffer that the caller drains.
-#[derive(Debug)]
-pub struct Encoder {
-    _private: (),
-}
-
-impl Encoder {
-    /// `suffix` makes the boundaries (`xtop…`, `xatt…`): 30 ASCII letters, random.
-    pub fn new(suffix: &str) -> Self {
-        let _ = suffix;
-        todo!()
-    }
-    /// The `Content-Type` of the whole body.
-    pub fn content_type(&self) -> String {
-        todo!()
-    }
-    /// One OCSP response.
-    pub fn ocsp(&mut self, out: &mut BytesMut, der: &[u8]) {
-        let _ = (out, der);
-        todo!()
-    }
-    /// The SOAP part: its content type, its other headers, its bytes.
-    pub fn soap(&mut self, out: &mut BytesMut, content_type: &str, headers: &[(String, String)], raw: &[u8]) {
-        let _ = (out, content_type, headers, raw);
-        todo!()
-    }
-    /// The REST header part.
-    pub fn rest(&mut self, out: &mut BytesMut, kind: MessageKind, raw: &[u8]) {
-        let _ = (out, kind, raw);
-        todo!()
-    }
-    /// Opens the REST body part; its bytes are written by the caller straight after.
-    pub fn rest_body_head(&mut self, out: &mut BytesMut) {
-        let _ = out;
-        todo!()
-    }
-    /// Opens one SOAP attachment (and the nested multipart before the first); its bytes follow.
-    pub fn attachment_head(&mut self, out: &mut BytesMut, head: &PartHead) {
-        let _ = (out, head);
-        todo!()
-    }
-    /// Chain result and chain.
-    pub fn hash_chain(&mut self, out: &mut BytesMut, result: &[u8], chain: &[u8]) {
-        let _ = (out, result, chain);
-        todo!()
-    }
-    /// The signature, then the closing delimiter.
-    pub fn signature(&mut self, out: &mut BytesMut, xml: &[u8]) {
-        let _ = (out, xml);
-        todo!()
-    }
-    /// A fault in place of what was due, then the closing delimiter.
-    pub fn fault(&mut self, out: &mut BytesMut, soap_fault: &[u8]) {
-        let _ = (out, soap_fault);
-        todo!()
-    }
-}
+#[cfg(test)]
+mod tests;

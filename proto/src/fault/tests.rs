@@ -1,3 +1,4 @@
+//! Each form and rule, with its near misses.
 use super::*;
 use crate::xml;
 

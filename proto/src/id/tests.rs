@@ -1,3 +1,4 @@
+//! Each form and rule, with its near misses.
 use super::*;
 
 /// The forms of `X-Road-Client` in [PR-REST §4.2, §4.3], and the near misses.
