@@ -8,6 +8,7 @@
 //! | is it revoked | [`ocsp`] | RFC 6960 |
 //! | when did it exist | [`tsp`] | RFC 3161 |
 //! | which keys exist and sign | [`key`] | PKCS#1, PKCS#8 |
+//! | certificates known by their bytes alone | [`self_signed`] | RFC 5280 §4 |
 //! | is the signature document sound | [`xades`], [`c14n`], [`hash_chain`] | TS 101 903, C14N 1.0, [BATCH-TS] |
 //! | does this signature prove this message of this member | [`message_signature`] | all of the above |
 //! | is the container evidence | [`asic`] | TS 102 918 |
@@ -30,6 +31,7 @@ pub mod ocsp;
 pub mod pem;
 pub mod profile;
 pub mod public_key;
+pub mod self_signed;
 pub mod trust;
 pub mod tsp;
 pub mod xades;

@@ -6,8 +6,8 @@
 
 use proto::time::UnixTime;
 
-use crate::cert::Certificate;
 use crate::algorithm::SignatureAlgorithm;
+use crate::cert::Certificate;
 use crate::digest::DigestValue;
 
 /// Everything of a signature document that does not change from message to message.

@@ -12,7 +12,7 @@
 //! | `configuration_client` | downloads, verifies, swaps the global configuration |
 //! | [`peers`] | connections to other security servers: TLS, verification, pool |
 //! | [`tls`] | which stack, which keys, on every edge |
-//! | `ocsp_port` | port 5577 in both roles |
+//! | [`ocsp_port`], [`ocsp_cache`] | port 5577 in both roles; what peers said and how long it is believed |
 //! | [`admission`] | fair shares of bounded slots |
 //! | `trust_cache`, `batcher`, `replay` | verdicts kept; one signature for many; no message twice |
 //! | `client_proxy` | information system → us |
@@ -27,6 +27,8 @@ pub mod config;
 pub mod context;
 pub mod http1;
 pub mod message_log;
+pub mod ocsp_cache;
+pub mod ocsp_port;
 pub mod peers;
 pub mod serverconf;
 pub mod tls;

@@ -1,0 +1,179 @@
+//! Port 5577 in both roles: a security server hands out the OCSP answers of its own TLS chain [wire dossier §4].
+//!
+//! Asked: `GET /?cert={sha1}&cert=…&cert_hash={sha256}…`, lower-case hex; only `cert` is looked at, the path is not. Answered:
+//! `multipart/related` with one `application/ocsp-response` part per `cert`, in order, or 500 with a fixed text for all of them.
+//! HEAD is a liveness probe. Nothing of a question is ever echoed.
+//!
+//! Nothing here is verified: an answer is as good as what [`crate::ocsp_cache`] makes of it.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use host::http::{Client, ClientError, Limits, RequestBody, ResponseBody, Transport};
+use host::shutdown::Shutdown;
+use http::{Method, Request, Response, StatusCode, header};
+use pki::cert::Certificate;
+use proto::multipart::{self, Event};
+use signer::Signer;
+use tokio::net::TcpListener;
+
+/// Most certificates asked about at once, in both roles.
+pub const MAX_CERTS: usize = 16;
+/// Largest single OCSP answer.
+pub const MAX_ANSWER_BYTES: usize = 64 * 1024;
+const PART_TYPE: &str = "application/ocsp-response";
+
+/// Serves until told to stop.
+pub async fn serve(listener: TcpListener, signer: Arc<dyn Signer>, shutdown: Shutdown) {
+    let limits = Limits {
+        head_bytes: 8 * 1024,
+        head_read: Duration::from_secs(10),
+        idle: Duration::from_secs(30),
+        connections: 256,
+        ..Limits::default()
+    };
+    let handler = move |request: Request<RequestBody>, _| {
+        let answer = answer(request.method(), request.uri().query(), &signer.own_keys().ocsp_by_sha1);
+        async { answer }
+    };
+    host::http::serve(listener, Transport::Plain, limits, shutdown, handler).await;
+}
+
+fn answer(method: &Method, query: Option<&str>, known: &HashMap<String, Bytes>) -> Response<ResponseBody> {
+    let plain = |status, text: &'static str| {
+        let mut response = Response::new(host::http::full(Bytes::from_static(text.as_bytes())));
+        *response.status_mut() = status;
+        if !text.is_empty() {
+            let kind = header::HeaderValue::from_static("text/plain;charset=utf-8");
+            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+        }
+        response
+    };
+    if method == Method::HEAD {
+        return plain(StatusCode::OK, "");
+    }
+    if method != Method::GET {
+        return plain(StatusCode::INTERNAL_SERVER_ERROR, "Invalid request method");
+    }
+    match parts(query.unwrap_or_default(), known) {
+        Ok((boundary, body)) => {
+            let mut response = Response::new(host::http::full(body));
+            let kind = format!("multipart/related; type=\"{PART_TYPE}\"; charset=UTF-8; boundary={boundary}");
+            let kind =
+                header::HeaderValue::from_str(&kind).expect("hex digits and constants are header text");
+            response.headers_mut().insert(header::CONTENT_TYPE, kind);
+            response
+        }
+        Err(text) => plain(StatusCode::INTERNAL_SERVER_ERROR, text),
+    }
+}
+
+/// Boundary and body: one part for each certificate asked about, in order.
+fn parts(query: &str, known: &HashMap<String, Bytes>) -> Result<(String, Bytes), &'static str> {
+    let asked: Vec<&str> = query.split('&').filter_map(|pair| pair.strip_prefix("cert=")).collect();
+    if asked.is_empty() {
+        return Err("No certificate was asked about");
+    }
+    if asked.len() > MAX_CERTS {
+        return Err("Too many certificates were asked about");
+    }
+    let boundary = format!("causeway{}", uuid::Uuid::new_v4().simple());
+    let mut body = BytesMut::new();
+    for sha1 in asked {
+        let der = known.get(sha1).ok_or("There is no OCSP answer for a certificate that was asked about")?;
+        body.extend_from_slice(format!("--{boundary}\r\nContent-Type: {PART_TYPE}\r\n\r\n").as_bytes());
+        body.extend_from_slice(der);
+        body.extend_from_slice(b"\r\n");
+    }
+    body.extend_from_slice(format!("--{boundary}--\r\n").as_bytes());
+    Ok((boundary, body.freeze()))
+}
+
+/// Asks other security servers. Cheap to clone.
+#[derive(Clone)]
+pub struct OcspPortClient {
+    http: Client,
+    port: u16,
+}
+
+/// Why a peer gave no answers.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OcspPortError {
+    /// Not reached, or not in time.
+    #[error(transparent)]
+    Http(#[from] ClientError),
+    /// It said no, mostly because it has no answer itself.
+    #[error("status {0}")]
+    Status(u16),
+    /// What it said cannot be read.
+    #[error("the answer is no multipart: {0}")]
+    Multipart(#[from] multipart::MultipartError),
+    /// It answered about more or fewer certificates.
+    #[error("{found} answers for {asked} certificates")]
+    Count {
+        /// How many were asked about.
+        asked: usize,
+        /// How many parts there were.
+        found: usize,
+    },
+}
+
+impl OcspPortClient {
+    /// Asks on `port`; `limit` is for a whole call.
+    pub fn new(port: u16, connect: Duration, limit: Duration) -> Self {
+        Self { http: Client::new(connect, limit, &[]), port }
+    }
+
+    /// What the server at `host` says about `certs`: one DER each, in order, unverified.
+    ///
+    /// # Errors
+    /// No answers, or not as many as certificates.
+    pub async fn fetch(&self, host: &str, certs: &[&Certificate]) -> Result<Vec<Bytes>, OcspPortError> {
+        let hex = |name: &str, digest: &[u8]| format!("{name}={}", hex::encode(digest));
+        let sha1 = certs.iter().map(|cert| hex("cert", &cert.sha1()));
+        let sha256 = certs.iter().map(|cert| hex("cert_hash", &cert.sha256()));
+        let query: Vec<String> = sha1.chain(sha256).collect();
+        let host = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+        let url = format!("http://{host}:{}/?{}", self.port, query.join("&"));
+        let answer = self.http.get(&url, (certs.len() + 1) * MAX_ANSWER_BYTES).await?;
+        // What the reference's client takes for success.
+        if !matches!(answer.status, 200..=208 | 226) {
+            return Err(OcspPortError::Status(answer.status));
+        }
+        let found = read_parts(&answer.content_type, answer.body)?;
+        if found.len() != certs.len() {
+            return Err(OcspPortError::Count { asked: certs.len(), found: found.len() });
+        }
+        Ok(found)
+    }
+}
+
+/// The bodies of all parts of the right type, in order.
+fn read_parts(content_type: &str, body: Bytes) -> Result<Vec<Bytes>, multipart::MultipartError> {
+    let limits = multipart::Limits { parts: MAX_CERTS + 1, header_line_bytes: 1000, header_bytes: 4096 };
+    let mut decoder = multipart::Decoder::new(content_type, limits)?;
+    decoder.feed(body);
+    decoder.finish();
+    let mut parts = Vec::new();
+    let mut part: Option<BytesMut> = None;
+    while let Some(event) = decoder.poll()? {
+        match event {
+            Event::Head(head) => {
+                let kind = head.get("content-type").unwrap_or_default();
+                let wanted =
+                    kind.split(';').next().unwrap_or_default().trim().eq_ignore_ascii_case(PART_TYPE);
+                part = wanted.then(BytesMut::new);
+            }
+            Event::Data(data) => {
+                if let Some(part) = &mut part {
+                    part.extend_from_slice(&data);
+                }
+            }
+            Event::PartEnd { .. } => parts.extend(part.take().map(BytesMut::freeze)),
+            Event::End { .. } => break,
+        }
+    }
+    Ok(parts)
+}

@@ -1,0 +1,338 @@
+//! Connections to providers' security servers: mutual TLS on port 5500, verified before a byte is sent, then kept [wire dossier §3].
+//!
+//! [`Peers::connect`] reads as the protocol's steps: choose ([`choose`]), take a waiting connection or make one ([`link`]), verify the
+//! peer for this client ([`verify`]). TLS 1.3 by rustls; ALPN `causeway/1` marks a peer of our own kind. A connection is used for a
+//! client only when the binding of the peer's certificate to that client was checked on it under the present configuration.
+//!
+//! A request that found its waiting connection closed before anything was sent goes out on a new one; any other is never sent twice.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use host::clock::Clock;
+use http::header::{self, HeaderValue};
+use http_body_util::combinators::BoxBody;
+use pki::globalconf::GlobalConf;
+use proto::fault::FaultCode;
+use proto::id::{ClientId, ServerId};
+use proto::time::UnixTime;
+use signer::AuthIdentity;
+use tokio::net::TcpStream;
+use tokio::time::Instant;
+
+use crate::config::Settings;
+use crate::tls::{PeerConnector, PeerTls};
+
+mod choose;
+mod link;
+mod verify;
+
+use choose::Health;
+pub use link::PeerBody;
+use link::{Link, LinkLimits, Pool, PoolKey, SendOutcome};
+use verify::Verifier;
+
+/// Before the next address is tried beside one that has not answered yet.
+const STAGGER: Duration = Duration::from_millis(300);
+
+/// What may go wrong before or while sending; each has its fault path after `server.clientproxy.`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct PeerError {
+    /// Codes.
+    pub path: Vec<FaultCode>,
+    /// One sentence for the information system.
+    pub message: String,
+    /// What the log says.
+    pub cause: String,
+}
+
+impl PeerError {
+    fn new(code: FaultCode, message: &str, cause: impl std::fmt::Display) -> Self {
+        Self { path: vec![code], message: message.to_owned(), cause: cause.to_string() }
+    }
+    fn network(cause: impl std::fmt::Display) -> Self {
+        Self::new(FaultCode::NetworkError, "The provider's security server cannot be reached", cause)
+    }
+    /// About who the peer is, which says more than that another address could not be reached.
+    fn is_about_trust(&self) -> bool {
+        self.path.first() == Some(&FaultCode::SslAuthenticationFailed)
+    }
+}
+
+/// The body of a request to a peer.
+pub type RequestBody = BoxBody<Bytes, std::io::Error>;
+
+/// An answer of a peer, head read, body not.
+pub type PeerResponse = http::Response<PeerBody>;
+
+/// Finds, connects, verifies, pools. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Peers(Arc<Inner>);
+
+struct Inner {
+    port: u16,
+    connect: Duration,
+    answer: Option<Duration>,
+    reuse: bool,
+    limits: LinkLimits,
+    clock: Clock,
+    globalconf: Arc<ArcSwap<Option<Arc<GlobalConf>>>>,
+    tls: Arc<PeerTls>,
+    verifier: Verifier,
+    health: Health,
+    pool: Arc<Pool>,
+}
+
+impl std::fmt::Debug for Inner {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Peers").field("port", &self.port).field("pool", &self.pool).finish_non_exhaustive()
+    }
+}
+
+/// A verified connection for one exchange.
+#[derive(Debug)]
+pub struct Connection {
+    link: Link,
+    /// It waited in the pool, so the peer may have closed it meanwhile.
+    waited: bool,
+    address: String,
+    provider: ClientId,
+    identity: Arc<AuthIdentity>,
+    peers: Peers,
+}
+
+impl Peers {
+    /// Connects as `tls` says, with the bounds of `settings`.
+    pub fn new(
+        settings: &Settings,
+        clock: Clock,
+        globalconf: Arc<ArcSwap<Option<Arc<GlobalConf>>>>,
+        tls: Arc<PeerTls>,
+    ) -> Self {
+        let limits = &settings.limits;
+        Self(Arc::new(Inner {
+            port: settings.server_port,
+            connect: limits.connect,
+            answer: limits.peer_answer,
+            reuse: settings.reuse_connections,
+            limits: LinkLimits { head_bytes: limits.head_bytes, headers: limits.headers },
+            clock,
+            globalconf,
+            tls,
+            verifier: Verifier::new(settings.ocsp_port, limits.connect),
+            health: Health::default(),
+            pool: Arc::new(Pool::new(limits.keep_alive, limits.pooled_per_peer)),
+        }))
+    }
+
+    /// A verified connection to a server that offers `provider`; `target` names one server.
+    ///
+    /// # Errors
+    /// `unknown_member`, `invalid_security_server`, `maintenance_mode`, `network_error`, `ssl_authentication_failed…`.
+    pub async fn connect(
+        &self,
+        conf: &GlobalConf,
+        provider: &ClientId,
+        target: Option<&ServerId>,
+        now: UnixTime,
+    ) -> Result<Connection, PeerError> {
+        let inner = &*self.0;
+        let connector = inner.tls.connector().ok_or_else(|| {
+            let message = "This security server has no usable authentication key";
+            PeerError::new(
+                FaultCode::SslAuthenticationFailed,
+                message,
+                "no authentication key with a good OCSP answer",
+            )
+        })?;
+        let addresses =
+            choose::candidates(conf, provider, target, now).map_err(|e| e.into_peer_error(provider))?;
+        let mut waiting = inner.health.order(addresses, Instant::now()).into_iter();
+        let mut attempts = FuturesUnordered::new();
+        let mut worst: Option<PeerError> = None;
+        loop {
+            if let Some(address) = waiting.next() {
+                attempts.push(self.attempt(conf, &connector, provider, address, now));
+            } else if attempts.is_empty() {
+                return Err(worst.unwrap_or_else(|| PeerError::network("there was no address to try")));
+            }
+            // While others wait for their turn an attempt has only a moment to itself.
+            let moment = if waiting.len() > 0 { STAGGER } else { Duration::MAX };
+            match tokio::time::timeout(moment, attempts.next()).await {
+                Ok(Some(Ok(connection))) => return Ok(connection),
+                Ok(Some(Err(error))) => {
+                    tracing::debug!(fault = ?error.path, cause = error.cause, "a provider's server was not usable");
+                    if worst.as_ref().is_none_or(|old| error.is_about_trust() || !old.is_about_trust()) {
+                        worst = Some(error);
+                    }
+                }
+                Ok(None) | Err(_) => {}
+            }
+        }
+    }
+
+    /// One address: a waiting connection if there is one, else a new one.
+    async fn attempt(
+        &self,
+        conf: &GlobalConf,
+        connector: &PeerConnector,
+        provider: &ClientId,
+        address: String,
+        now: UnixTime,
+    ) -> Result<Connection, PeerError> {
+        let inner = &*self.0;
+        let key = pool_key(&address, connector.identity());
+        let mut found = None;
+        while let Some(mut link) = inner.pool.take(&key) {
+            if link.is_ready().await {
+                found = Some(link);
+                break;
+            }
+        }
+        let waited = found.is_some();
+        let mut link = match found {
+            Some(link) => link,
+            None => self
+                .dial(connector, &address)
+                .await
+                .inspect_err(|_| inner.health.failed(&address, Instant::now()))?,
+        };
+        if !link.is_bound(conf.generation(), provider, now) {
+            let checked = inner.verifier.check(conf, &link.chain, &address, provider, now).await;
+            let until = checked.inspect_err(|_| inner.health.failed(&address, Instant::now()))?;
+            link.bind(conf.generation(), provider.clone(), until);
+        }
+        inner.health.answered(&address);
+        metrics::counter!("causeway_peer_connections_total", "kind" => if waited { "kept" } else { "new" })
+            .increment(1);
+        let (identity, provider) = (connector.identity().clone(), provider.clone());
+        Ok(Connection { link, waited, address, provider, identity, peers: self.clone() })
+    }
+
+    /// A new connection, its peer not verified yet.
+    async fn dial(&self, connector: &PeerConnector, address: &str) -> Result<Link, PeerError> {
+        let inner = &*self.0;
+        let socket = tokio::time::timeout(inner.connect, tcp(address, inner.port));
+        let socket =
+            socket.await.map_err(|_| PeerError::network(format!("{address}: no connection in time")))??;
+        let stream = connector.connect(socket, address, inner.connect).await;
+        let stream = stream.map_err(|e| PeerError::network(format!("{address}: TLS: {e}")))?;
+        Link::start(stream, inner.limits).await.map_err(|e| PeerError::network(format!("{address}: {e}")))
+    }
+
+    /// Closes connections that have waited for too long; called now and then.
+    pub fn purge(&self) {
+        self.0.pool.purge();
+        metrics::gauge!("causeway_peer_connections_waiting").set(self.0.pool.len() as f64);
+    }
+}
+
+/// The first address of the name that takes a connection.
+async fn tcp(host: &str, port: u16) -> Result<TcpStream, PeerError> {
+    let found = tokio::net::lookup_host((host, port)).await.map_err(|e| {
+        PeerError::new(
+            FaultCode::UnknownHost,
+            "The address of the provider's security server is not known",
+            format!("{host}: {e}"),
+        )
+    })?;
+    let mut last = PeerError::network(format!("{host}: the name has no address"));
+    for address in found {
+        match TcpStream::connect(address).await.and_then(|socket| socket.set_nodelay(true).map(|()| socket)) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => last = PeerError::network(format!("{address}: {error}")),
+        }
+    }
+    Err(last)
+}
+
+fn pool_key(address: &str, identity: &AuthIdentity) -> PoolKey {
+    let own_leaf = identity.chain.first().map(|leaf| leaf.sha256()).unwrap_or_default();
+    PoolKey { address: address.to_owned(), own_leaf }
+}
+
+impl Connection {
+    /// Our own TLS identity on this connection: its OCSP answers go in front of the message.
+    pub fn identity(&self) -> &Arc<AuthIdentity> {
+        &self.identity
+    }
+    /// The peer is of our own kind (ALPN).
+    pub fn causeway(&self) -> bool {
+        self.link.causeway
+    }
+    /// Where the peer is, for the log.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Sends one request (method POST, path `/`, `Host` and framing are set here) and waits for the head of the answer.
+    ///
+    /// The body may still be under way when the head arrives. The connection goes back to the pool when the answer's body has
+    /// been read to its end and the peer keeps connections.
+    ///
+    /// # Errors
+    /// `network_error`.
+    pub async fn send(self, headers: http::HeaderMap, body: RequestBody) -> Result<PeerResponse, PeerError> {
+        let mut request = http::Request::new(body);
+        *request.method_mut() = http::Method::POST;
+        *request.headers_mut() = headers;
+        let host = format!("{}:{}", self.address, self.peers.0.port);
+        let host = HeaderValue::from_str(&host).map_err(PeerError::network)?;
+        request.headers_mut().insert(header::HOST, host);
+        if !self.peers.0.reuse {
+            request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        match self.peers.0.answer {
+            None => self.send_request(request).await,
+            Some(limit) => tokio::time::timeout(limit, self.send_request(request))
+                .await
+                .unwrap_or_else(|_| Err(PeerError::network(format!("no answer within {limit:?}")))),
+        }
+    }
+
+    async fn send_request(mut self, request: http::Request<RequestBody>) -> Result<PeerResponse, PeerError> {
+        let outcome = match self.link.send(request).await {
+            SendOutcome::Unsent(request) if self.waited => {
+                self.link = self.redial().await?;
+                self.link.send(*request).await
+            }
+            other => other,
+        };
+        match outcome {
+            SendOutcome::Answer(answer) => {
+                let key = pool_key(&self.address, &self.identity);
+                let pool = self.peers.0.pool.clone();
+                Ok(answer.map(|body| PeerBody::new(body, self.link, key, pool)))
+            }
+            SendOutcome::Unsent(_) => {
+                Err(PeerError::network(format!("{}: closed before the request", self.address)))
+            }
+            SendOutcome::Broken(error) => {
+                self.peers.0.health.failed(&self.address, Instant::now());
+                Err(PeerError::network(format!("{}: {error}", self.address)))
+            }
+        }
+    }
+
+    /// A new connection in place of one that was closed while it waited; verified as any other.
+    async fn redial(&self) -> Result<Link, PeerError> {
+        let inner = &*self.peers.0;
+        let connector =
+            inner.tls.connector().ok_or_else(|| PeerError::network("the authentication key is gone"))?;
+        if pool_key("", connector.identity()) != pool_key("", &self.identity) {
+            return Err(PeerError::network("the authentication key has changed meanwhile"));
+        }
+        let conf = inner.globalconf.load_full();
+        let conf =
+            conf.as_ref().as_ref().ok_or_else(|| PeerError::network("there is no global configuration"))?;
+        let now = inner.clock.now();
+        let mut link = self.peers.dial(&connector, &self.address).await?;
+        let until = inner.verifier.check(conf, &link.chain, &self.address, &self.provider, now).await?;
+        link.bind(conf.generation(), self.provider.clone(), until);
+        Ok(link)
+    }
+}

@@ -1,0 +1,166 @@
+//! The internal TLS key: how this server shows itself to information systems, in both roles [trust dossier §3.12].
+//!
+//! `internal.key` and `internal.crt` in the folder `tls/` of the data directory, PEM, made at the first start and replaced by an
+//! operator who wants another certificate. If they are deleted new ones are made, and information systems that compare must be told.
+
+use std::io;
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+
+use pki::cert::Certificate;
+use pki::key::{KeyKind, PrivateKey};
+use proto::time::UnixTime;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ClientConfig, ServerConfig};
+use tokio::net::TcpStream;
+
+use super::verifier::{AnyClient, AnyServer};
+use super::{ALPN_HTTP, provider};
+
+/// Key file.
+const KEY_FILE: &str = "internal.key";
+/// Certificate file.
+const CERT_FILE: &str = "internal.crt";
+/// How long a certificate of our own making holds.
+const VALIDITY: std::time::Duration = std::time::Duration::from_secs(20 * 365 * 24 * 3600);
+
+/// The server's internal TLS key: shown to information systems in both roles. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct InternalTls(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    cert: Certificate,
+    server: Arc<ServerConfig>,
+    client: Arc<ClientConfig>,
+}
+
+/// Why there is no internal TLS key.
+#[derive(Debug, thiserror::Error)]
+#[error("{path}: {reason}")]
+pub struct InternalTlsError {
+    /// Which file or folder.
+    path: String,
+    /// What is wrong with it.
+    reason: String,
+}
+
+/// Why TLS towards a service failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceTlsError {
+    /// `ssl_authentication_failed`.
+    #[error("the service's certificate is none of those stored for the client")]
+    NotPinned,
+    /// `network_error` or `io_error`.
+    #[error("handshake with the service: {0}")]
+    Handshake(#[from] io::Error),
+}
+
+impl InternalTls {
+    /// Reads the key from `folder`, or makes it there.
+    ///
+    /// # Errors
+    /// The file that cannot be used.
+    pub fn open(folder: &Path, now: UnixTime) -> Result<Self, InternalTlsError> {
+        let (key_path, cert_path) = (folder.join(KEY_FILE), folder.join(CERT_FILE));
+        let at = |path: &Path| {
+            let path = path.display().to_string();
+            move |reason: String| InternalTlsError { path, reason }
+        };
+        if !key_path.exists() && !cert_path.exists() {
+            make(&key_path, &cert_path, now).map_err(at(folder))?;
+        }
+        let key = std::fs::read(&key_path).map_err(|e| e.to_string());
+        let key = key
+            .and_then(|pem| PrivateKey::from_pem(&pem).map_err(|e| e.to_string()))
+            .map_err(at(&key_path))?;
+        let cert = std::fs::read(&cert_path).map_err(|e| e.to_string());
+        let cert = cert
+            .and_then(|pem| Certificate::parse(&pem).map_err(|e| e.to_string()))
+            .map_err(at(&cert_path))?;
+        Self::new(&key, cert).map_err(at(&cert_path))
+    }
+
+    /// From a key and its certificate.
+    ///
+    /// # Errors
+    /// They do not belong together, or TLS cannot use them.
+    pub fn new(key: &PrivateKey, cert: Certificate) -> Result<Self, String> {
+        let der = PrivateKeyDer::Pkcs8(key.to_pkcs8().to_vec().into());
+        let provider = provider();
+        let certified =
+            CertifiedKey::from_der(vec![CertificateDer::from(cert.der().to_vec())], der, &provider)
+                .map_err(|e| e.to_string())?;
+        let certified = Arc::new(SingleCertAndKey::from(certified));
+        let algorithms = provider.signature_verification_algorithms;
+
+        let mut server = ServerConfig::builder_with_provider(provider.clone())
+            .with_safe_default_protocol_versions()
+            .map_err(|e| e.to_string())?
+            .with_client_cert_verifier(Arc::new(AnyClient(algorithms)))
+            .with_cert_resolver(certified.clone());
+        server.alpn_protocols = vec![ALPN_HTTP.to_vec()];
+        server.ticketer = rustls::crypto::ring::Ticketer::new().map_err(|e| e.to_string())?;
+
+        let mut client = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|e| e.to_string())?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AnyServer(algorithms)))
+            .with_client_cert_resolver(certified);
+        client.alpn_protocols = vec![ALPN_HTTP.to_vec()];
+        Ok(Self(Arc::new(Inner { cert, server: Arc::new(server), client: Arc::new(client) })))
+    }
+
+    /// Its certificate: an information system that shows it is accepted for any client (wire dossier §12.4).
+    pub fn cert(&self) -> &Certificate {
+        &self.0.cert
+    }
+
+    pub(super) fn server_config(&self) -> Arc<ServerConfig> {
+        self.0.server.clone()
+    }
+
+    /// TLS to a service at `host`. With `pins` the leaf must be byte-equal to one of them; without, any certificate will do. A resumed
+    /// session is held to the pins as well. The caller bounds the wait.
+    ///
+    /// # Errors
+    /// [`ServiceTlsError`].
+    pub async fn connect(
+        &self,
+        socket: TcpStream,
+        host: &str,
+        pins: Option<&[Certificate]>,
+    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ServiceTlsError> {
+        let name = match host.parse::<IpAddr>() {
+            Ok(ip) => ServerName::IpAddress(ip.into()),
+            Err(_) => ServerName::try_from(host.to_owned()).map_err(io::Error::other)?,
+        };
+        let stream = tokio_rustls::TlsConnector::from(self.0.client.clone()).connect(name, socket).await?;
+        if let Some(pins) = pins {
+            let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
+            let pinned = shown.is_some_and(|leaf| pins.iter().any(|pin| pin.der() == &leaf[..]));
+            if !pinned {
+                return Err(ServiceTlsError::NotPinned);
+            }
+        }
+        Ok(stream)
+    }
+}
+
+/// RSA, because information systems that know nothing else are in the field (wire dossier §12.2).
+fn make(key_path: &Path, cert_path: &Path, now: UnixTime) -> Result<(), String> {
+    let key = PrivateKey::generate(KeyKind::Rsa(2048)).map_err(|e| e.to_string())?;
+    let day = std::time::Duration::from_secs(24 * 3600);
+    let cert = pki::self_signed::certificate(&key, "causeway", now.minus(day), now.plus(VALIDITY));
+    let cert = cert.map_err(|e| e.to_string())?;
+    let write = |path: &Path, label: &str, der: &[u8]| {
+        host::files::write_atomic(path, pki::pem::encode(label, der).as_bytes(), 0o600)
+            .map_err(|e| e.to_string())
+    };
+    // The certificate last: with a key alone the next start says what is missing instead of making another.
+    write(key_path, "PRIVATE KEY", &key.to_pkcs8())?;
+    write(cert_path, "CERTIFICATE", &cert)
+}
