@@ -7,6 +7,8 @@
 //! |---|---|
 //! | [`loopback`] | addresses 127.x.y.z, claimed so that parallel processes never share one |
 //! | [`http`] | the small HTTP server under the trust and sample services |
+//! | [`services`] | what the provider offers: the population register of one city over REST and SOAP, and a probe |
 
 pub mod http;
 pub mod loopback;
+pub mod services;

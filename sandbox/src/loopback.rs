@@ -137,7 +137,10 @@ mod tests {
     fn an_address_whose_port_is_taken_is_passed_over() {
         let claim = Claim::take(None).unwrap();
         let address = claim.address;
-        let _listener = TcpListener::bind(claim.with_port(SERVER_PORT)).unwrap();
+        // A test beside this one starts a process; between fork and exec that has our probing listener open for a moment.
+        let bind = || TcpListener::bind(claim.with_port(SERVER_PORT)).ok();
+        let wait = || std::thread::sleep(std::time::Duration::from_millis(10));
+        let _listener = (0..500).find_map(|_| bind().or_else(|| (wait(), None).1)).unwrap();
         drop(claim);
         assert_ne!(Claim::take(Some(address)).unwrap().address, address);
     }
