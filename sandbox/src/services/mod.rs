@@ -15,10 +15,9 @@ pub mod soap;
 
 use std::net::SocketAddr;
 
-use hyper::body::Incoming;
 use hyper::{Request, Response, StatusCode};
 
-use crate::http::{Body, HttpServer, respond};
+use crate::http::{HttpServer, RequestBody, ResponseBody, respond};
 
 /// The running services.
 #[derive(Debug)]
@@ -67,7 +66,7 @@ impl SampleServices {
     }
 }
 
-async fn answer(request: Request<Incoming>) -> Response<Body> {
+async fn answer(request: Request<RequestBody>) -> Response<ResponseBody> {
     let path = request.uri().path().to_owned();
     let below = |base: &str| path.strip_prefix(base).filter(|rest| rest.is_empty() || rest.starts_with('/'));
     if let Some(rest) = below(probe::BASE) {
@@ -82,7 +81,7 @@ async fn answer(request: Request<Incoming>) -> Response<Body> {
 }
 
 /// What the caller called us: the base of URLs in a document.
-fn base_url(request: &Request<Incoming>, base: &str) -> String {
+fn base_url(request: &Request<RequestBody>, base: &str) -> String {
     let host = request
         .headers()
         .get(hyper::header::HOST)

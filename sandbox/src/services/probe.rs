@@ -15,11 +15,11 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream;
 use http_body_util::{BodyExt, StreamBody};
-use hyper::body::{Frame, Incoming};
+use hyper::body::Frame;
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderValue};
 use hyper::{Request, Response, StatusCode};
 
-use crate::http::{Body, full, respond};
+use crate::http::{RequestBody, ResponseBody, full, respond};
 
 /// Where it lies on the sample server.
 pub const BASE: &str = "/probe";
@@ -34,7 +34,7 @@ const LONGEST_DELAY: Duration = Duration::from_secs(600);
 static PATTERN: [u8; CHUNK] = [b'x'; CHUNK];
 
 /// Answers a request for `path` below [`BASE`].
-pub(super) async fn answer(path: &str, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn answer(path: &str, request: Request<RequestBody>) -> Response<ResponseBody> {
     let mut parts = path.trim_start_matches('/').splitn(2, '/');
     let (what, number) = (parts.next().unwrap_or(""), parts.next().and_then(|text| text.parse::<u64>().ok()));
     match (what, number) {
@@ -58,7 +58,7 @@ pub(super) async fn answer(path: &str, request: Request<Incoming>) -> Response<B
     }
 }
 
-fn echo(request: Request<Incoming>) -> Response<Body> {
+fn echo(request: Request<RequestBody>) -> Response<ResponseBody> {
     let (head, body) = request.into_parts();
     let seen: Vec<_> = head.headers.keys().map(hyper::header::HeaderName::as_str).collect();
     let said = [
@@ -66,7 +66,7 @@ fn echo(request: Request<Incoming>) -> Response<Body> {
         ("x-probe-target", head.uri.to_string()),
         ("x-probe-headers", seen.join(" ")),
     ];
-    let mut response = Response::new(body.boxed());
+    let mut response = Response::new(body.map_err(Into::into).boxed_unsync());
     for (name, value) in said {
         if let Ok(value) = HeaderValue::from_str(&value) {
             response.headers_mut().insert(name, value);
@@ -78,7 +78,7 @@ fn echo(request: Request<Incoming>) -> Response<Body> {
     response
 }
 
-async fn sink(request: Request<Incoming>) -> Response<Body> {
+async fn sink(request: Request<RequestBody>) -> Response<ResponseBody> {
     let mut body = request.into_body();
     let mut bytes = 0_u64;
     while let Some(frame) = body.frame().await {
@@ -90,20 +90,20 @@ async fn sink(request: Request<Incoming>) -> Response<Body> {
     respond(StatusCode::OK, "text/plain", format!("{bytes}\n"))
 }
 
-fn respond_empty() -> Response<Body> {
+fn respond_empty() -> Response<ResponseBody> {
     let mut response = Response::new(full(Bytes::new()));
     *response.status_mut() = StatusCode::NO_CONTENT;
     response
 }
 
 /// Promises `promised` bytes and gives `given`; a promise that is not kept closes the connection.
-fn sized(promised: u64, given: u64) -> Response<Body> {
+fn sized(promised: u64, given: u64) -> Response<ResponseBody> {
     let frames = stream::unfold(given, |left| async move {
         let now = left.min(CHUNK as u64);
         let length = usize::try_from(now).expect("a chunk fits");
         (left > 0).then(|| (Ok(Frame::data(Bytes::from_static(&PATTERN[..length]))), left - now))
     });
-    let mut response = Response::new(StreamBody::new(Box::pin(frames)).boxed());
+    let mut response = Response::new(StreamBody::new(Box::pin(frames)).boxed_unsync());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
     response.headers_mut().insert(CONTENT_LENGTH, promised.into());
     response

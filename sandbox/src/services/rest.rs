@@ -1,13 +1,12 @@
 //! The population register over REST: `GET /residents/{code}` and `POST /searches`, described by `openapi.json`.
 
-use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use serde_json::json;
 
 use super::base_url;
 use super::population::{self, Resident, Search};
-use crate::http::{Body, read_body, respond};
+use crate::http::{RequestBody, ResponseBody, read_all, respond};
 
 /// Where it lies on the sample server.
 pub const BASE: &str = "/register";
@@ -25,7 +24,7 @@ struct Found {
 }
 
 /// Answers a request for `path` below [`BASE`].
-pub(super) async fn answer(path: &str, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn answer(path: &str, request: Request<RequestBody>) -> Response<ResponseBody> {
     match (request.method(), path) {
         (&Method::GET, "/openapi.json") => {
             let document = OPENAPI.replace("@BASE@", &base_url(&request, BASE));
@@ -37,34 +36,34 @@ pub(super) async fn answer(path: &str, request: Request<Incoming>) -> Response<B
                 .headers()
                 .get("x-road-client")
                 .and_then(|value| value.to_str().ok().map(str::to_owned));
-            match read_body(request.into_body(), SEARCH_LIMIT_BYTES).await {
-                Some(body) => search(asked_by, &body),
-                None => problem(StatusCode::BAD_REQUEST, "The search could not be read."),
+            match read_all(request.into_body(), SEARCH_LIMIT_BYTES).await {
+                Ok(body) => search(asked_by, &body),
+                Err(_) => problem(StatusCode::BAD_REQUEST, "The search could not be read."),
             }
         }
         _ => problem(StatusCode::NOT_FOUND, "There is nothing here."),
     }
 }
 
-fn one(code: &str) -> Response<Body> {
+fn one(code: &str) -> Response<ResponseBody> {
     match population::resident(code) {
         Some(resident) => json_answer(StatusCode::OK, resident),
         None => problem(StatusCode::NOT_FOUND, "No resident has this code."),
     }
 }
 
-fn search(asked_by: Option<String>, body: &[u8]) -> Response<Body> {
+fn search(asked_by: Option<String>, body: &[u8]) -> Response<ResponseBody> {
     match serde_json::from_slice::<Search>(body) {
         Ok(search) => json_answer(StatusCode::OK, &Found { asked_by, residents: population::find(&search) }),
         Err(error) => problem(StatusCode::BAD_REQUEST, &format!("This is not a search: {error}.")),
     }
 }
 
-fn problem(status: StatusCode, title: &str) -> Response<Body> {
+fn problem(status: StatusCode, title: &str) -> Response<ResponseBody> {
     json_answer(status, &json!({ "title": title, "status": status.as_u16() }))
 }
 
-fn json_answer<T: Serialize>(status: StatusCode, value: &T) -> Response<Body> {
+fn json_answer<T: Serialize>(status: StatusCode, value: &T) -> Response<ResponseBody> {
     let body = serde_json::to_vec(value).expect("strings and numbers always serialise");
     respond(status, "application/json", body)
 }
@@ -76,7 +75,7 @@ mod tests {
 
     use super::*;
 
-    async fn read(response: Response<Body>) -> (u16, Value) {
+    async fn read(response: Response<ResponseBody>) -> (u16, Value) {
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, serde_json::from_slice(&body).unwrap())

@@ -5,7 +5,6 @@
 
 use std::fmt::Write;
 
-use hyper::body::Incoming;
 use hyper::{Method, Request, Response, StatusCode};
 use proto::xml;
 use quick_xml::escape::escape;
@@ -13,7 +12,7 @@ use roxmltree::Node;
 
 use super::base_url;
 use super::population::{self, Resident};
-use crate::http::{Body, read_body, respond};
+use crate::http::{RequestBody, ResponseBody, read_all, respond};
 
 /// Where it lies on the sample server.
 pub const BASE: &str = "/soap";
@@ -26,7 +25,7 @@ const WSDL: &str = include_str!("population.wsdl");
 const REQUEST_LIMIT_BYTES: usize = 1 << 20;
 
 /// Answers a request for `path` below [`BASE`].
-pub(super) async fn answer(path: &str, request: Request<Incoming>) -> Response<Body> {
+pub(super) async fn answer(path: &str, request: Request<RequestBody>) -> Response<ResponseBody> {
     match (request.method(), path) {
         (&Method::GET, "/population.wsdl") => respond(
             StatusCode::OK,
@@ -34,7 +33,7 @@ pub(super) async fn answer(path: &str, request: Request<Incoming>) -> Response<B
             WSDL.replace("@BASE@", &base_url(&request, BASE)),
         ),
         (&Method::POST, "") => {
-            let Some(body) = read_body(request.into_body(), REQUEST_LIMIT_BYTES).await else {
+            let Ok(body) = read_all(request.into_body(), REQUEST_LIMIT_BYTES).await else {
                 return fault(StatusCode::INTERNAL_SERVER_ERROR, "The request could not be read.");
             };
             call(&body)
@@ -43,7 +42,7 @@ pub(super) async fn answer(path: &str, request: Request<Incoming>) -> Response<B
     }
 }
 
-fn call(request: &[u8]) -> Response<Body> {
+fn call(request: &[u8]) -> Response<ResponseBody> {
     let limits = xml::Limits { bytes: REQUEST_LIMIT_BYTES, ..xml::Limits::default() };
     let Ok(document) = xml::tree(request, &limits) else {
         return fault(StatusCode::INTERNAL_SERVER_ERROR, "The request is not XML.");
@@ -99,7 +98,7 @@ fn envelope_around(request: Node<'_, '_>, header: &str, resident: &Resident) -> 
     xml
 }
 
-fn fault(status: StatusCode, text: &str) -> Response<Body> {
+fn fault(status: StatusCode, text: &str) -> Response<ResponseBody> {
     let body = format!(
         r#"<?xml version="1.0" encoding="UTF-8"?><e:Envelope xmlns:e="{ENVELOPE}"><e:Body><e:Fault><faultcode>e:Server</faultcode><faultstring>{}</faultstring></e:Fault></e:Body></e:Envelope>"#,
         escape(text)
