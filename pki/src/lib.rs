@@ -32,6 +32,7 @@ pub mod pem;
 pub mod profile;
 pub mod public_key;
 pub mod self_signed;
+mod strict;
 pub mod trust;
 pub mod tsp;
 pub mod xades;
