@@ -330,15 +330,15 @@ impl Certificate {
     ) -> Result<(), CertError> {
         Ok(self.0.key.verify(algorithm, form, Strength::Current, message, signature)?)
     }
-    /// Verifies that `issuer` signed this certificate. CA certificates outlive algorithms, and the anchor is trusted by name, so
-    /// old algorithms are taken.
+    /// Verifies that `issuer` signed this certificate. A certificate from before [`crate::public_key::SHA1_END`] may be signed as was
+    /// usual then.
     ///
     /// # Errors
     /// [`CertError::BadSignature`], [`CertError::Algorithm`].
     pub fn verify_issued_by(&self, issuer: &Self) -> Result<(), CertError> {
         let algorithm = self.0.algorithm.ok_or(CertError::Algorithm)?;
         let tbs = &self.0.der[self.0.tbs.clone()];
-        Ok(issuer.0.key.verify(algorithm, EcdsaForm::Der, Strength::OldEvidence, tbs, &self.0.signature)?)
+        Ok(issuer.0.key.verify(algorithm, EcdsaForm::Der, Strength::of(self.0.not_before), tbs, &self.0.signature)?)
     }
 }
 

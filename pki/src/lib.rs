@@ -17,6 +17,7 @@
 
 pub mod algorithm;
 pub mod asic;
+mod asn1;
 pub mod c14n;
 pub mod cert;
 pub mod chain;

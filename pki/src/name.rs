@@ -4,7 +4,7 @@
 //! `ds:X509IssuerName`: last RDN first, nine attribute types by keyword and the rest as `1.2.3=#<hex of the DER value>`.
 //! [`Name::matches`] compares as RFC 5280 §7.1 asks for: without regard to case and to runs of spaces.
 
-use x509_parser::asn1_rs::{Any, Tag};
+use x509_parser::asn1_rs::{Any, FromDer, Tag};
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
 /// commonName.
@@ -61,6 +61,11 @@ impl Name {
         let rfc2253 = join(&rdns, true, Attribute::rfc2253);
         let canonical = join(&rdns, false, Attribute::canonical);
         Self { der: name.as_raw().to_vec(), rdns, rfc2253, canonical }
+    }
+    /// From DER.
+    pub fn parse(der: &[u8]) -> Option<Self> {
+        let (rest, name) = X509Name::from_der(der).ok()?;
+        rest.is_empty().then(|| Self::from_parsed(&name))
     }
     /// Exact DER.
     pub fn der(&self) -> &[u8] {
@@ -169,7 +174,6 @@ fn is_trimmed(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use x509_parser::asn1_rs::FromDer;
 
     fn name(rdns: &[&[(&str, u8, &[u8])]]) -> Name {
         use der::Encode;
@@ -196,7 +200,7 @@ mod tests {
             })
             .collect();
         let der = tlv(0x30, &sets);
-        Name::from_parsed(&X509Name::from_der(&der).expect("name").1)
+        Name::parse(&der).expect("name")
     }
     const UTF8: u8 = 12;
     const PRINTABLE: u8 = 19;

@@ -2,8 +2,8 @@
 //!
 //! RSA of 2048 bits and more is ring's work. OpenSSL does what ring cannot: ECDSA with SHA-512 (the only ECDSA these protocols
 //! write), P-521, and what old evidence needs. [`Strength::Current`] is the rule for anything signed today;
-//! [`Strength::OldEvidence`] also takes RSA from 1024 bits and SHA-1, and is for certificates, OCSP answers and timestamps whose
-//! trust comes from elsewhere (a configured certificate, a path that ends in one).
+//! [`Strength::OldEvidence`] also takes RSA from 1024 bits and SHA-1, and is for certificates, OCSP answers and timestamps that were
+//! made before [`SHA1_END`]. Someone who could forge one of today would have to date it back, and then it is too old to be taken.
 //!
 //! Values longer than [`MAX_SIGNATURE_BYTES`] are refused unread. An ECDSA value has exactly one DER form here.
 
@@ -13,6 +13,7 @@ use openssl::bn::BigNum;
 use openssl::ecdsa::EcdsaSig;
 use openssl::nid::Nid;
 use openssl::pkey::{Id, PKey, Public};
+use proto::time::UnixTime;
 use ring::signature::{self, RsaParameters, UnparsedPublicKey};
 use x509_parser::asn1_rs::FromDer;
 use x509_parser::x509::SubjectPublicKeyInfo;
@@ -77,6 +78,16 @@ pub enum Strength {
     /// RSA from [`MIN_OLD_RSA_BITS`], SHA-1 too.
     OldEvidence,
 }
+
+impl Strength {
+    /// What fits a thing made at `made`, when the maker's clock can be trusted or a later check ties it to the present.
+    pub fn of(made: UnixTime) -> Self {
+        if made < SHA1_END { Self::OldEvidence } else { Self::Current }
+    }
+}
+
+/// 2020-01-01: chosen-prefix collisions of SHA-1 were practical from then on.
+pub const SHA1_END: UnixTime = UnixTime::from_secs(1_577_836_800);
 
 /// Why a signature does not hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
