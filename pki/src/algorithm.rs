@@ -154,8 +154,9 @@ impl SignatureAlgorithm {
     /// From the DER of an AlgorithmIdentifier. `None` for what we do not verify, PSS parameters other than [`Scheme::RsaPss`]'s
     /// among them.
     pub fn from_identifier(der: &[u8]) -> Option<Self> {
-        let (rest, identifier) = AlgorithmIdentifier::from_der(der).ok()?;
-        if rest.is_empty() { Self::from_parsed(&identifier) } else { None }
+        // The stricter reader first: the other one takes any tag for an OID.
+        <crate::asn1::AlgorithmIdentifier as der::Decode>::from_der(der).ok()?;
+        Self::from_parsed(&AlgorithmIdentifier::from_der(der).ok()?.1)
     }
     pub(crate) fn from_parsed(identifier: &AlgorithmIdentifier<'_>) -> Option<Self> {
         let oid = identifier.algorithm.to_id_string();

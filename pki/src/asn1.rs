@@ -59,17 +59,15 @@ pub(crate) fn read_time(value: &Any) -> Option<UnixTime> {
         return None;
     }
     let text = std::str::from_utf8(value.value()).ok()?.strip_suffix('Z')?;
-    let (whole, fraction) = text.split_once('.').map_or((text, None), |(whole, fraction)| (whole, Some(fraction)));
+    let (whole, fraction) =
+        text.split_once('.').map_or((text, None), |(whole, fraction)| (whole, Some(fraction)));
     if whole.len() != 14 || !whole.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
     }
     let number = |range: std::ops::Range<usize>| whole[range].parse::<u16>().ok();
     let small = |range| number(range).and_then(|number| u8::try_from(number).ok());
-    let date = Date::from_calendar_date(
-        i32::from(number(0..4)?),
-        Month::try_from(small(4..6)?).ok()?,
-        small(6..8)?,
-    );
+    let date =
+        Date::from_calendar_date(i32::from(number(0..4)?), Month::try_from(small(4..6)?).ok()?, small(6..8)?);
     let time = Time::from_hms(small(8..10)?, small(10..12)?, small(12..14)?);
     let secs = PrimitiveDateTime::new(date.ok()?, time.ok()?).assume_utc().unix_timestamp();
     let millis = fraction.map_or(Some(0), milliseconds)?;
@@ -171,9 +169,9 @@ fn read_length(input: &[u8]) -> Option<(Option<usize>, &[u8])> {
         0..0x80 => Some((Some(usize::from(first)), rest)),
         _ => {
             let (bytes, rest) = rest.split_at_checked(usize::from(first & 0x7f))?;
-            let length = bytes.iter().try_fold(0_usize, |length, byte| {
-                length.checked_mul(256)?.checked_add(usize::from(*byte))
-            })?;
+            let length = bytes
+                .iter()
+                .try_fold(0_usize, |length, byte| length.checked_mul(256)?.checked_add(usize::from(*byte)))?;
             Some((Some(length), rest))
         }
     }
@@ -234,7 +232,10 @@ mod tests {
     #[test]
     fn writes_generalized_time() {
         let value = write_time(UnixTime(1_354_194_604_999)).unwrap();
-        assert_eq!((value.value(), read_time(&value)), (&b"20121129131004Z"[..], Some(UnixTime(1_354_194_604_000))));
+        assert_eq!(
+            (value.value(), read_time(&value)),
+            (&b"20121129131004Z"[..], Some(UnixTime(1_354_194_604_000)))
+        );
     }
 
     #[test]

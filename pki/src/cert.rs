@@ -338,7 +338,13 @@ impl Certificate {
     pub fn verify_issued_by(&self, issuer: &Self) -> Result<(), CertError> {
         let algorithm = self.0.algorithm.ok_or(CertError::Algorithm)?;
         let tbs = &self.0.der[self.0.tbs.clone()];
-        Ok(issuer.0.key.verify(algorithm, EcdsaForm::Der, Strength::of(self.0.not_before), tbs, &self.0.signature)?)
+        Ok(issuer.0.key.verify(
+            algorithm,
+            EcdsaForm::Der,
+            Strength::of(self.0.not_before),
+            tbs,
+            &self.0.signature,
+        )?)
     }
 }
 

@@ -185,7 +185,8 @@ impl Response {
         let first = answers.next()??;
         // A certificate that does not parse cannot be the responder's, but it does no harm either.
         let certs = basic.certs.unwrap_or_default();
-        let certs = certs.iter().take(MAX_CERTS).filter_map(|cert| Certificate::parse(&cert.to_der().ok()?).ok());
+        let certs =
+            certs.iter().take(MAX_CERTS).filter_map(|cert| Certificate::parse(&cert.to_der().ok()?).ok());
         Some(Self {
             certs: certs.collect(),
             produced_at: read_time(&data.produced_at)?,
@@ -242,7 +243,8 @@ impl Response {
         if !self.is_for(cert, issuer) {
             return Err(OcspError::OtherCertificate);
         }
-        let everyone = responders.configured.iter().chain([issuer]).chain(responders.known).chain(&self.certs);
+        let everyone =
+            responders.configured.iter().chain([issuer]).chain(responders.known).chain(&self.certs);
         let mut failure = OcspError::UnknownResponder;
         for candidate in everyone.filter(|candidate| self.responder.is(candidate)) {
             // Several certificates may have the responder's name, for instance after its key was changed.
@@ -267,7 +269,12 @@ impl Response {
     }
 
     /// Configured for the CA, the CA itself, or named by the CA for this purpose (and in its validity when it answered).
-    fn is_authorised(&self, responder: &Certificate, issuer: &Certificate, configured: &[Certificate]) -> bool {
+    fn is_authorised(
+        &self,
+        responder: &Certificate,
+        issuer: &Certificate,
+        configured: &[Certificate],
+    ) -> bool {
         configured.contains(responder)
             || responder == issuer
             || (responder.issuer_name().matches(issuer.subject_name())
@@ -345,7 +352,8 @@ pub fn judge(
     for answer in answers.iter().filter(|answer| answer.is_for(cert, issuer)) {
         answer.authenticate(cert, issuer, responders)?;
         // Not good is worse than good, then newer than older.
-        let rank = |answer: &Response| (answer.status(cert, issuer) != Status::Good, answer.first.this_update);
+        let rank =
+            |answer: &Response| (answer.status(cert, issuer) != Status::Good, answer.first.this_update);
         if newest.is_none_or(|newest| rank(answer) > rank(newest)) {
             newest = Some(answer);
         }

@@ -299,7 +299,8 @@ fn encapsulated(info: &Any) -> Option<Vec<u8>> {
     let parts = inner(info)?;
     let [kind, content] = parts.as_slice() else { return None };
     let [octets] = &inner(content)?[..] else { return None };
-    let fits = kind.decode_as::<ObjectIdentifier>().ok()? == TST_INFO && octets.header().tag() == Tag::OctetString;
+    let fits =
+        kind.decode_as::<ObjectIdentifier>().ok()? == TST_INFO && octets.header().tag() == Tag::OctetString;
     fits.then(|| octets.value().to_vec())
 }
 
@@ -339,7 +340,9 @@ impl SignerInfo {
     fn read(info: &Any) -> Option<Self> {
         // version, sid, digestAlgorithm, signedAttrs [0], signatureAlgorithm, signature, unsignedAttrs [1]
         let parts = inner(info)?;
-        let [_version, id, digest, attributes, algorithm, signature, ..] = parts.as_slice() else { return None };
+        let [_version, id, digest, attributes, algorithm, signature, ..] = parts.as_slice() else {
+            return None;
+        };
         if attributes.header().tag() != SIGNED_ATTRIBUTES || signature.header().tag() != Tag::OctetString {
             return None;
         }

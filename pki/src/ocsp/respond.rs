@@ -74,7 +74,11 @@ pub struct Responder<'a> {
 ///
 /// # Errors
 /// What the key says.
-pub fn respond(answers: &[Answer], responder: Responder<'_>, produced_at: UnixTime) -> Result<Vec<u8>, KeyError> {
+pub fn respond(
+    answers: &[Answer],
+    responder: Responder<'_>,
+    produced_at: UnixTime,
+) -> Result<Vec<u8>, KeyError> {
     let data = response_data(answers, responder, produced_at).map_err(|_| KeyError::Failed)?;
     let signature = responder.key.sign(responder.algorithm, EcdsaForm::Der, &data)?;
     envelope(&data, &signature, responder).map_err(|_| KeyError::Failed)
@@ -85,7 +89,11 @@ pub fn refuse(status: u8) -> Vec<u8> {
     vec![0x30, 0x03, 0x0a, 0x01, status]
 }
 
-fn response_data(answers: &[Answer], responder: Responder<'_>, produced_at: UnixTime) -> der::Result<Vec<u8>> {
+fn response_data(
+    answers: &[Answer],
+    responder: Responder<'_>,
+    produced_at: UnixTime,
+) -> der::Result<Vec<u8>> {
     let name = || Any::from_der(responder.cert.subject_der());
     let key = || OctetString::new(ring::digest::digest(SHA1, responder.cert.key_bits()).as_ref());
     wire::ResponseData {

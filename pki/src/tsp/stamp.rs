@@ -69,7 +69,12 @@ struct TstInfo {
 ///
 /// # Errors
 /// What the key says, or [`KeyError::Failed`] when `policy` is no OID.
-pub fn grant(request: &Request, stamper: Stamper<'_>, serial: u64, at: UnixTime) -> Result<Vec<u8>, KeyError> {
+pub fn grant(
+    request: &Request,
+    stamper: Stamper<'_>,
+    serial: u64,
+    at: UnixTime,
+) -> Result<Vec<u8>, KeyError> {
     let failed = |_| KeyError::Failed;
     let info = tst_info(request, stamper, serial, at).map_err(failed)?;
     let attributes = signed_attributes(&info, stamper).map_err(failed)?;
