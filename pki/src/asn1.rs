@@ -260,7 +260,7 @@ mod tests {
             let input = hex::decode(input).unwrap();
             assert_eq!(definite(&input).map(hex::encode).as_deref(), expected, "{name}");
         }
-        let deep = [vec![0x30, 0x80].repeat(100), vec![0, 0].repeat(100)].concat();
+        let deep = [[0x30, 0x80].repeat(100), [0, 0].repeat(100)].concat();
         assert_eq!(definite(&deep), None);
     }
 }

@@ -127,7 +127,7 @@ fn text(value: &Any<'_>) -> Option<String> {
         }
         // Latin-1 is what is found in TeletexStrings, whatever the standard meant.
         Tag::TeletexString => Some(value.data.iter().map(|byte| char::from(*byte)).collect()),
-        Tag::BmpString if value.data.len() % 2 == 0 => {
+        Tag::BmpString if value.data.len().is_multiple_of(2) => {
             let units = value.data.chunks_exact(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]]));
             char::decode_utf16(units).collect::<Result<_, _>>().ok()
         }
@@ -175,7 +175,10 @@ fn is_trimmed(c: char) -> bool {
 mod tests {
     use super::*;
 
-    fn name(rdns: &[&[(&str, u8, &[u8])]]) -> Name {
+    /// Type, tag and value of one attribute.
+    type Part<'a> = (&'a str, u8, &'a [u8]);
+
+    fn name(rdns: &[&[Part<'_>]]) -> Name {
         use der::Encode;
         let tlv = |tag: u8, body: &[u8]| {
             let length = u8::try_from(body.len()).expect("short");
@@ -209,7 +212,7 @@ mod tests {
     /// Issuer texts as they stand in signatures of the reference, and the escapes.
     #[test]
     fn rfc2253_text() {
-        let cases: [(&[&[(&str, u8, &[u8])]], &str); 7] = [
+        let cases: [(&[&[Part<'_>]], &str); 7] = [
             (
                 &[
                     &[(COUNTRY, PRINTABLE, b"FI")],

@@ -243,7 +243,7 @@ fn ecdsa_value(curve: Curve, form: EcdsaForm, bytes: &[u8]) -> Option<EcdsaSig> 
         }
         EcdsaForm::Raw => {
             let half = bytes.len() / 2;
-            if bytes.len() % 2 != 0 || half == 0 || half > curve.field_bytes() {
+            if !bytes.len().is_multiple_of(2) || half == 0 || half > curve.field_bytes() {
                 return None;
             }
             let (r, s) = bytes.split_at(half);
