@@ -7,8 +7,12 @@
 //! |---|---|
 //! | [`loopback`] | addresses 127.x.y.z, claimed so that parallel processes never share one |
 //! | [`http`] | the small HTTP server under the trust and sample services |
+//! | [`parties`] | who is who: two cities, their servers, services and rights |
+//! | [`information_system`] | the consumer's program: calls, `curl` lines, containers |
 //! | [`services`] | what the provider offers: the population register of one city over REST and SOAP, and a probe |
 
 pub mod http;
+pub mod information_system;
 pub mod loopback;
+pub mod parties;
 pub mod services;

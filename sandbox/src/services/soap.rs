@@ -6,8 +6,8 @@
 use std::fmt::Write;
 
 use hyper::{Method, Request, Response, StatusCode};
-use proto::xml;
-use quick_xml::escape::escape;
+
+use proto::xml::{self, escape_attribute, escape_text};
 use roxmltree::Node;
 
 use super::base_url;
@@ -77,7 +77,7 @@ fn envelope_around(request: Node<'_, '_>, header: &str, resident: &Resident) -> 
     put(format_args!("<{prefix}Envelope"));
     for namespace in request.namespaces() {
         let name = namespace.name().map_or("xmlns".to_owned(), |name| format!("xmlns:{name}"));
-        put(format_args!(r#" {name}="{}""#, escape(namespace.uri())));
+        put(format_args!(r#" {name}="{}""#, escape_attribute(namespace.uri())));
     }
     put(format_args!(r#">{header}<{prefix}Body><r:residentDetailsResponse xmlns:r="{NAMESPACE}">"#));
     let single = [
@@ -91,7 +91,7 @@ fn envelope_around(request: Node<'_, '_>, header: &str, resident: &Resident) -> 
     let guardians = resident.guardians.iter().map(|code| ("guardian", Some(*code)));
     for (name, value) in single.into_iter().chain(guardians) {
         if let Some(value) = value {
-            put(format_args!("<r:{name}>{}</r:{name}>", escape(value)));
+            put(format_args!("<r:{name}>{}</r:{name}>", escape_text(value)));
         }
     }
     put(format_args!("</r:residentDetailsResponse></{prefix}Body></{prefix}Envelope>"));
@@ -101,7 +101,7 @@ fn envelope_around(request: Node<'_, '_>, header: &str, resident: &Resident) -> 
 fn fault(status: StatusCode, text: &str) -> Response<ResponseBody> {
     let body = format!(
         r#"<?xml version="1.0" encoding="UTF-8"?><e:Envelope xmlns:e="{ENVELOPE}"><e:Body><e:Fault><faultcode>e:Server</faultcode><faultstring>{}</faultstring></e:Fault></e:Body></e:Envelope>"#,
-        escape(text)
+        escape_text(text)
     );
     respond(status, "text/xml; charset=UTF-8", body)
 }
