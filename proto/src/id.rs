@@ -513,26 +513,30 @@ fn is_segment_literal(byte: u8) -> bool {
 
 /// Decodes one segment of a header form. `index` is for the error.
 pub(crate) fn decode_segment(segment: &str, index: usize) -> Result<String, IdError> {
+    let decoded = unescape(segment).ok_or(IdError::PercentEncoding { index })?;
+    checked_code(&decoded, index)?;
+    Ok(decoded)
+}
+
+/// Takes escapes off; `None` for a broken one, for a NUL, and for a character that should have been escaped.
+pub(crate) fn unescape(segment: &str) -> Option<String> {
     if segment.bytes().all(is_segment_literal) {
-        return checked_code(segment, index).map(str::to_owned);
+        return Some(segment.to_owned());
     }
-    let broken = IdError::PercentEncoding { index };
     let mut decoded = Vec::with_capacity(segment.len());
     let mut bytes = segment.bytes();
     while let Some(byte) = bytes.next() {
         if byte == b'%' {
             let mut digit = || bytes.next().and_then(|b| char::from(b).to_digit(16));
-            let (Some(high), Some(low)) = (digit(), digit()) else { return Err(broken) };
+            let (high, low) = (digit()?, digit()?);
             decoded.push((high * 16 + low) as u8);
         } else if is_segment_literal(byte) {
             decoded.push(byte);
         } else {
-            return Err(broken);
+            return None;
         }
     }
-    let decoded = String::from_utf8(decoded).map_err(|_| broken)?;
-    checked_code(&decoded, index)?;
-    Ok(decoded)
+    String::from_utf8(decoded).ok().filter(|text| !text.contains('\0'))
 }
 
 fn checked_code(code: &str, index: usize) -> Result<&str, IdError> {

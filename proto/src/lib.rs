@@ -12,6 +12,7 @@
 //! Everything signed or hashed is kept as the raw bytes that arrived or that will leave: a parsed message
 //! carries its `raw`, and nothing is written again from its fields.
 
+pub mod edge;
 pub mod fault;
 pub mod globalconf;
 pub mod id;

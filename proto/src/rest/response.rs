@@ -1,0 +1,148 @@
+//! The response's header part: built at the provider's edge, read at the consumer's port.
+use std::borrow::Cow;
+
+use bytes::Bytes;
+
+use super::lines::{self, Lines};
+use super::{Headers, RestError, RestRequest, check_length, name, to_client_value};
+use crate::id::{ClientId, ServiceId};
+
+/// A REST response as the provider's server shows it to the consumer's.
+#[derive(Clone, Debug)]
+pub struct RestResponse {
+    /// The header part, as signed.
+    pub raw: Bytes,
+    /// 200–599.
+    pub status: u16,
+    /// Reason phrase, may be empty.
+    pub reason: String,
+    /// All header lines of the part.
+    pub headers: Headers,
+    /// `x-road-id`.
+    pub id: String,
+    /// `x-road-client`.
+    pub client: ClientId,
+    /// `x-road-service`.
+    pub service: ServiceId,
+    /// `x-road-request-id`.
+    pub request_id: String,
+    /// `x-road-request-hash`, base64.
+    pub request_hash: String,
+}
+
+/// What the provider's server says itself, so that no information system can.
+const RESERVED: [&str; 6] =
+    [name::ID, name::CLIENT, name::SERVICE, name::REQUEST_ID, name::REQUEST_HASH, name::ERROR];
+
+impl RestResponse {
+    /// Builds the header part from the answer of the provider's information system.
+    ///
+    /// `request_id` is that of the transport's HTTP header, `request_hash` base64. Where the answer was unpacked, its
+    /// `Content-Encoding` and `Content-MD5` are the caller's to leave out.
+    ///
+    /// # Errors
+    /// A status outside 200–599, or a header that cannot be signed.
+    pub fn from_service(
+        status: u16,
+        reason: &str,
+        headers: &[(&str, &[u8])],
+        request: &RestRequest,
+        request_id: &str,
+        request_hash: &str,
+    ) -> Result<Self, RestError> {
+        check_status(u64::from(status))?;
+        if reason.bytes().any(lines::is_control) {
+            return Err(RestError::Syntax("a control character"));
+        }
+        let mut part = format!("{status}\r\n{reason}\r\n");
+        for (header, value) in headers {
+            let reserved = RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(header));
+            if !reserved && lines::connection_header(header).is_none() {
+                lines::push_latin1(&mut part, header, value)?;
+            }
+        }
+        lines::push(&mut part, name::ID, &request.id)?;
+        lines::push(&mut part, name::CLIENT, &request.client.to_header())?;
+        lines::push(&mut part, name::SERVICE, &request.service.to_header())?;
+        lines::push(&mut part, name::REQUEST_ID, request_id)?;
+        lines::push(&mut part, name::REQUEST_HASH, request_hash)?;
+        Self::parse(part.into())
+    }
+
+    /// Reads a header part that a peer sent.
+    ///
+    /// # Errors
+    /// The first broken rule.
+    pub fn parse(raw: Bytes) -> Result<Self, RestError> {
+        let mut lines = Lines::new(&raw)?;
+        let status = parse_status(lines.first("a status")?)?;
+        let reason = lines.first("a reason phrase")?;
+        let headers = lines.headers()?;
+        let (mut id, mut client, mut service, mut request_id, mut request_hash) =
+            (None, None, None, None, None);
+        for (header, value) in &headers {
+            let is = |expected| header.eq_ignore_ascii_case(expected);
+            if is(name::ID) {
+                id = Some(value);
+            } else if is(name::CLIENT) {
+                client = Some(ClientId::from_header(value).map_err(RestError::Client)?);
+            } else if is(name::SERVICE) {
+                service = Some(ServiceId::from_header(value).map_err(RestError::ResponseService)?);
+            } else if is(name::REQUEST_ID) {
+                request_id = Some(value);
+            } else if is(name::REQUEST_HASH) {
+                request_hash = Some(value);
+            }
+        }
+        let filled = |value: Option<&String>| value.filter(|value| !value.is_empty()).cloned();
+        let id = filled(id).ok_or(RestError::MissingId)?;
+        check_length(&id, "the message id")?;
+        let request_hash = filled(request_hash).ok_or(RestError::MissingRequestHash)?;
+        let request_id = request_id.cloned().ok_or(RestError::MissingInResponse(name::REQUEST_ID))?;
+        Ok(Self {
+            raw: raw.clone(),
+            status,
+            reason: reason.to_owned(),
+            id,
+            client: client.ok_or(RestError::MissingInResponse(name::CLIENT))?,
+            service: service.ok_or(RestError::MissingInResponse(name::SERVICE))?,
+            request_id,
+            request_hash,
+            headers,
+        })
+    }
+
+    /// The first header of `response` that disagrees with `request`, by name [PR-REST §4.5].
+    ///
+    /// `request_hash` is our own.
+    pub fn inconsistency(&self, request: &RestRequest, request_hash: &str) -> Option<&'static str> {
+        let agreements = [
+            (self.client == request.client, name::CLIENT),
+            (self.id == request.id, name::ID),
+            (self.service == request.service, name::SERVICE),
+            (self.request_id == request.request_id, name::REQUEST_ID),
+            (self.request_hash == request_hash, name::REQUEST_HASH),
+        ];
+        agreements.into_iter().find_map(|(agrees, name)| (!agrees).then_some(name))
+    }
+
+    /// The header lines for the consumer's information system, in order, without `X-Road-Error`, which only a security server's
+    /// own faults carry. A `Date` among them replaces the listener's.
+    pub fn client_headers(&self) -> impl Iterator<Item = (&str, Cow<'_, [u8]>)> {
+        let passed = self.headers.iter().filter(|(header, _)| !header.eq_ignore_ascii_case(name::ERROR));
+        passed.map(|(name, value)| (name.as_str(), to_client_value(value)))
+    }
+}
+
+fn parse_status(line: &str) -> Result<u16, RestError> {
+    let digits = (1..=9).contains(&line.len()) && line.bytes().all(|b| b.is_ascii_digit());
+    let status = digits.then(|| line.parse().ok()).flatten().ok_or(RestError::StatusSyntax)?;
+    check_status(status)
+}
+
+fn check_status(status: u64) -> Result<u16, RestError> {
+    match u16::try_from(status) {
+        Ok(passed @ 200..=599) => Ok(passed),
+        _ => Err(RestError::Status(status)),
+    }
+}
