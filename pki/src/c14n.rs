@@ -254,7 +254,7 @@ fn binding_in_scope<'a>(node: Node<'a, '_>, prefix: Option<&str>) -> Option<Bind
     node.namespaces().find(|namespace| namespace.name() == prefix).map(|found| (found.name(), found.uri()))
 }
 
-fn escape_text(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn escape_text(out: &mut Vec<u8>, text: &str) {
     escape(out, text, |byte| match byte {
         b'&' => Some("&amp;"),
         b'<' => Some("&lt;"),
@@ -264,7 +264,7 @@ fn escape_text(out: &mut Vec<u8>, text: &str) {
     });
 }
 
-fn escape_attribute(out: &mut Vec<u8>, text: &str) {
+pub(crate) fn escape_attribute(out: &mut Vec<u8>, text: &str) {
     escape(out, text, |byte| match byte {
         b'&' => Some("&amp;"),
         b'<' => Some("&lt;"),

@@ -1,58 +1,46 @@
 //! The signature document: XAdES in one fixed shape that we write, and the two shapes that are in the field, which we read
 //! [TS 101 903; wire dossier §9].
 //!
-//! Writing: a [`Template`] per signing certificate and OCSP set is rendered once; a signature fills in the time, two digests and the
-//! value. Our text is its own canonical form. Reading: strict, bounded, every id unique, every reference known.
+//! Writing ([`Template`]): everything that depends on certificate and OCSP answers is rendered once; a signature fills in the
+//! time, two digests and the value. Our text is its own canonical form, but for the namespaces that the canonical form repeats
+//! on the two digested elements. Reading ([`Document::parse`]): through the XML gate, at most [`MAX_BYTES`] and
+//! [`MAX_REFERENCES`]; one signature, every id unique, every reference known, none twice, none transformed on its way. What is
+//! returned comes from the very nodes whose digests are checked.
+//!
+//! | | classic (all releases) | since 7.6, without chains |
+//! |---|---|---|
+//! | root | some element around `ds:Signature` | `ds:Signature` |
+//! | canonical form | inclusive 1.0 | exclusive 1.0 |
+//! | certificate | `SigningCertificate` | `SigningCertificateV2` |
+//!
+//! Not here: whether references cover a message ([`crate::message_signature`]), what the certificate is worth ([`crate::trust`]).
 
+use proto::fault::FaultCode;
 use proto::time::UnixTime;
+use proto::xml;
 
-use crate::algorithm::SignatureAlgorithm;
+use crate::algorithm::{EcdsaForm, SignatureAlgorithm};
 use crate::cert::Certificate;
 use crate::digest::DigestValue;
+use crate::strict::StrictError;
 
-/// Everything of a signature document that does not change from message to message.
-#[derive(Clone, Debug)]
-pub struct Template {
-    _private: (),
-}
+mod read;
+mod write;
 
-/// A document waiting for its signature value.
-#[derive(Clone, Debug)]
-pub struct Unsigned {
-    _private: (),
-}
+pub use read::with_timestamp;
+pub use write::{Template, Unsigned};
 
-impl Template {
-    /// `intermediates` below the trust anchor; `ocsp` DER, the signing certificate's first.
-    pub fn new(
-        signing: &Certificate,
-        intermediates: &[Certificate],
-        ocsp: &[Vec<u8>],
-        algorithm: SignatureAlgorithm,
-    ) -> Self {
-        let _ = (signing, intermediates, ocsp, algorithm);
-        todo!()
-    }
-    /// For one reference: [`crate::hash_chain::MESSAGE_URI`] or [`crate::hash_chain::SIGNATURE_RESULT_URI`] with its SHA-512.
-    pub fn prepare(&self, uri: &str, digest: &DigestValue, signing_time: UnixTime) -> Unsigned {
-        let _ = (uri, digest, signing_time);
-        todo!()
-    }
-}
+/// Largest signature document that is read.
+pub const MAX_BYTES: usize = 4 << 20;
+/// Most references in one document, the one to its own properties included. More parts than that need a hash chain.
+pub const MAX_REFERENCES: usize = 30;
 
-impl Unsigned {
-    /// The canonical SignedInfo: what the key signs.
-    pub fn signed_info(&self) -> &[u8] {
-        todo!()
-    }
-    /// The finished document. `value`: RSA as is, ECDSA r‖s.
-    pub fn finish(self, value: &[u8]) -> Vec<u8> {
-        let _ = value;
-        todo!()
-    }
-}
+const ASIC: &str = "http://uri.etsi.org/02918/v1.2.1#";
+const XADES: &str = "http://uri.etsi.org/01903/v1.3.2#";
+/// `Type` of the reference to the SignedProperties.
+const SIGNED_PROPERTIES_TYPE: &str = "http://uri.etsi.org/01903#SignedProperties";
 
-/// A signature document as read; nothing is verified yet.
+/// A signature document as read; nothing but its form is verified yet.
 #[derive(Clone, Debug)]
 pub struct Document {
     /// `ds:SignatureMethod`.
@@ -61,7 +49,7 @@ pub struct Document {
     pub signed_info: Vec<u8>,
     /// Decoded signature value.
     pub value: Vec<u8>,
-    /// References to parts: URI and digest.
+    /// References to parts: URI and digest, each URI once.
     pub references: Vec<(String, DigestValue)>,
     /// The signing certificate.
     pub signing: Certificate,
@@ -71,47 +59,86 @@ pub struct Document {
     pub ocsp: Vec<Vec<u8>>,
     /// `xades:SigningTime`; informational.
     pub signing_time: Option<UnixTime>,
-    /// Token of a single-record timestamp, DER.
+    /// Token of a single-record timestamp, DER; unread, and empty when it is not base64.
     pub timestamp: Option<Vec<u8>>,
+    /// SignedProperties have the digest that SignedInfo gives them.
+    properties_match: bool,
 }
 
-/// Why a document is no signature. `InvalidValue` and `InvalidReference` come from [`Document::verify`].
+impl Document {
+    /// The digest that the document gives the part `uri`, if it refers to it.
+    pub fn reference(&self, uri: &str) -> Option<&DigestValue> {
+        self.references.iter().find(|(named, _)| named == uri).map(|(_, digest)| digest)
+    }
+
+    /// The value holds over SignedInfo under the signing certificate's key, and SignedProperties has its digest.
+    ///
+    /// # Errors
+    /// [`SignatureError::EmptyValue`], [`SignatureError::InvalidValue`].
+    pub fn verify(&self) -> Result<(), SignatureError> {
+        if self.value.is_empty() {
+            return Err(SignatureError::EmptyValue);
+        }
+        self.signing
+            .verify(self.algorithm, EcdsaForm::Raw, &self.signed_info, &self.value)
+            .map_err(|_| SignatureError::InvalidValue)?;
+        if self.properties_match { Ok(()) } else { Err(SignatureError::InvalidValue) }
+    }
+}
+
+/// Why a document is no signature, or not a valid one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SignatureError {
-    /// `malformed_signature`.
+    /// Not XML.
+    #[error("the signature document cannot be read: {0}")]
+    Xml(String),
+    /// XML that breaks a rule of form.
     #[error("the signature document is malformed: {0}")]
     Malformed(String),
-    /// `invalid_signature_value`.
+    /// Over [`MAX_REFERENCES`].
+    #[error("the signature has more than {MAX_REFERENCES} references")]
+    TooManyReferences,
+    /// Nothing where the value should be.
+    #[error("the signature value is empty")]
+    EmptyValue,
+    /// The value, or a digest in the document, is wrong.
     #[error("the signature value or a digest in it is wrong")]
     InvalidValue,
-    /// `invalid_reference`.
+    /// A reference to something that is not there.
     #[error("the signature refers to {0}, which is not there")]
     InvalidReference(String),
 }
 
-impl Document {
-    /// Reads a document.
-    ///
-    /// # Errors
-    /// [`SignatureError::Malformed`].
-    pub fn parse(xml: &[u8]) -> Result<Self, SignatureError> {
-        let _ = xml;
-        todo!()
-    }
-    /// The value holds over SignedInfo under the signing certificate's key, and SignedProperties has its digest.
-    ///
-    /// # Errors
-    /// [`SignatureError::InvalidValue`].
-    pub fn verify(&self) -> Result<(), SignatureError> {
-        todo!()
+impl SignatureError {
+    /// The last part of the fault code. Three of them are what the stock servers answer, unfitting as it may look.
+    pub fn fault_code(&self) -> FaultCode {
+        match self {
+            Self::Xml(_) => FaultCode::InvalidXml,
+            Self::Malformed(_) => FaultCode::MalformedSignature,
+            Self::InvalidValue => FaultCode::InvalidSignatureValue,
+            Self::TooManyReferences | Self::EmptyValue | Self::InvalidReference(_) => {
+                FaultCode::InternalError
+            }
+        }
     }
 }
 
-/// `xml` with the token of a single-record timestamp put first into `xades:UnsignedSignatureProperties`.
-///
-/// # Errors
-/// [`SignatureError::Malformed`].
-pub fn with_timestamp(xml: &[u8], token_der: &[u8]) -> Result<Vec<u8>, SignatureError> {
-    let _ = (xml, token_der);
-    todo!()
+impl From<StrictError> for SignatureError {
+    fn from(error: StrictError) -> Self {
+        Self::Malformed(error.to_string())
+    }
 }
+
+impl From<xml::XmlError> for SignatureError {
+    fn from(error: xml::XmlError) -> Self {
+        match error {
+            xml::XmlError::Malformed(why) => Self::Xml(why),
+            refused @ (xml::XmlError::Doctype | xml::XmlError::Encoding | xml::XmlError::Limit { .. }) => {
+                Self::Malformed(refused.to_string())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
