@@ -234,7 +234,8 @@ fn explain(error: &toml::de::Error, text: &str) -> String {
     }
 }
 
-fn hint(unknown: &str, known: &[&str]) -> String {
+/// What to say after an unknown key: the nearest known one, or all of them.
+pub fn hint(unknown: &str, known: &[&str]) -> String {
     let nearest = known
         .iter()
         .map(|key| (distance(unknown, key), *key))

@@ -10,6 +10,9 @@ use std::time::Duration;
 
 use proto::fault::Style;
 
+/// Where the configuration anchor is in the data folder, unless the settings name another place.
+pub const ANCHOR_FILE: &str = "configuration-anchor.xml";
+
 host::settings! {
     /// Settings of a security server. Every key has the value shown unless it is set.
     pub struct File {
@@ -351,7 +354,7 @@ impl File {
             configuration: ConfigurationSettings {
                 anchor_file: in_data(
                     &self.configuration_client.configuration_anchor_file,
-                    "configuration-anchor.xml",
+                    ANCHOR_FILE,
                 ),
                 ..self.configuration_client.resolve()?
             },

@@ -8,7 +8,7 @@
 //! | `app` | builds every part, owns every task, drains |
 //! | [`context`] | what one exchange reads: snapshots and services, taken once |
 //! | [`serverconf`] | clients, services, rights: decide, record, apply; the snapshot |
-//! | `apply` | fills a stopped server from a file |
+//! | [`apply`] | fills a stopped server from a file |
 //! | `configuration_client` | downloads, verifies, swaps the global configuration |
 //! | [`peers`] | connections to other security servers: TLS, verification, pool |
 //! | [`tls`] | which stack, which keys, on every edge |
@@ -23,6 +23,7 @@
 //! `ctx.shutdown` says stop, hands each connection to [`tls::Acceptor::accept`] in a task of its own, and returns.
 
 pub mod admission;
+pub mod apply;
 pub mod config;
 pub mod context;
 pub mod http1;
@@ -32,3 +33,8 @@ pub mod ocsp_port;
 pub mod peers;
 pub mod serverconf;
 pub mod tls;
+
+/// What stands in `FORMAT` of the data directory.
+pub const ROLE: &str = "security-server";
+/// The form of the data directory that this program writes; an older one is converted when it is opened.
+pub const FORMAT: u32 = 1;

@@ -454,7 +454,7 @@ impl State {
             }
             E::RightGranted { client, code, endpoint, subject } => {
                 let holders = self.holders(client, code, endpoint)?;
-                absent(!holders.contains(subject), "access right", &subject_text(subject))?;
+                absent(!holders.contains(subject), "access right", &subject.to_string())?;
                 if let Subject::LocalGroup(group) = subject {
                     self.group(client, group)?;
                 }
@@ -462,7 +462,7 @@ impl State {
             }
             E::RightRevoked { client, code, endpoint, subject } => {
                 let found = self.holders(client, code, endpoint)?.contains(subject);
-                present(found, "access right", &subject_text(subject))
+                present(found, "access right", &subject.to_string())
             }
             _ => Ok(()),
         }
@@ -617,15 +617,6 @@ impl ClientState {
 /// `GET /persons/*`.
 pub fn endpoint_text(endpoint: &Endpoint) -> String {
     format!("{} {}", endpoint.method, endpoint.path)
-}
-
-/// As the operator writes it.
-pub fn subject_text(subject: &Subject) -> String {
-    match subject {
-        Subject::Client(client) => client.to_string(),
-        Subject::GlobalGroup(group) => format!("GLOBALGROUP:{}", group.short()),
-        Subject::LocalGroup(code) => format!("LOCALGROUP:{code}"),
-    }
 }
 
 fn missing(what: &'static str, name: &str) -> Refusal {

@@ -1,0 +1,87 @@
+//! Keys that a file names: read, checked against their certificates, before anything is changed.
+
+use pki::cert::Certificate;
+use pki::key::PrivateKey;
+use proto::id::MemberId;
+use proto::time::UnixTime;
+
+use super::file::{self, Files, Mistake};
+
+/// A key with its certificate, ready for the token.
+pub(super) struct NamedKey {
+    /// Where the file names it.
+    pub(super) place: String,
+    pub(super) label: String,
+    /// Whose messages it signs; `None` is an authentication key.
+    pub(super) member: Option<MemberId>,
+    pub(super) key: PrivateKey,
+    pub(super) cert: Certificate,
+}
+
+/// All keys of `server`, authentication first.
+pub(super) fn read(
+    place: &str,
+    server: &file::Server,
+    files: &Files,
+    now: UnixTime,
+) -> Result<Vec<NamedKey>, Mistake> {
+    let mut keys = Vec::new();
+    for (index, wanted) in server.keys.authentication.iter().enumerate() {
+        let place = format!("{place}.keys.authentication[{index}]");
+        if wanted.member.is_some() {
+            return Err(Mistake::new(place, "an authentication key is the server's: leave `member` out"));
+        }
+        let key = read_one(place, wanted, None, files, now)?;
+        match key.cert.is_authentication() {
+            Ok(true) => keys.push(key),
+            Ok(false) | Err(_) => {
+                return Err(Mistake::new(key.place, "the certificate is not one for authentication: see its key usage"));
+            }
+        }
+    }
+    for (index, wanted) in server.keys.signing.iter().enumerate() {
+        let place = format!("{place}.keys.signing[{index}]");
+        let member = wanted.member.as_ref().map_or(&server.owner.0, |id| &id.0).clone();
+        let key = read_one(place, wanted, Some(member), files, now)?;
+        if !key.cert.is_signing() {
+            return Err(Mistake::new(key.place, "the certificate is not one for signing: its key usage lacks nonRepudiation"));
+        }
+        keys.push(key);
+    }
+    Ok(keys)
+}
+
+fn read_one(
+    place: String,
+    wanted: &file::Key,
+    member: Option<MemberId>,
+    files: &Files,
+    now: UnixTime,
+) -> Result<NamedKey, Mistake> {
+    let (key, certs) = match (&wanted.pkcs12, &wanted.key, &wanted.certificate) {
+        (Some(path), None, None) => {
+            let password = match &wanted.password {
+                Some(secret) => files.secret(&format!("{place}.password"), secret)?,
+                None => String::new(),
+            };
+            PrivateKey::from_pkcs12(&files.read(&place, path)?, &password)
+                .map_err(|e| Mistake::new(&place, format!("{}: {e}", path.display())))?
+        }
+        (None, Some(key), Some(certificate)) => {
+            let read = PrivateKey::from_pem(&files.read(&place, key)?);
+            let read = read.map_err(|e| Mistake::new(&place, format!("{}: {e}", key.display())))?;
+            let cert = Certificate::parse(&files.read(&place, certificate)?);
+            let cert = cert.map_err(|e| Mistake::new(&place, format!("{}: {e}", certificate.display())))?;
+            (read, vec![cert.der().to_vec()])
+        }
+        _ => return Err(Mistake::new(place, "name either `pkcs12`, or `key` and `certificate`")),
+    };
+    let certs = certs.iter().filter_map(|der| Certificate::parse(der).ok());
+    let cert = certs.into_iter().find(|cert| cert.spki() == key.spki());
+    let cert = cert.ok_or_else(|| Mistake::new(&place, "the certificate is not one of this key"))?;
+    if cert.not_after() < now {
+        return Err(Mistake::new(place, format!("the certificate of {} has expired", cert.subject())));
+    }
+    let label = wanted.label.clone().unwrap_or_else(|| cert.subject());
+    Ok(NamedKey { place, label, member, key, cert })
+}

@@ -1,0 +1,211 @@
+use std::fs;
+
+use super::*;
+use crate::serverconf::event::{Endpoint, State};
+
+const NOW: UnixTime = UnixTime::from_secs(1_790_000_000);
+
+/// A folder with the file, what it names and the data directory.
+struct Bench(tempfile::TempDir);
+
+impl Bench {
+    fn new() -> Self {
+        let bench = Self(tempfile::tempdir().unwrap());
+        let key = pki::key::PrivateKey::generate(pki::key::KeyKind::P256).unwrap();
+        let der = pki::self_signed::certificate(&key, "is", NOW, NOW).unwrap();
+        bench.put("is.crt", &pki::pem::encode("CERTIFICATE", &der));
+        bench
+    }
+    fn put(&self, name: &str, text: &str) {
+        fs::write(self.0.path().join(name), text).unwrap();
+    }
+    fn options(&self) -> Options {
+        Options {
+            file: self.0.path().join("server.yaml"),
+            data_dir: self.0.path().join("data"),
+            target: None,
+            prune: false,
+            dry_run: false,
+        }
+    }
+    fn apply(&self, yaml: &str) -> Result<Vec<String>, String> {
+        self.apply_with(yaml, &self.options())
+    }
+    fn apply_with(&self, yaml: &str, options: &Options) -> Result<Vec<String>, String> {
+        self.put("server.yaml", yaml);
+        let report = run(options, "test", NOW).map_err(|e| e.to_string())?;
+        Ok(report.lines.iter().map(ToString::to_string).collect())
+    }
+    fn state(&self) -> State {
+        let store = Store::open(&self.0.path().join("data/state")).unwrap();
+        ServerConfStore::open(&store).unwrap().state()
+    }
+}
+
+const YAML: &str = "
+instance: EE
+servers:
+- owner: EE:GOV:1
+  code: ss1
+  timestamping:
+  - {name: TSA 1, url: 'http://tsa.example/'}
+  clients:
+  - id: EE:GOV:1:school
+    connection: HTTPS
+    tls-certificates: [is.crt]
+    groups:
+    - code: friends
+      description: who may
+      members: [EE:COM:7:x, EE/COM/8/y]
+    services:
+    - type: REST
+      url: http://10.0.0.1:8080/register
+      code: register
+      timeout: 20
+      access: [LOCALGROUP:friends]
+      endpoints:
+      - {method: GET, path: /persons/*, access: [GLOBALGROUP:EE:all, EE:COM:9:z]}
+    - type: WSDL
+      url: https://10.0.0.1/register?wsdl
+      service-url: https://10.0.0.1/soap
+      code: find
+      version: v1
+      enabled: false
+      notice: Tomorrow
+";
+
+#[test]
+fn fills_an_empty_folder_and_finds_nothing_to_do_the_second_time() {
+    let bench = Bench::new();
+    let first = bench.apply(YAML).unwrap();
+    for line in [
+        "+ server SERVER:EE/GOV/1/ss1",
+        "~ timestamping services: TSA 1",
+        "+ client SUBSYSTEM:EE/GOV/1/school",
+        "+ client SUBSYSTEM:EE/GOV/1/school: TLS certificate CN=is",
+        "+ client SUBSYSTEM:EE/GOV/1/school: SUBSYSTEM:EE/COM/8/y in local group friends",
+        "+ service SUBSYSTEM:EE/GOV/1/school/register: * ** for LOCALGROUP:friends",
+        "+ service SUBSYSTEM:EE/GOV/1/school/register: GET /persons/* for GLOBALGROUP:EE/all",
+        "+ service SUBSYSTEM:EE/GOV/1/school/find v1",
+    ] {
+        assert!(first.iter().any(|l| l == line), "{line} is not in {first:#?}");
+    }
+    let state = bench.state();
+    assert_eq!(bench.apply(YAML).unwrap(), Vec::<String>::new());
+    assert_eq!(bench.state(), state);
+
+    let client = &state.clients[&proto::id::ClientId::parse_encoded("EE:GOV:1:school").unwrap()];
+    let wsdl = &client.descriptions["https://10.0.0.1/register?wsdl"];
+    assert_eq!(wsdl.disabled.as_deref(), Some("Tomorrow"));
+    assert!(wsdl.services.values().all(|s| s.verify_tls && s.url == "https://10.0.0.1/soap"));
+    assert!(client.descriptions["http://10.0.0.1:8080/register"].services.values().all(|s| !s.verify_tls));
+    assert_eq!(client.endpoints["register"][&Endpoint::service_level()].len(), 1);
+}
+
+#[test]
+fn changes_what_differs_and_keeps_the_rest_unless_told_to_prune() {
+    let bench = Bench::new();
+    bench.apply(YAML).unwrap();
+    let less = "
+servers:
+- owner: EE:GOV:1
+  code: ss1
+  clients:
+  - id: EE:GOV:1:school
+    connection: HTTP
+    services:
+    - {type: REST, url: 'http://10.0.0.1:8080/register', code: register, timeout: 5}
+";
+    let dry = Options { dry_run: true, prune: true, ..bench.options() };
+    let before = bench.state();
+    let planned = bench.apply_with(less, &dry).unwrap();
+    assert_eq!(bench.state(), before, "a dry run changes nothing");
+
+    let modified = ["~ client SUBSYSTEM:EE/GOV/1/school: connection type", "~ service SUBSYSTEM:EE/GOV/1/school/register"];
+    assert_eq!(bench.apply(less).unwrap(), modified);
+
+    let prune = Options { prune: true, ..bench.options() };
+    let pruned = bench.apply_with(less, &prune).unwrap();
+    assert_eq!(planned.len(), modified.len() + pruned.len());
+    assert!(pruned.iter().all(|line| line.starts_with("- ")), "{pruned:#?}");
+    for line in ["endpoint GET /persons/*", "* ** for LOCALGROUP:friends", "local group friends", "register?wsdl", "TLS certificate"] {
+        assert!(pruned.iter().any(|l| l.contains(line)), "{line} is not in {pruned:#?}");
+    }
+    assert_eq!(bench.apply_with(less, &prune).unwrap(), Vec::<String>::new());
+    let state = bench.state();
+    assert_eq!(state.clients.len(), 2, "the owner stays");
+    assert_eq!(state.tsas.len(), 1, "a list that is not there says nothing");
+}
+
+#[test]
+fn a_service_moves_to_another_description_only_with_prune() {
+    let bench = Bench::new();
+    bench.apply(YAML).unwrap();
+    let moved = YAML.replace("http://10.0.0.1:8080/register", "http://10.0.0.2/register");
+    let problem = bench.apply(&moved).unwrap_err();
+    assert!(problem.contains("belongs to another description") && problem.contains("services[0]"), "{problem}");
+    let prune = Options { prune: true, ..bench.options() };
+    bench.apply_with(&moved, &prune).unwrap();
+    let state = bench.state();
+    let client = &state.clients[&proto::id::ClientId::parse_encoded("EE:GOV:1:school").unwrap()];
+    assert!(client.descriptions.contains_key("http://10.0.0.2/register"));
+    assert_eq!(client.endpoints["register"].values().map(|s| s.len()).sum::<usize>(), 3, "rights are granted again");
+}
+
+#[test]
+fn refuses_with_the_place_and_changes_nothing() {
+    let bench = Bench::new();
+    bench.put("anchor.xml", "<x/>");
+    bench.put("empty.crt", "");
+    let server = |rest: &str| format!("servers:\n- owner: EE:GOV:1\n  code: ss1\n{rest}");
+    let client = |rest: &str| server(&format!("  clients:\n  - id: EE:GOV:1:x\n{rest}"));
+    let service = |rest: &str| client(&format!("    services:\n    - {{code: a, {rest}}}\n"));
+    let cases = [
+        ("no server", "servers: []".to_owned(), "no such server"),
+        ("two servers", format!("{}- owner: EE:GOV:2\n  code: ss2\n", server("")), "--target"),
+        ("other instance", format!("instance: FI\n{}", server("")), "servers[0].owner: is not of instance FI"),
+        ("no anchor", server("  anchor: anchor.xml\n"), "servers[0].anchor: anchor.xml: "),
+        ("no such file", server("  anchor: none.xml\n"), "No such file"),
+        ("other client", server("  clients:\n  - id: FI:GOV:1:x\n"), "servers[0].clients[0]: "),
+        ("no certificate", client("    tls-certificates: [empty.crt]\n"), "tls-certificates[0]: empty.crt"),
+        ("no service url", service("type: WSDL, url: 'http://a/'"), "services[0]: `url` is where the description is"),
+        ("bad url", service("type: REST, url: 'a/b'"), "services[0]: \"a/b\": it must begin with http://"),
+        ("reserved", service("type: REST, url: 'http://a/'").replace("code: a", "code: listMethods"), "reserved"),
+        (
+            "unknown group",
+            service("type: REST, url: 'http://a/', access: ['LOCALGROUP:none']"),
+            "services[0]: local group \"none\" does not exist",
+        ),
+        (
+            "bad method",
+            service("type: REST, url: 'http://a/', endpoints: [{method: FETCH, path: /}]"),
+            "endpoints[0]: method of an endpoint: one of",
+        ),
+        ("key without pin", server("  keys: {signing: [{key: a, certificate: b}]}\n"), "keys need a `pin`"),
+        (
+            "key without certificate",
+            server("  pin: {env: X}\n  keys: {signing: [{key: a}]}\n"),
+            "signing[0]: name either `pkcs12`, or `key` and `certificate`",
+        ),
+    ];
+    for (name, yaml, expected) in cases {
+        let problem = bench.apply(&yaml).expect_err(name);
+        assert!(problem.contains(expected), "{name}: {problem}");
+    }
+    assert_eq!(bench.state(), State::default());
+}
+
+#[test]
+fn another_identity_is_refused() {
+    let bench = Bench::new();
+    bench.apply(YAML).unwrap();
+    let problem = bench.apply("servers:\n- owner: EE:GOV:1\n  code: ss2\n").unwrap_err();
+    assert!(problem.contains("stays it"), "{problem}");
+}
+
+#[test]
+fn a_running_server_is_left_alone() {
+    let bench = Bench::new();
+    let _running = DataDir::open(&bench.options().data_dir, crate::ROLE, crate::FORMAT).unwrap();
+    assert!(bench.apply(YAML).unwrap_err().contains("in use"));
+}
