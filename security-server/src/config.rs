@@ -352,10 +352,7 @@ impl File {
                 .map(version)
                 .transpose()?,
             configuration: ConfigurationSettings {
-                anchor_file: in_data(
-                    &self.configuration_client.configuration_anchor_file,
-                    ANCHOR_FILE,
-                ),
+                anchor_file: in_data(&self.configuration_client.configuration_anchor_file, ANCHOR_FILE),
                 ..self.configuration_client.resolve()?
             },
             pin_file: in_data(&self.signer.pin_file, "token-pin"),

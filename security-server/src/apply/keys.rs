@@ -35,7 +35,10 @@ pub(super) fn read(
         match key.cert.is_authentication() {
             Ok(true) => keys.push(key),
             Ok(false) | Err(_) => {
-                return Err(Mistake::new(key.place, "the certificate is not one for authentication: see its key usage"));
+                return Err(Mistake::new(
+                    key.place,
+                    "the certificate is not one for authentication: see its key usage",
+                ));
             }
         }
     }
@@ -44,7 +47,10 @@ pub(super) fn read(
         let member = wanted.member.as_ref().map_or(&server.owner.0, |id| &id.0).clone();
         let key = read_one(place, wanted, Some(member), files, now)?;
         if !key.cert.is_signing() {
-            return Err(Mistake::new(key.place, "the certificate is not one for signing: its key usage lacks nonRepudiation"));
+            return Err(Mistake::new(
+                key.place,
+                "the certificate is not one for signing: its key usage lacks nonRepudiation",
+            ));
         }
         keys.push(key);
     }

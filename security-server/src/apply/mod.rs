@@ -17,8 +17,8 @@ mod file;
 mod keys;
 mod plan;
 
-pub use file::{MAX_FILE_BYTES, Mistake};
 use file::{Files, Server};
+pub use file::{MAX_FILE_BYTES, Mistake};
 use plan::Plan;
 pub use plan::{Change, Line};
 
@@ -139,9 +139,11 @@ fn check(document: &file::Document, place: &str, server: &Server) -> Result<(), 
 fn anchor(place: &str, server: &Server, path: &Path, files: &Files) -> Result<Vec<u8>, Mistake> {
     let place = format!("{place}.anchor");
     let bytes = files.read(&place, path)?;
-    let anchor = Anchor::read(&bytes).map_err(|e| Mistake::new(&place, format!("{}: {e}", path.display())))?;
+    let anchor =
+        Anchor::read(&bytes).map_err(|e| Mistake::new(&place, format!("{}: {e}", path.display())))?;
     if anchor.instance != server.owner.0.instance {
-        let problem = format!("is of instance {}, the server of {}", anchor.instance, server.owner.0.instance);
+        let problem =
+            format!("is of instance {}, the server of {}", anchor.instance, server.owner.0.instance);
         return Err(Mistake::new(place, problem));
     }
     Ok(bytes)

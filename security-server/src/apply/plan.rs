@@ -87,7 +87,10 @@ impl Plan {
             return Ok(());
         }
         let names: Vec<_> = tsas.iter().map(|tsa| tsa.name.as_str()).collect();
-        let what = format!("timestamping services: {}", if names.is_empty() { "none".into() } else { names.join(", ") });
+        let what = format!(
+            "timestamping services: {}",
+            if names.is_empty() { "none".into() } else { names.join(", ") }
+        );
         self.push(&format!("{place}.timestamping"), Change::Modify, what, Event::TimestampingSet { tsas })
     }
 
@@ -96,7 +99,8 @@ impl Plan {
         let known = self.state.clients.get(id).map(|client| client.connection);
         match (known, wanted.connection) {
             (None, connection) => {
-                let event = Event::ClientAdded { client: id.clone(), connection: connection.unwrap_or_default() };
+                let event =
+                    Event::ClientAdded { client: id.clone(), connection: connection.unwrap_or_default() };
                 self.push(place, Change::Add, format!("client {id}"), event)?;
             }
             (Some(present), Some(connection)) if present != connection => {
@@ -116,7 +120,7 @@ impl Plan {
         for (index, service) in wanted.services.iter().enumerate() {
             self.service(&format!("{place}.services[{index}]"), id, service, &wanted.services[..index])?;
         }
-        Ok(())
+        if self.prune { self.prune_groups(place, wanted) } else { Ok(()) }
     }
 
     fn tls_certs(&mut self, place: &str, wanted: &file::Client, files: &Files) -> Result<(), Mistake> {
@@ -125,12 +129,21 @@ impl Plan {
         for (index, path) in wanted.tls_certificates.iter().enumerate() {
             let place = format!("{place}.tls-certificates[{index}]");
             let bytes = files.read(&place, path)?;
-            let cert = Certificate::parse(&bytes)
-                .map_err(|e| Mistake::new(&place, format!("{}: {e}; a certificate in PEM or DER is wanted", path.display())))?;
+            let cert = Certificate::parse(&bytes).map_err(|e| {
+                Mistake::new(
+                    &place,
+                    format!("{}: {e}; a certificate in PEM or DER is wanted", path.display()),
+                )
+            })?;
             let der = cert.der().to_vec();
             if !self.known(client).tls_certs.contains(&der) {
                 let what = format!("client {client}: TLS certificate {}", cert.subject());
-                self.push(&place, Change::Add, what, Event::TlsCertAdded { client: client.clone(), der: der.clone() })?;
+                self.push(
+                    &place,
+                    Change::Add,
+                    what,
+                    Event::TlsCertAdded { client: client.clone(), der: der.clone() },
+                )?;
             }
             named.insert(der);
         }
@@ -138,7 +151,12 @@ impl Plan {
             let gone: Vec<_> = self.known(client).tls_certs.difference(&named).cloned().collect();
             for der in gone {
                 let what = format!("client {client}: a TLS certificate");
-                self.push(place, Change::Remove, what, Event::TlsCertRemoved { client: client.clone(), der })?;
+                self.push(
+                    place,
+                    Change::Remove,
+                    what,
+                    Event::TlsCertRemoved { client: client.clone(), der },
+                )?;
             }
         }
         Ok(())
@@ -155,8 +173,11 @@ impl Plan {
         let present = self.known(client).groups.get(&group).map(|g| g.members.clone()).unwrap_or_default();
         for member in members.difference(&present) {
             let what = format!("client {client}: {member} in local group {group}");
-            let event =
-                Event::GroupMemberAdded { client: client.clone(), group: group.clone(), member: member.clone() };
+            let event = Event::GroupMemberAdded {
+                client: client.clone(),
+                group: group.clone(),
+                member: member.clone(),
+            };
             self.push(place, Change::Add, what, event)?;
         }
         for member in present.difference(&members).filter(|_| self.prune).cloned().collect::<Vec<_>>() {
@@ -192,12 +213,14 @@ impl Plan {
                 self.push(place, Change::Modify, name.clone(), event)?;
             }
             Some((false, _)) => {
-                let problem = format!("{name} belongs to another description here: remove that first, or use --prune");
+                let problem =
+                    format!("{name} belongs to another description here: remove that first, or use --prune");
                 return Err(Mistake::new(place, problem));
             }
             None => {
                 let (client, description) = (client.clone(), wanted.url.clone());
-                let event = Event::ServiceAdded { client, description, code: code.clone(), version, settings };
+                let event =
+                    Event::ServiceAdded { client, description, code: code.clone(), version, settings };
                 self.push(place, Change::Add, name.clone(), event)?;
             }
         }
@@ -318,6 +341,13 @@ impl Plan {
                 self.push(place, Change::Remove, what, Event::EndpointRemoved { client, code, endpoint })?;
             }
         }
+        Ok(())
+    }
+
+    /// Last, when rights that the file does not name are gone.
+    fn prune_groups(&mut self, place: &str, wanted: &file::Client) -> Result<(), Mistake> {
+        let client = wanted.id.0.clone();
+        let known = self.known(&client).clone();
         for group in known.groups.keys().filter(|code| wanted.groups.iter().all(|g| &g.code != *code)) {
             let what = format!("client {client}: local group {group}");
             let event = Event::GroupRemoved { client: client.clone(), group: group.clone() };

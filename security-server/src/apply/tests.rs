@@ -121,14 +121,23 @@ servers:
     let planned = bench.apply_with(less, &dry).unwrap();
     assert_eq!(bench.state(), before, "a dry run changes nothing");
 
-    let modified = ["~ client SUBSYSTEM:EE/GOV/1/school: connection type", "~ service SUBSYSTEM:EE/GOV/1/school/register"];
+    let modified = [
+        "~ client SUBSYSTEM:EE/GOV/1/school: connection type",
+        "~ service SUBSYSTEM:EE/GOV/1/school/register",
+    ];
     assert_eq!(bench.apply(less).unwrap(), modified);
 
     let prune = Options { prune: true, ..bench.options() };
     let pruned = bench.apply_with(less, &prune).unwrap();
     assert_eq!(planned.len(), modified.len() + pruned.len());
     assert!(pruned.iter().all(|line| line.starts_with("- ")), "{pruned:#?}");
-    for line in ["endpoint GET /persons/*", "* ** for LOCALGROUP:friends", "local group friends", "register?wsdl", "TLS certificate"] {
+    for line in [
+        "endpoint GET /persons/*",
+        "* ** for LOCALGROUP:friends",
+        "local group friends",
+        "register?wsdl",
+        "TLS certificate",
+    ] {
         assert!(pruned.iter().any(|l| l.contains(line)), "{line} is not in {pruned:#?}");
     }
     assert_eq!(bench.apply_with(less, &prune).unwrap(), Vec::<String>::new());
@@ -143,13 +152,20 @@ fn a_service_moves_to_another_description_only_with_prune() {
     bench.apply(YAML).unwrap();
     let moved = YAML.replace("http://10.0.0.1:8080/register", "http://10.0.0.2/register");
     let problem = bench.apply(&moved).unwrap_err();
-    assert!(problem.contains("belongs to another description") && problem.contains("services[0]"), "{problem}");
+    assert!(
+        problem.contains("belongs to another description") && problem.contains("services[0]"),
+        "{problem}"
+    );
     let prune = Options { prune: true, ..bench.options() };
     bench.apply_with(&moved, &prune).unwrap();
     let state = bench.state();
     let client = &state.clients[&proto::id::ClientId::parse_encoded("EE:GOV:1:school").unwrap()];
     assert!(client.descriptions.contains_key("http://10.0.0.2/register"));
-    assert_eq!(client.endpoints["register"].values().map(|s| s.len()).sum::<usize>(), 3, "rights are granted again");
+    assert_eq!(
+        client.endpoints["register"].values().map(|s| s.len()).sum::<usize>(),
+        3,
+        "rights are granted again"
+    );
 }
 
 #[test]
@@ -163,14 +179,26 @@ fn refuses_with_the_place_and_changes_nothing() {
     let cases = [
         ("no server", "servers: []".to_owned(), "no such server"),
         ("two servers", format!("{}- owner: EE:GOV:2\n  code: ss2\n", server("")), "--target"),
-        ("other instance", format!("instance: FI\n{}", server("")), "servers[0].owner: is not of instance FI"),
+        (
+            "other instance",
+            format!("instance: FI\n{}", server("")),
+            "servers[0].owner: is not of instance FI",
+        ),
         ("no anchor", server("  anchor: anchor.xml\n"), "servers[0].anchor: anchor.xml: "),
         ("no such file", server("  anchor: none.xml\n"), "No such file"),
         ("other client", server("  clients:\n  - id: FI:GOV:1:x\n"), "servers[0].clients[0]: "),
         ("no certificate", client("    tls-certificates: [empty.crt]\n"), "tls-certificates[0]: empty.crt"),
-        ("no service url", service("type: WSDL, url: 'http://a/'"), "services[0]: `url` is where the description is"),
+        (
+            "no service url",
+            service("type: WSDL, url: 'http://a/'"),
+            "services[0]: `url` is where the description is",
+        ),
         ("bad url", service("type: REST, url: 'a/b'"), "services[0]: \"a/b\": it must begin with http://"),
-        ("reserved", service("type: REST, url: 'http://a/'").replace("code: a", "code: listMethods"), "reserved"),
+        (
+            "reserved",
+            service("type: REST, url: 'http://a/'").replace("code: a", "code: listMethods"),
+            "reserved",
+        ),
         (
             "unknown group",
             service("type: REST, url: 'http://a/', access: ['LOCALGROUP:none']"),
