@@ -7,7 +7,6 @@
 //! | is the path sound | [`chain`] | RFC 5280 §6 |
 //! | is it revoked | [`ocsp`] | RFC 6960 |
 //! | when did it exist | [`tsp`] | RFC 3161 |
-//! | certificates known by their bytes alone | [`self_signed`] | RFC 5280 §4 |
 //! | which keys exist and sign, what certificates we make | [`key`], [`issue`] | PKCS#1, PKCS#8 |
 //! | is the signature document sound | [`xades`], [`c14n`], [`hash_chain`] | TS 101 903, C14N 1.0, [BATCH-TS] |
 //! | does this signature prove this message of this member | [`message_signature`] | all of the above |
@@ -33,7 +32,6 @@ pub mod ocsp;
 pub mod pem;
 pub mod profile;
 pub mod public_key;
-pub mod self_signed;
 mod strict;
 #[cfg(test)]
 mod test_pki;

@@ -32,6 +32,8 @@ pub mod ocsp_cache;
 pub mod ocsp_port;
 pub mod peers;
 pub mod serverconf;
+#[cfg(test)]
+mod testing;
 pub mod tls;
 
 /// What stands in `FORMAT` of the data directory.

@@ -177,3 +177,72 @@ fn read_parts(content_type: &str, body: Bytes) -> Result<Vec<Bytes>, multipart::
     }
     Ok(parts)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{StillSigner, ca};
+
+    async fn start(known: &[(&Certificate, &'static [u8])]) -> (Shutdown, u16) {
+        let signer = StillSigner::with_auth(ca().auth("server"));
+        let known = known.iter().map(|(cert, der)| (hex::encode(cert.sha1()), Bytes::from_static(der)));
+        signer.set_ocsp(known.collect());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let shutdown = Shutdown::default();
+        tokio::spawn(serve(listener, signer, shutdown.clone()));
+        (shutdown, port)
+    }
+
+    /// Both roles against each other [wire dossier §4].
+    #[tokio::test]
+    async fn answers_come_in_the_order_of_the_questions() {
+        let (leaf, intermediate, unknown) = (ca().tls("a").1, ca().tls("b").1, ca().tls("c").1);
+        let (_running, port) = start(&[(&leaf, b"one\r\n--"), (&intermediate, b"\r\ntwo")]).await;
+        let client = OcspPortClient::new(port, Duration::from_secs(5), Duration::from_secs(5));
+        let found = client.fetch("127.0.0.1", &[&intermediate, &leaf]).await.unwrap();
+        assert_eq!(found, [&b"\r\ntwo"[..], b"one\r\n--"]);
+        let refused = client.fetch("127.0.0.1", &[&leaf, &unknown]).await;
+        assert_eq!(
+            refused,
+            Err(OcspPortError::Status(500)),
+            "one unknown certificate refuses the whole question"
+        );
+    }
+
+    #[test]
+    fn refusals_are_fixed_texts() {
+        let leaf = ca().tls("a").1;
+        let sha1 = hex::encode(leaf.sha1());
+        let known = HashMap::from([(sha1.clone(), Bytes::from_static(b"der"))]);
+        let upper = sha1.to_uppercase();
+        let many = format!("cert={sha1}&").repeat(MAX_CERTS + 1);
+        let cases = [
+            ("asked", Method::GET, format!("cert={sha1}&cert_hash=x"), 200),
+            ("twice", Method::GET, format!("cert={sha1}&cert={sha1}"), 200),
+            ("a probe", Method::HEAD, String::new(), 200),
+            ("nothing asked", Method::GET, String::new(), 500),
+            ("upper case", Method::GET, format!("cert={upper}"), 500),
+            ("markup", Method::GET, "cert=<script>".into(), 500),
+            ("too many", Method::GET, many, 500),
+            ("another method", Method::POST, format!("cert={sha1}"), 500),
+        ];
+        for (name, method, query, expected) in cases {
+            let response = answer(&method, Some(&query), &known);
+            assert_eq!(response.status(), expected, "{name}");
+            let multipart = response
+                .headers()
+                .get("content-type")
+                .is_some_and(|t| t.to_str().unwrap().contains("related"));
+            assert_eq!(multipart, expected == 200 && method == Method::GET, "{name}");
+        }
+    }
+
+    #[test]
+    fn parts_of_other_types_do_not_count() {
+        let body = "--b\r\nContent-Type: text/plain\r\n\r\nx\r\n--b\r\nContent-Type: Application/OCSP-Response; x=y\r\n\r\nder\r\n--b--";
+        let parts = read_parts("multipart/related; boundary=b", Bytes::from_static(body.as_bytes())).unwrap();
+        assert_eq!(parts, [&b"der"[..]]);
+        assert!(read_parts("text/plain", Bytes::new()).is_err());
+    }
+}

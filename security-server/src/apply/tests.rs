@@ -11,9 +11,7 @@ struct Bench(tempfile::TempDir);
 impl Bench {
     fn new() -> Self {
         let bench = Self(tempfile::tempdir().unwrap());
-        let key = pki::key::PrivateKey::generate(pki::key::KeyKind::P256).unwrap();
-        let der = pki::self_signed::certificate(&key, "is", NOW, NOW).unwrap();
-        bench.put("is.crt", &pki::pem::encode("CERTIFICATE", &der));
+        bench.put("is.crt", &crate::testing::ca().tls("is").1.to_pem());
         bench
     }
     fn put(&self, name: &str, text: &str) {

@@ -7,9 +7,12 @@ use std::io;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use pki::cert::Certificate;
-use pki::key::{KeyKind, PrivateKey};
+use pki::issue::{Role, Template};
+use pki::key::{KeyError, KeyKind, PrivateKey};
+use pki::name::COMMON_NAME;
 use proto::time::UnixTime;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
@@ -23,8 +26,7 @@ use super::{ALPN_HTTP, provider};
 const KEY_FILE: &str = "internal.key";
 /// Certificate file.
 const CERT_FILE: &str = "internal.crt";
-/// How long a certificate of our own making holds.
-const VALIDITY: std::time::Duration = std::time::Duration::from_secs(20 * 365 * 24 * 3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The server's internal TLS key: shown to information systems in both roles. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -153,14 +155,31 @@ impl InternalTls {
 /// RSA, because information systems that know nothing else are in the field (wire dossier §12.2).
 fn make(key_path: &Path, cert_path: &Path, now: UnixTime) -> Result<(), String> {
     let key = PrivateKey::generate(KeyKind::Rsa(2048)).map_err(|e| e.to_string())?;
-    let day = std::time::Duration::from_secs(24 * 3600);
-    let cert = pki::self_signed::certificate(&key, "causeway", now.minus(day), now.plus(VALIDITY));
-    let cert = cert.map_err(|e| e.to_string())?;
+    let cert = self_signed(&key, now).map_err(|e| e.to_string())?;
     let write = |path: &Path, label: &str, der: &[u8]| {
         host::files::write_atomic(path, pki::pem::encode(label, der).as_bytes(), 0o600)
             .map_err(|e| e.to_string())
     };
     // The certificate last: with a key alone the next start says what is missing instead of making another.
     write(key_path, "PRIVATE KEY", &key.to_pkcs8())?;
-    write(cert_path, "CERTIFICATE", &cert)
+    write(cert_path, "CERTIFICATE", cert.der())
+}
+
+/// Names nobody: information systems know it by its bytes.
+fn self_signed(key: &PrivateKey, now: UnixTime) -> Result<Certificate, KeyError> {
+    let subject = vec![(COMMON_NAME, "causeway".to_owned())];
+    let mut serial = *uuid::Uuid::new_v4().as_bytes();
+    // Positive, and as long as it looks.
+    serial[0] = serial[0] & 0x7f | 0x40;
+    let template = Template {
+        subject: &subject,
+        role: Role::Tls,
+        serial: &serial,
+        not_before: now.minus(DAY),
+        not_after: now.plus(20 * 365 * DAY),
+        dns_names: &[],
+        addresses: &[],
+        ocsp_url: None,
+    };
+    pki::issue::self_signed(&template, key)
 }
