@@ -120,19 +120,24 @@ pub fn verify(
     allow_absent: bool,
 ) -> Result<Outcome, HashChainError> {
     let required: Vec<&str> = parts.iter().map(|(uri, _)| uri.as_str()).collect();
-    verify_with(result, chain, chain_uri, &required, |data| {
-        if data.transform.is_some() {
-            return Err(HashChainError::Malformed("a part is transformed before it is digested".to_owned()));
-        }
-        let own = parts.iter().find(|(uri, digest)| uri == data.uri && digest.algorithm == data.algorithm);
-        Ok(match own {
-            Some((_, digest)) => Some(Found::Own(digest.clone())),
-            None if allow_absent && is_attachment(data.uri) && !required.contains(&data.uri) => {
-                Some(Found::Absent)
-            }
-            None => None,
-        })
-    })
+    verify_with(result, chain, chain_uri, &required, |data| find_part(data, parts, allow_absent))
+}
+
+/// Looks a part up among digests we computed ourselves.
+pub(crate) fn find_part(
+    data: &DataRef<'_>,
+    parts: &[(String, DigestValue)],
+    allow_absent: bool,
+) -> Result<Option<Found>, HashChainError> {
+    if data.transform.is_some() {
+        return Err(HashChainError::Malformed("a part is transformed before it is digested".to_owned()));
+    }
+    let mut of_this_part = parts.iter().filter(|(uri, _)| uri == data.uri).peekable();
+    if of_this_part.peek().is_none() && allow_absent && is_attachment(data.uri) {
+        return Ok(Some(Found::Absent));
+    }
+    let own = of_this_part.find(|(_, digest)| digest.algorithm == data.algorithm);
+    Ok(own.map(|(_, digest)| Found::Own(digest.clone())))
 }
 
 /// A part as a chain names it.

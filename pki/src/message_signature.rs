@@ -1,6 +1,18 @@
 //! Does this signature prove this message of this member? The whole of wire dossier §9.5 and §10.4, with the rules of §22.
 //!
-//! Used alike for messages that arrive (at now) and for containers (at the timestamp's time).
+//! Used alike for messages that arrive (at now) and for containers (at the timestamp's time). A verification is a chain of checks
+//! in the order of the stock servers, since the first that fails chooses the fault code:
+//!
+//! 1. the document has its form ([`Document::parse`]);
+//! 2. the hash chain, when there is one, leads to the parts;
+//! 3. the certificate is one for signing, and of the member that the message names;
+//! 4. the value holds, and the parts have the digests that the references give them;
+//! 5. every part is covered, and nothing else is named (a rule of ours: what is not covered is not proven);
+//! 6. the certificate's path and OCSP answers hold.
+//!
+//! For the relay they are regrouped: [`check_coverage`] is per message and cheap, [`check_document`] is the same for all messages
+//! of a batch and can be kept. Together they refuse what [`verify`] refuses; only when several rules are broken may they name
+//! another one, so a caller that must answer with the code asks [`verify`] after a refusal.
 
 use proto::fault::FaultCode;
 use proto::id::{ClientId, MemberId};
@@ -9,8 +21,8 @@ use proto::time::UnixTime;
 use crate::cert::Certificate;
 use crate::digest::DigestValue;
 use crate::globalconf::GlobalConf;
-use crate::hash_chain::HashChainError;
-use crate::trust::{TrustError, Trusted};
+use crate::hash_chain::{self, DataRef, Found, HashChainError, SIGNATURE_CHAIN_URI, SIGNATURE_RESULT_URI};
+use crate::trust::{self, TrustError, Trusted};
 use crate::xades::{Document, SignatureError};
 
 /// A signature with its chain, as it came; exact bytes.
@@ -31,7 +43,19 @@ pub enum VerifyError {
     /// The chain.
     #[error(transparent)]
     Chain(#[from] HashChainError),
-    /// Not a signing certificate, or of another member.
+    /// A part that the signature does not cover.
+    #[error("the signature does not cover {0}")]
+    Uncovered(String),
+    /// Something besides what covers the parts.
+    #[error("the signature comes with {0}, which covers nothing")]
+    Superfluous(String),
+    /// A certificate that is not for signing.
+    #[error("the certificate of {subject} is not for signing")]
+    NotForSigning {
+        /// Its subject.
+        subject: String,
+    },
+    /// A certificate of another member.
     #[error("the signing certificate belongs to {found}, not to {expected}")]
     Signer {
         /// Whose it is.
@@ -47,7 +71,15 @@ pub enum VerifyError {
 impl VerifyError {
     /// The fault code's parts after `signature_verification`.
     pub fn fault_path(&self) -> Vec<FaultCode> {
-        todo!()
+        match self {
+            Self::Signature(error) => vec![error.fault_code()],
+            Self::Chain(error) => vec![FaultCode::MalformedSignature, error.fault_code()],
+            Self::Uncovered(_) | Self::Superfluous(_) | Self::NotForSigning { .. } => {
+                vec![FaultCode::MalformedSignature]
+            }
+            Self::Signer { .. } => vec![FaultCode::IncorrectCertificate],
+            Self::Trust(error) => error.fault_path(),
+        }
     }
 }
 
@@ -68,7 +100,8 @@ pub struct Verified {
 
 /// The cheap, per-message half: the document's references (or the chain) cover exactly `parts`.
 ///
-/// Between servers `allow_absent` is false: every received part must be covered and nothing else may be named.
+/// Between servers `allow_absent` is false: every received part must be covered and nothing else may be named. A part may be given
+/// once for each digest algorithm that the signature could name. Gives the attachments that are proven by digest only.
 ///
 /// # Errors
 /// The broken rule.
@@ -78,8 +111,11 @@ pub fn check_coverage(
     parts: &[(String, DigestValue)],
     allow_absent: bool,
 ) -> Result<Vec<String>, VerifyError> {
-    let _ = (document, evidence, parts, allow_absent);
-    todo!()
+    let mut coverage = Coverage::of_parts(document, evidence, parts, allow_absent);
+    let by_digest = coverage.check_chain()?;
+    coverage.check_references()?;
+    coverage.check_complete()?;
+    Ok(by_digest)
 }
 
 /// The dear, cacheable half: value, certificate, path, OCSP, for `signer` at `at`. Depends on the document's bytes, `signer`, the
@@ -93,8 +129,9 @@ pub fn check_document(
     conf: &GlobalConf,
     at: UnixTime,
 ) -> Result<Trusted, VerifyError> {
-    let _ = (document, signer, conf, at);
-    todo!()
+    check_signer(document, signer, conf)?;
+    document.verify()?;
+    check_trust(document, signer, conf, at)
 }
 
 /// Both halves in the reference's order, from bytes.
@@ -109,6 +146,145 @@ pub fn verify(
     at: UnixTime,
     allow_absent: bool,
 ) -> Result<Verified, VerifyError> {
-    let _ = (evidence, parts, signer, conf, at, allow_absent);
-    todo!()
+    let document = Document::parse(evidence.signature)?;
+    Coverage::of_parts(&document, evidence, parts, allow_absent).verify(signer, conf, at)
+}
+
+/// What a signature is held against.
+pub(crate) struct Coverage<'a, R> {
+    pub(crate) document: &'a Document,
+    pub(crate) evidence: Evidence<'a>,
+    /// URIs of the parts, each of which must be covered.
+    pub(crate) required: Vec<&'a str>,
+    /// Let a chain and references stand beside each other, as readers of containers do.
+    pub(crate) lenient: bool,
+    /// Digests of parts by URI.
+    pub(crate) resolve: R,
+}
+
+impl<'a> Coverage<'a, ()> {
+    fn of_parts(
+        document: &'a Document,
+        evidence: Evidence<'a>,
+        parts: &'a [(String, DigestValue)],
+        allow_absent: bool,
+    ) -> Coverage<'a, impl FnMut(&DataRef<'_>) -> Result<Option<Found>, HashChainError>> {
+        Coverage {
+            document,
+            evidence,
+            required: parts.iter().map(|(uri, _)| uri.as_str()).collect(),
+            lenient: allow_absent,
+            resolve: move |data: &DataRef<'_>| hash_chain::find_part(data, parts, allow_absent),
+        }
+    }
+}
+
+impl<R: FnMut(&DataRef<'_>) -> Result<Option<Found>, HashChainError>> Coverage<'_, R> {
+    /// All checks in their order, after the form.
+    pub(crate) fn verify(
+        mut self,
+        signer: &ClientId,
+        conf: &GlobalConf,
+        at: UnixTime,
+    ) -> Result<Verified, VerifyError> {
+        let by_digest = self.check_chain()?;
+        check_signer(self.document, signer, conf)?;
+        self.document.verify()?;
+        self.check_references()?;
+        self.check_complete()?;
+        let trusted = check_trust(self.document, signer, conf, at)?;
+        Ok(Verified {
+            member: signer.member.clone(),
+            cert: self.document.signing.clone(),
+            trusted,
+            signing_time: self.document.signing_time,
+            by_digest,
+        })
+    }
+
+    /// The chain, if the document refers to its result; gives what it proves by digest only.
+    fn check_chain(&mut self) -> Result<Vec<String>, VerifyError> {
+        match (self.document.reference(SIGNATURE_RESULT_URI), self.evidence.hash_chain) {
+            (Some(_), Some((result, chain))) => {
+                let resolve = &mut self.resolve;
+                let outcome = hash_chain::verify_with(result, chain, SIGNATURE_CHAIN_URI, &self.required, resolve)?;
+                Ok(outcome.by_digest)
+            }
+            (Some(_), None) | (None, _) => Ok(Vec::new()),
+        }
+    }
+
+    /// Every reference is to something at hand that has its digest.
+    fn check_references(&mut self) -> Result<(), VerifyError> {
+        for (uri, digest) in &self.document.references {
+            let found = match self.evidence.hash_chain {
+                Some((result, _)) if uri == SIGNATURE_RESULT_URI => {
+                    Some(Found::Data(digest.algorithm.digest(result)))
+                }
+                _ => {
+                    let data = DataRef { uri, algorithm: digest.algorithm, transform: None };
+                    let mut found = (self.resolve)(&data)?;
+                    if found.is_none() && self.required.contains(&uri.as_str()) {
+                        // It is there, but was digested with another algorithm than the signature names.
+                        found = Some(Found::Own(DigestValue { algorithm: digest.algorithm, value: Vec::new() }));
+                    }
+                    found
+                }
+            };
+            match found {
+                Some(Found::Own(own) | Found::Data(own)) if own == *digest => {}
+                Some(Found::Own(_) | Found::Data(_)) => return Err(SignatureError::InvalidValue.into()),
+                Some(Found::Absent) | None => {
+                    let named = uri.chars().take(200).collect();
+                    return Err(SignatureError::InvalidReference(named).into());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The references are the chain's result, or exactly the parts (wire dossier §22 row 2).
+    fn check_complete(&self) -> Result<(), VerifyError> {
+        let references = &self.document.references;
+        if self.document.reference(SIGNATURE_RESULT_URI).is_some() {
+            return match references.iter().find(|(uri, _)| uri != SIGNATURE_RESULT_URI) {
+                // The chain has been found to cover all parts.
+                Some((other, _)) if !self.lenient => Err(VerifyError::Superfluous(other.clone())),
+                None | Some(_) => Ok(()),
+            };
+        }
+        if self.evidence.hash_chain.is_some() && !self.lenient {
+            return Err(VerifyError::Superfluous("a hash chain".to_owned()));
+        }
+        match self.required.iter().find(|part| self.document.reference(part).is_none()) {
+            Some(uncovered) => Err(VerifyError::Uncovered((*uncovered).to_owned())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// The certificate is one for signing, and its subject names the member that `signer` is or belongs to.
+fn check_signer(document: &Document, signer: &ClientId, conf: &GlobalConf) -> Result<(), VerifyError> {
+    let cert = &document.signing;
+    if !cert.is_signing() {
+        return Err(VerifyError::NotForSigning { subject: cert.subject() });
+    }
+    let instance = &signer.member.instance;
+    let unknown = || TrustError::UnknownIssuer { subject: cert.subject() };
+    let profile = conf.ca_for(cert, instance).and_then(|ca| ca.profile).ok_or_else(unknown)?;
+    let expected = signer.member.to_string();
+    match profile.member(cert, instance) {
+        Ok(member) if member == signer.member => Ok(()),
+        Ok(other) => Err(VerifyError::Signer { found: other.to_string(), expected }),
+        Err(error) => Err(VerifyError::Signer { found: error.to_string(), expected }),
+    }
+}
+
+fn check_trust(
+    document: &Document,
+    signer: &ClientId,
+    conf: &GlobalConf,
+    at: UnixTime,
+) -> Result<Trusted, VerifyError> {
+    Ok(trust::signer(conf, &document.signing, &document.extra, &document.ocsp, &signer.member, at)?)
 }
