@@ -1,0 +1,201 @@
+//! Reading a stored configuration in the reference's layout [trust dossier §2.9].
+//!
+//! ```text
+//! instance-identifier               main instance
+//! <encoded instance>/
+//!     shared-params.xml             and .metadata
+//!     private-params.xml            main instance; and .metadata
+//!     monitoring-params.xml …       optional parts; and .metadata
+//! ```
+//!
+//! What is stored was verified when it was downloaded. Files with other names are skipped; at most [`MAX_FILES`], each within the
+//! bound of its kind. A federated instance that does not load is left out; one that has expired is not, see
+//! [`GlobalConf::without_expired`].
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{self, Read};
+use std::path::Path;
+use std::sync::Arc;
+
+use proto::globalconf::metadata::{self, Metadata};
+use proto::globalconf::optional_parts::{self, MonitoringParameters};
+use proto::globalconf::private_parameters::PrivateParameters;
+use proto::globalconf::{
+    INSTANCE_FILE, MAX_DOCUMENT_BYTES, PRIVATE_PARAMETERS_FILE, ParametersError, SHARED_PARAMETERS_FILE,
+    folder_name,
+};
+use proto::time::UnixTime;
+
+use super::{Builder, GlobalConf, GlobalConfError, Instance, OptionalParts};
+
+/// Most files in one stored configuration.
+const MAX_FILES: usize = 10_000;
+/// Longest instance identifier.
+const MAX_IDENTIFIER_BYTES: usize = 4096;
+
+/// Contents of stored files by path below the folder, parts separated by `/`.
+pub type Files = BTreeMap<String, Vec<u8>>;
+
+/// Loads a folder.
+///
+/// # Errors
+/// The file of the main instance that stops it.
+pub fn load_directory(dir: &Path) -> Result<GlobalConf, GlobalConfError> {
+    let mut files = Files::new();
+    read_file(dir, INSTANCE_FILE, MAX_IDENTIFIER_BYTES, &mut files)?;
+    for entry in list(dir)? {
+        let below = dir.join(&entry);
+        if !below.is_dir() {
+            continue;
+        }
+        for name in list(&below)? {
+            let limit =
+                if name.ends_with(metadata::SUFFIX) { metadata::MAX_BYTES } else { MAX_DOCUMENT_BYTES };
+            if files.len() >= MAX_FILES {
+                let source = io::Error::other(format!("more than {MAX_FILES} files"));
+                return Err(GlobalConfError::Io { path: dir.display().to_string(), source });
+            }
+            if is_part(&name) {
+                read_file(dir, &format!("{entry}/{name}"), limit, &mut files)?;
+            }
+        }
+    }
+    load_files(files)
+}
+
+/// The parts that are read, and their metadata.
+fn is_part(name: &str) -> bool {
+    let known = [
+        SHARED_PARAMETERS_FILE,
+        PRIVATE_PARAMETERS_FILE,
+        optional_parts::MONITORING_FILE,
+        optional_parts::FETCH_INTERVAL_FILE,
+        optional_parts::NEXT_UPDATE_FILE,
+    ];
+    known.contains(&name.strip_suffix(metadata::SUFFIX).unwrap_or(name))
+}
+
+fn list(dir: &Path) -> Result<Vec<String>, GlobalConfError> {
+    let failed = |source| GlobalConfError::Io { path: dir.display().to_string(), source };
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir).map_err(failed)? {
+        // A name that is not UTF-8 is none of ours.
+        names.extend(entry.map_err(failed)?.file_name().into_string());
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn read_file(dir: &Path, name: &str, limit: usize, files: &mut Files) -> Result<(), GlobalConfError> {
+    let path = dir.join(name);
+    let failed = |source| GlobalConfError::Io { path: path.display().to_string(), source };
+    let mut bytes = Vec::new();
+    let file = fs::File::open(&path).map_err(failed)?;
+    file.take(limit as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() > limit {
+        return Err(failed(io::Error::other(format!("more than {limit} bytes"))));
+    }
+    files.insert(name.to_owned(), bytes);
+    Ok(())
+}
+
+/// Loads files that are in memory already, for instance out of a ZIP archive.
+///
+/// # Errors
+/// The file of the main instance that stops it.
+pub fn load_files(mut files: Files) -> Result<GlobalConf, GlobalConfError> {
+    let main = main_instance(&mut files)?;
+    let main_folder = folder_name(&main);
+    let mut builder = Builder::new(&main);
+    let folders: Vec<String> = files
+        .keys()
+        .filter_map(|path| path.strip_suffix(&format!("/{SHARED_PARAMETERS_FILE}")))
+        .map(str::to_owned)
+        .collect();
+    for folder in folders {
+        match shared(&mut files, &folder) {
+            Ok((instance, expires)) => builder = builder.instance(Arc::new(instance), expires),
+            Err(error) if folder == main_folder => return Err(error),
+            Err(_) => {}
+        }
+    }
+    if let Some((private, expires)) = private(&mut files, &main_folder)? {
+        builder = builder.private(Arc::new(private), expires);
+    }
+    builder.optional(optional(&mut files, &main_folder)?).build()
+}
+
+fn main_instance(files: &mut Files) -> Result<String, GlobalConfError> {
+    let malformed = |reason: &str| GlobalConfError::Malformed {
+        path: INSTANCE_FILE.to_owned(),
+        reason: reason.to_owned(),
+    };
+    let bytes = files.remove(INSTANCE_FILE).ok_or_else(|| malformed("the file is missing"))?;
+    let text = String::from_utf8(bytes).map_err(|_| malformed("not UTF-8"))?;
+    match text.trim() {
+        "" => Err(malformed("it is empty")),
+        name => Ok(name.to_owned()),
+    }
+}
+
+fn shared(files: &mut Files, folder: &str) -> Result<(Instance, Option<UnixTime>), GlobalConfError> {
+    let path = format!("{folder}/{SHARED_PARAMETERS_FILE}");
+    let (bytes, metadata, version) = part(files, &path)?.expect("the caller found the file in the list");
+    let instance = Instance::read(&bytes, version).map_err(|error| malformed(&path, &error))?;
+    if folder_name(instance.name()) != folder {
+        let reason = format!("it belongs to instance {}", instance.name());
+        return Err(GlobalConfError::Malformed { path, reason });
+    }
+    Ok((instance, metadata.expiration_date))
+}
+
+fn private(
+    files: &mut Files,
+    folder: &str,
+) -> Result<Option<(PrivateParameters, Option<UnixTime>)>, GlobalConfError> {
+    let path = format!("{folder}/{PRIVATE_PARAMETERS_FILE}");
+    let Some((bytes, metadata, version)) = part(files, &path)? else { return Ok(None) };
+    let parameters = PrivateParameters::read(&bytes, version).map_err(|error| malformed(&path, &error))?;
+    Ok(Some((parameters, metadata.expiration_date)))
+}
+
+fn optional(files: &mut Files, folder: &str) -> Result<OptionalParts, GlobalConfError> {
+    let mut found = OptionalParts::default();
+    let path = format!("{folder}/{}", optional_parts::MONITORING_FILE);
+    if let Some(bytes) = files.remove(&path) {
+        let read = MonitoringParameters::read(&bytes).map_err(|error| malformed(&path, &error))?;
+        found.monitoring_client = read.client;
+    }
+    let path = format!("{folder}/{}", optional_parts::FETCH_INTERVAL_FILE);
+    if let Some(bytes) = files.remove(&path) {
+        let read = optional_parts::read_fetch_interval(&bytes).map_err(|error| malformed(&path, &error))?;
+        found.ocsp_fetch_interval_seconds = Some(read);
+    }
+    let path = format!("{folder}/{}", optional_parts::NEXT_UPDATE_FILE);
+    if let Some(bytes) = files.remove(&path) {
+        let read = optional_parts::read_next_update(&bytes).map_err(|error| malformed(&path, &error))?;
+        found.verify_next_update = Some(read);
+    }
+    Ok(found)
+}
+
+/// A part with its metadata and version. A part without metadata is of version 2 and never expires.
+fn part(files: &mut Files, path: &str) -> Result<Option<(Vec<u8>, Metadata, u32)>, GlobalConfError> {
+    let Some(bytes) = files.remove(path) else { return Ok(None) };
+    let path = format!("{path}{}", metadata::SUFFIX);
+    let malformed = |error: metadata::MetadataError| GlobalConfError::Malformed {
+        path: path.clone(),
+        reason: error.to_string(),
+    };
+    let metadata = match files.remove(&path) {
+        Some(bytes) => Metadata::read(&bytes).map_err(malformed)?,
+        None => Metadata::default(),
+    };
+    let version = metadata.version().map_err(malformed)?;
+    Ok(Some((bytes, metadata, version)))
+}
+
+fn malformed(path: &str, error: &ParametersError) -> GlobalConfError {
+    GlobalConfError::Malformed { path: path.to_owned(), reason: error.to_string() }
+}
