@@ -14,6 +14,8 @@ pub(crate) enum Exit {
     Failed = 1,
     /// Arguments or files that cannot be used as they are; also clap's own.
     Usage = 2,
+    /// There are differences; a dry run found something to do.
+    Differs = 6,
     /// Verification failed.
     NotVerified = 7,
 }

@@ -9,6 +9,7 @@
 //! | [`config`] | prints documented sample settings |
 //! | [`exit`] | what the exit status says |
 
+mod apply;
 mod config;
 mod exit;
 
@@ -28,6 +29,7 @@ struct Program {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Apply(apply::Args),
     Config(config::Args),
 }
 
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
     // Keys are in memory: no core dump, no debugger of the same user. Where the kernel cannot do it the program still runs.
     let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
     let outcome = match Program::parse().command {
+        Command::Apply(args) => apply::run(args),
         Command::Config(args) => config::run(&args),
     };
     match outcome {

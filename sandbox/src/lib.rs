@@ -9,8 +9,10 @@
 //! | [`http`] | the small HTTP server under the trust and sample services |
 //! | [`parties`] | who is who: two cities, their servers, services and rights |
 //! | [`information_system`] | the consumer's program: calls, `curl` lines, containers |
+//! | [`child`] | servers as child processes: ready when they say so, dead when the parent is |
 //! | [`services`] | what the provider offers: the population register of one city over REST and SOAP, and a probe |
 
+pub mod child;
 pub mod http;
 pub mod information_system;
 pub mod loopback;
