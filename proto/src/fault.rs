@@ -3,6 +3,7 @@
 //! A code on the wire is `side.code[.nested…]`. Releases to 7.7 write CamelCase, 7.8 snake_case; both are read, one is written.
 //! Texts are fixed sentences of ours; causes go to the log under [`Fault::detail`]. A fault of the other side is passed on as the
 //! bytes that came, so nothing here translates codes. Which error chooses which code stands in each module's `fault_code`.
+use crate::xml::encoding::decode;
 use crate::xml::{Limits, Node, Pull, escape_text};
 
 mod code;
@@ -68,8 +69,8 @@ impl Fault {
     ///
     /// Children are found by local name, whatever their namespace, as the reference does.
     pub fn from_soap(xml: &[u8]) -> Option<Self> {
-        let text = std::str::from_utf8(xml).ok()?;
-        let mut pull = Pull::new(text, Limits::default()).ok()?;
+        let (text, _) = decode(xml).ok()?;
+        let mut pull = Pull::new(&text, Limits::default()).ok()?;
         let mut reader = FaultReader::default();
         while let Some(node) = pull.next().ok()? {
             reader.take(&pull, &node);
@@ -129,13 +130,16 @@ impl Fault {
 /// Picks the fields of a fault out of a stream of nodes, so that a SOAP reader needs no second pass.
 #[derive(Debug, Default)]
 pub(crate) struct FaultReader {
-    /// Elements from the root down to the fault: envelope, body, fault.
-    at: [bool; 3],
-    seen: bool,
-    field: Option<(Field, usize)>,
+    /// Which of envelope, body and fault are open, from the root down.
+    open: [bool; 3],
+    found: bool,
+    field: Option<Field>,
     fault: Fault,
+    /// Text straight in `detail`, for faults without a `faultDetail`.
+    detail_text: String,
 }
 
+/// A child of the fault that is open; [`Field::FaultDetail`] lies in [`Field::Detail`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Field {
     Code,
@@ -145,61 +149,75 @@ enum Field {
     FaultDetail,
 }
 
+impl Field {
+    const fn depth(self) -> usize {
+        if matches!(self, Self::FaultDetail) { 5 } else { 4 }
+    }
+}
+
 impl FaultReader {
     /// Looks at the node that `pull` has just given.
     pub(crate) fn take(&mut self, pull: &Pull<'_>, node: &Node<'_>) {
         let depth = pull.depth();
         match node {
-            Node::Start(element) => {
-                if let (1..=3, Some(expected)) = (depth, ["Envelope", "Body", "Fault"].get(depth - 1)) {
-                    let outer = (depth == 1 || self.at[depth - 2]) && (depth < 3 || !self.seen);
-                    self.at[depth - 1] = outer && pull.is(element, ENVELOPE_NS, expected);
-                    self.seen |= depth == 3 && self.at[2];
-                } else if self.at[2] {
-                    self.enter(depth, element.local);
-                }
+            Node::Start(element) if depth <= 3 => {
+                let outside = depth == 1 || self.open[depth - 2];
+                let name = ["Envelope", "Body", "Fault"][depth - 1];
+                // The first fault counts.
+                self.open[depth - 1] =
+                    outside && !(depth == 3 && self.found) && pull.is(element, ENVELOPE_NS, name);
+                self.found |= self.open[2];
             }
-            Node::End => {
-                if depth < 3 {
-                    self.at[depth] = false;
-                }
-                if self.field.is_some_and(|(_, from)| depth < from) {
-                    self.field = (depth == 4 && self.field.is_some_and(|(f, _)| f == Field::FaultDetail))
-                        .then_some((Field::Detail, 4));
-                }
+            Node::Start(element) if self.open[2] => self.enter(depth, element.local),
+            Node::Start(_) | Node::Other => {}
+            Node::End if depth < 3 => self.open[depth] = false,
+            Node::End if self.field.is_some_and(|field| depth < field.depth()) => {
+                self.field = (self.field == Some(Field::FaultDetail)).then_some(Field::Detail);
             }
+            Node::End => {}
             Node::Text(_) | Node::CData(_) | Node::Char(_) => {
-                if let Some((field, from)) = self.field
-                    && from == depth
-                {
-                    match field {
-                        Field::Code => node.append_to(&mut self.fault.code),
-                        Field::Message => node.append_to(&mut self.fault.message),
-                        Field::Actor => node.append_to(&mut self.fault.actor),
-                        Field::FaultDetail => node.append_to(&mut self.fault.detail),
-                        Field::Detail => {}
-                    }
+                if let Some(field) = self.field.filter(|field| field.depth() == depth) {
+                    node.append_to(self.value(field));
                 }
             }
-            Node::Other => {}
+        }
+        if !self.open[2] {
+            self.field = None;
         }
     }
 
+    /// Whether a fault has begun.
+    pub(crate) fn found(&self) -> bool {
+        self.found
+    }
+
     fn enter(&mut self, depth: usize, local: &str) {
-        let field = match (depth, self.field, local) {
-            (4, _, "faultcode") => Field::Code,
-            (4, _, "faultstring") => Field::Message,
-            (4, _, "faultactor") => Field::Actor,
-            (4, _, "detail") => Field::Detail,
-            (5, Some((Field::Detail, _)), "faultDetail") => Field::FaultDetail,
-            _ => return,
+        self.field = match (depth, self.field, local) {
+            (4, _, "faultcode") => Some(Field::Code),
+            (4, _, "faultstring") => Some(Field::Message),
+            (4, _, "faultactor") => Some(Field::Actor),
+            (4, _, "detail") => Some(Field::Detail),
+            (5, Some(Field::Detail), "faultDetail") => Some(Field::FaultDetail),
+            (_, field, _) => field,
         };
-        self.field = Some((field, depth));
+    }
+
+    fn value(&mut self, field: Field) -> &mut String {
+        match field {
+            Field::Code => &mut self.fault.code,
+            Field::Message => &mut self.fault.message,
+            Field::Actor => &mut self.fault.actor,
+            Field::FaultDetail => &mut self.fault.detail,
+            Field::Detail => &mut self.detail_text,
+        }
     }
 
     /// The fault, if the document was one.
-    pub(crate) fn finish(self) -> Option<Fault> {
-        self.seen.then_some(self.fault)
+    pub(crate) fn finish(mut self) -> Option<Fault> {
+        if self.fault.detail.is_empty() {
+            self.fault.detail = self.detail_text;
+        }
+        self.found.then_some(self.fault)
     }
 }
 

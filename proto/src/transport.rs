@@ -13,6 +13,7 @@ use bytes::Bytes;
 
 use crate::fault::FaultCode;
 use crate::multipart::{Limits as PartLimits, MultipartError, PartHead};
+use crate::soap::SoapError;
 
 mod decoder;
 mod encoder;
@@ -192,9 +193,12 @@ pub enum TransportError {
     /// The signature never came.
     #[error("there is no signature part")]
     MissingSignature,
-    /// Where a fault must be, there is none.
+    /// Where a fault must be, there is an ordinary message.
     #[error("no SOAP fault where one was due")]
     NotAFault,
+    /// Where a fault must be, there is no SOAP.
+    #[error("no SOAP fault where one was due: {0}")]
+    Soap(#[from] SoapError),
     /// The input ended before the closing delimiter.
     #[error("the message is cut off")]
     Truncated,
@@ -220,27 +224,27 @@ impl TransportError {
     /// What the other side is told, after the side's own prefix.
     ///
     /// Exhaustive on purpose: a new variant does not compile until it has chosen its code.
-    pub fn fault_path(&self) -> &'static [FaultCode] {
+    pub fn fault_path(&self) -> Vec<FaultCode> {
         use FaultCode::*;
         match self {
-            Self::Mime(MultipartError::Boundary) => &[ServiceFailed, InvalidContentType],
+            Self::Mime(MultipartError::Boundary) => vec![ServiceFailed, InvalidContentType],
             Self::Mime(
                 MultipartError::HeaderLine { .. }
                 | MultipartError::HeaderBytes { .. }
                 | MultipartError::Parts { .. },
-            ) => &[MimeParsingFailed],
-            Self::ContentType { .. } | Self::UnexpectedPart { .. } => &[ServiceFailed, InvalidContentType],
-            Self::WrongDirection => &[ServiceFailed, InternalError],
-            Self::AfterSignature | Self::TooLarge { .. } | Self::TooMany { .. } => {
-                &[ServiceFailed, InvalidMessage]
+            ) => vec![MimeParsingFailed],
+            Self::ContentType { .. } | Self::UnexpectedPart { .. } => vec![ServiceFailed, InvalidContentType],
+            Self::WrongDirection => vec![ServiceFailed, InternalError],
+            Self::AfterSignature | Self::NotAFault | Self::TooLarge { .. } | Self::TooMany { .. } => {
+                vec![ServiceFailed, InvalidMessage]
             }
-            Self::MissingSoap => &[MissingSoap],
+            Self::Soap(error) => vec![ServiceFailed, error.fault_code()],
+            Self::MissingSoap => vec![MissingSoap],
             // The reference says so for requests; for responses it has a code of its own.
-            Self::SoapForRest | Self::MissingRest { direction: Direction::Request } => &[InternalError],
-            Self::MissingRest { direction: Direction::Response } => &[MissingRest],
-            Self::MissingSignature => &[MissingSignature],
-            Self::NotAFault => &[ServiceFailed, InvalidSoap],
-            Self::Truncated => &[IoError],
+            Self::SoapForRest | Self::MissingRest { direction: Direction::Request } => vec![InternalError],
+            Self::MissingRest { direction: Direction::Response } => vec![MissingRest],
+            Self::MissingSignature => vec![MissingSignature],
+            Self::Truncated => vec![IoError],
         }
     }
 

@@ -5,9 +5,11 @@
 //! [`check`] runs it to the end; [`tree`] then also builds a read-only tree. What passes here is well-formed for other readers too,
 //! so that nobody downstream sees a different document.
 //!
-//! Input is UTF-8, a byte order mark allowed; other encodings are the caller's to transcode. Validation against schemas is not here.
+//! Input is UTF-8, a byte order mark allowed; SOAP, where information systems choose the encoding, is transcoded before
+//! (`encoding`). Validation against schemas is not here.
 use std::borrow::Cow;
 
+pub(crate) mod encoding;
 mod pull;
 pub use pull::{Attribute, Element, Node, Pull};
 

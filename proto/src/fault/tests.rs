@@ -86,6 +86,11 @@ fn faults_of_others_are_read_by_local_name() {
             "<e:Fault><faultDetail>no</faultDetail><detail>x<faultDetail>d<y>z</y></faultDetail>y</detail></e:Fault>",
             Some(("", "", "d")),
         ),
+        ("<e:Fault><detail>x<b>y</b></detail></e:Fault>", Some(("", "", "x"))),
+        (
+            "<e:Fault><faultcode>c</faultcode></e:Fault><e:Fault><faultcode>d</faultcode></e:Fault>",
+            Some(("c", "", "")),
+        ),
         ("<e:Fault/>", Some(("", "", ""))),
         ("<Fault><faultcode>c</faultcode></Fault>", None),
         ("<a><e:Fault/></a>", None),

@@ -5,9 +5,9 @@ use super::{
     Direction, Event, HASH_CHAIN, HASH_CHAIN_RESULT, Limits, MULTIPART_MIXED, MessageKind, OCSP_RESPONSE,
     Protocol, REST_BODY, REST_REQUEST, REST_RESPONSE, SIGNATURE, TEXT_XML, TransportError, XOP_XML,
 };
-use crate::fault::Fault;
 use crate::media_type;
 use crate::multipart::{self, PartHead};
+use crate::soap::{self, Soap};
 
 /// Reads one transport message. Feed, poll until `None`, feed again, finish.
 #[derive(Debug)]
@@ -327,15 +327,16 @@ impl Decoder {
             Part::ChainResult => Ok(Event::HashChainResult(raw)),
             Part::Chain => Ok(Event::HashChain(raw)),
             Part::Signature => Ok(Event::Signature(raw)),
-            Part::Fault => self.fault(raw),
+            Part::Fault => self.fault(raw, head.content_type()),
         }
     }
 
     fn message(&mut self, kind: MessageKind, head: PartHead, raw: Bytes) -> Result<Event, TransportError> {
         if kind == MessageKind::Soap && self.direction == Direction::Response {
             // A look for the word spares ordinary answers a second parse.
-            if memchr::memmem::find(&raw, b"Fault").is_some() && Fault::from_soap(&raw).is_some() {
-                return self.fault(raw);
+            let maybe = memchr::memmem::find(&raw, b"Fault").is_some();
+            if maybe && matches!(soap::parse(raw.clone(), head.content_type()), Ok(Soap::Fault(..))) {
+                return self.fault(raw, head.content_type());
             }
             if self.protocol == Some(Protocol::Rest) {
                 return Err(TransportError::UnexpectedPart {
@@ -348,12 +349,14 @@ impl Decoder {
     }
 
     /// Whatever follows a fault says nothing: it is not signed, and neither is the fault.
-    fn fault(&mut self, raw: Bytes) -> Result<Event, TransportError> {
-        if Fault::from_soap(&raw).is_none() {
-            return Err(TransportError::NotAFault);
+    fn fault(&mut self, raw: Bytes, content_type: &str) -> Result<Event, TransportError> {
+        match soap::parse(raw, content_type)? {
+            Soap::Fault(_, raw) => {
+                self.body = Body::Done;
+                Ok(Event::Fault(raw))
+            }
+            Soap::Message(_) => Err(TransportError::NotAFault),
         }
-        self.body = Body::Done;
-        Ok(Event::Fault(raw))
     }
 
     fn plain_fault(&mut self) -> Result<Option<Event>, TransportError> {
@@ -366,7 +369,7 @@ impl Decoder {
             return Ok(None);
         }
         let raw = std::mem::take(content).take();
-        self.fault(raw).map(Some)
+        self.fault(raw, TEXT_XML).map(Some)
     }
 
     fn attachment_event(&mut self, event: multipart::Event) -> Result<Option<Event>, TransportError> {

@@ -187,6 +187,7 @@ fn other_orders_are_refused_with_the_code_of_the_reference() {
         (Response, Soap, &[RES, SIG], &[MissingSoap]),
         (Response, Soap, &[SOAP, SIG, &fault], &[ServiceFailed, InvalidMessage]),
         (Response, Soap, &[SOAP, "text/xml|<s/>"], &[ServiceFailed, InvalidSoap]),
+        (Response, Soap, &[SOAP, "text/xml|"], &[ServiceFailed, InvalidSoap]),
     ];
     for (direction, protocol, parts, expected) in cases {
         let error = read(*direction, *protocol, &body(parts)).expect_err(&format!("{parts:?}"));
@@ -242,7 +243,12 @@ fn a_plain_body_is_a_fault() {
     assert_eq!(read(Direction::Response, &[xml.as_bytes()]), expected);
     let bytes: Vec<&[u8]> = xml.as_bytes().chunks(1).collect();
     assert_eq!(read(Direction::Response, &bytes), expected);
-    assert_eq!(read(Direction::Response, &[b"garbage"]), Err(TransportError::NotAFault));
+    assert_eq!(
+        read(Direction::Response, &[b"garbage"]),
+        Err(TransportError::Soap(SoapError::Xml(crate::xml::XmlError::Malformed(
+            "text outside the root element".into()
+        ))))
+    );
     assert_eq!(
         read(Direction::Response, &[&[b' '; 700], &[b' '; 700]]),
         Err(TransportError::TooLarge { part: "fault", limit: 1000 })

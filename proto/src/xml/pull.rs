@@ -13,6 +13,8 @@ use super::{Limits, XmlError, is_xml_char};
 
 /// Longest name or namespace URI in bytes; keeps every comparison cheap.
 const MAX_NAME_BYTES: usize = 1024;
+/// From here on, doubles are looked for by sorting.
+const MANY_ATTRIBUTES: usize = 16;
 const XML_NS: &str = "http://www.w3.org/XML/1998/namespace";
 const XMLNS_NS: &str = "http://www.w3.org/2000/xmlns/";
 const BOM: &str = "\u{feff}";
@@ -222,6 +224,11 @@ impl<'a> Pull<'a> {
         element.local == local && self.namespace(element) == Some(namespace)
     }
 
+    /// Whether the element of the last [`Node::Start`] declares this prefix itself; empty is the default namespace.
+    pub fn declares_here(&self, prefix: &str) -> bool {
+        self.bindings.iter().rev().take_while(|b| b.depth == self.depth).any(|b| b.prefix == prefix)
+    }
+
     /// Attributes of the last [`Node::Start`], in order.
     pub fn attributes(&self) -> &[Attribute<'a>] {
         &self.attributes
@@ -297,11 +304,19 @@ impl<'a> Pull<'a> {
 
     /// Gives each attribute its namespace and looks for doubles, by expanded name.
     fn resolve_attributes(&mut self) -> Result<(), XmlError> {
+        let many = self.attributes.len() > MANY_ATTRIBUTES;
         for index in 0..self.attributes.len() {
             let Attribute { prefix, local, .. } = self.attributes[index];
             let uri = if prefix.is_empty() { None } else { self.lookup(prefix)? };
             self.attributes[index].uri = uri;
-            if self.attributes[..index].iter().any(|a| a.uri == uri && a.local == local) {
+            if !many && self.attributes[..index].iter().any(|a| a.uri == uri && a.local == local) {
+                return Err(XmlError::malformed("an attribute that is there twice"));
+            }
+        }
+        if many {
+            let mut names: Vec<_> = self.attributes.iter().map(|a| (a.uri, a.local)).collect();
+            names.sort_unstable();
+            if names.windows(2).any(|pair| pair[0] == pair[1]) {
                 return Err(XmlError::malformed("an attribute that is there twice"));
             }
         }
@@ -353,8 +368,12 @@ impl<'a> Pull<'a> {
                 }
             }
         }
-        // Version 1.1 has other line ends and characters; nobody sends it, and two readings of one document are one too many.
-        if version == Some("1.0") { Ok(()) } else { Err(refused()) }
+        match version {
+            Some("1.0") => Ok(()),
+            // Read by the rules of 1.0, which have fewer characters; line ends that only 1.1 knows would be a second reading.
+            Some("1.1") if !self.text.contains(['\u{85}', '\u{2028}']) => Ok(()),
+            _ => Err(refused()),
+        }
     }
 
     fn finish(&self) -> Result<Option<Node<'a>>, XmlError> {
