@@ -83,9 +83,10 @@ impl Name {
     pub fn matches(&self, other: &Self) -> bool {
         self.der == other.der || self.canonical == other.canonical
     }
-    /// Value of the first attribute of this type (dotted OID) that is a string.
-    pub fn first(&self, oid: &str) -> Option<&str> {
-        self.rdns.iter().flatten().find(|attribute| attribute.oid == oid)?.text.as_deref()
+    /// Value of the last attribute of this type (dotted OID); the reference reads names from their end. `None` also when that one is
+    /// no string.
+    pub fn last(&self, oid: &str) -> Option<&str> {
+        self.rdns.iter().flatten().rfind(|attribute| attribute.oid == oid)?.text.as_deref()
     }
 }
 
@@ -261,8 +262,8 @@ mod tests {
             &[(COMMON_NAME, UTF8, b"two")],
         ]);
         assert_eq!(
-            (name.first(COMMON_NAME), name.first(COUNTRY), name.first(ORGANIZATION)),
-            (Some("one"), Some("FI"), None)
+            (name.last(COMMON_NAME), name.last(COUNTRY), name.last(ORGANIZATION)),
+            (Some("two"), Some("FI"), None)
         );
     }
 }
