@@ -207,7 +207,8 @@ impl<R: FnMut(&DataRef<'_>) -> Result<Option<Found>, HashChainError>> Coverage<'
         match (self.document.reference(SIGNATURE_RESULT_URI), self.evidence.hash_chain) {
             (Some(_), Some((result, chain))) => {
                 let resolve = &mut self.resolve;
-                let outcome = hash_chain::verify_with(result, chain, SIGNATURE_CHAIN_URI, &self.required, resolve)?;
+                let outcome =
+                    hash_chain::verify_with(result, chain, SIGNATURE_CHAIN_URI, &self.required, resolve)?;
                 Ok(outcome.by_digest)
             }
             (Some(_), None) | (None, _) => Ok(Vec::new()),
@@ -226,7 +227,8 @@ impl<R: FnMut(&DataRef<'_>) -> Result<Option<Found>, HashChainError>> Coverage<'
                     let mut found = (self.resolve)(&data)?;
                     if found.is_none() && self.required.contains(&uri.as_str()) {
                         // It is there, but was digested with another algorithm than the signature names.
-                        found = Some(Found::Own(DigestValue { algorithm: digest.algorithm, value: Vec::new() }));
+                        found =
+                            Some(Found::Own(DigestValue { algorithm: digest.algorithm, value: Vec::new() }));
                     }
                     found
                 }
