@@ -1,37 +1,45 @@
 //! ASiC-E containers: write one message as evidence, read it back, verify it [TS 102 918; wire dossier §15.4; trust dossier §7.7].
+//!
+//! A container is a ZIP with the message, its signature, the hash chains and timestamp that belong to it, and two manifests for
+//! readers of the general standard. [`write()`] makes one as the stock servers do. [`Container::open`] reads one within bounds and
+//! [`Container::verify`] proves it, offline and at the time of its own timestamp, in the order of the stock verifier, because the
+//! first check that fails chooses the code.
+//!
+//! Stricter than that verifier: an attachment in the container must be one that the signature covers and have its digest; the ZIP
+//! must say one thing only, whether it is read from its start or from its directory. Expiry of the configuration is not held
+//! against evidence.
 
-use std::io::{Read, Seek, Write};
+use std::io::{Read, Seek};
 
+use proto::fault::{FaultCode, Style};
 use proto::id::ClientId;
 use proto::time::UnixTime;
 
 use crate::cert::Certificate;
 use crate::globalconf::GlobalConf;
 
-/// One message as it lies in the log, ready to become a container. All bytes exact.
-pub struct Content<'a> {
-    /// `message.xml`: SOAP or REST header part.
-    pub message: &'a [u8],
-    /// Signature document (with the token inside when it was stamped singly).
-    pub signature: &'a [u8],
-    /// `sig-hashchainresult.xml`, `sig-hashchain.xml`.
-    pub signature_chain: Option<(&'a [u8], &'a [u8])>,
-    /// `ts-hashchainresult.xml`, `ts-hashchain.xml` and the token of a batch timestamp.
-    pub batch_timestamp: Option<(&'a [u8], &'a [u8], &'a [u8])>,
-    /// `attachment1` …: readers, so that large ones stream.
-    pub attachments: Vec<Box<dyn Read + Send + 'a>>,
-    /// Modification time of the entries.
-    pub time: UnixTime,
-}
+mod message;
+mod read;
+mod verify;
+mod write;
 
-/// Writes the container.
-///
-/// # Errors
-/// What `out` or an attachment reader says.
-pub fn write<W: Write + Seek>(content: Content<'_>, out: W) -> std::io::Result<()> {
-    let _ = (content, out);
-    todo!()
-}
+pub use read::Container;
+pub use write::{Content, write};
+
+/// Media type, and what the `mimetype` entry holds.
+pub const MEDIA_TYPE: &str = "application/vnd.etsi.asic-e+zip";
+
+const MIMETYPE: &str = "mimetype";
+const MESSAGE: &str = "message.xml";
+const SIGNATURE: &str = "META-INF/signatures.xml";
+const SIGNATURE_CHAIN_RESULT: &str = "sig-hashchainresult.xml";
+const SIGNATURE_CHAIN: &str = "sig-hashchain.xml";
+const TIMESTAMP_CHAIN_RESULT: &str = "ts-hashchainresult.xml";
+const TIMESTAMP_CHAIN: &str = "ts-hashchain.xml";
+const MANIFEST: &str = "META-INF/manifest.xml";
+const ASIC_MANIFEST: &str = "META-INF/ASiCManifest.xml";
+const TIMESTAMP: &str = "META-INF/timestamp.tst";
+const ATTACHMENT: &str = "attachment";
 
 /// What a good container proves.
 #[derive(Clone, Debug)]
@@ -58,7 +66,8 @@ pub struct Report {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{step}: {reason}")]
 pub struct Rejection {
-    /// Code as the reference's verifier gives it, such as `asic_mime_type_not_found` or `malformed_signature.invalid_hash_chain_ref`.
+    /// Code as the reference's verifier gives it, such as `asic_mime_type_not_found` or
+    /// `malformed_signature.invalid_hash_chain_ref`.
     pub code: String,
     /// Which check, in plain words.
     pub step: &'static str,
@@ -66,11 +75,20 @@ pub struct Rejection {
     pub reason: String,
 }
 
+impl Rejection {
+    fn new(step: &'static str, path: &[FaultCode], reason: impl ToString) -> Self {
+        let code: Vec<_> = path.iter().map(|part| part.text(Style::Snake)).collect();
+        Self { code: code.join("."), step, reason: reason.to_string() }
+    }
+}
+
 /// Verifies a container at its own timestamp's time, offline. The order of checks is the reference's, since it decides the code.
 ///
 /// # Errors
 /// The first failing step.
 pub fn verify<R: Read + Seek>(container: R, conf: &GlobalConf) -> Result<Report, Rejection> {
-    let _ = (container, conf);
-    todo!()
+    Container::open(container)?.verify(conf)
 }
+
+#[cfg(test)]
+mod tests;
