@@ -27,6 +27,7 @@ use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use backup::{Backup, Contents};
 pub use events::{EventLog, Recorded};
@@ -37,14 +38,20 @@ use crate::files;
 pub const MAX_KEY_BYTES: usize = 4096;
 /// Longest value: above a quarter of its segment sled makes one file per value.
 pub const MAX_VALUE_BYTES: usize = 64 * 1024;
+/// sled gives its lock back a little after the last handle is dropped, when its own threads have ended.
+const LOCK_TRIES: u32 = 100;
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 /// Memory that sled may use for its cache.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 
 /// Changes of one tree: puts (`Some`) and deletes (`None`).
 pub type Changes = [(Vec<u8>, Option<Vec<u8>>)];
 
+/// A key and its value.
+pub type Entry = (Vec<u8>, Vec<u8>);
+
 /// Entries of one tree in key order.
-pub type Entries = Vec<(Vec<u8>, Vec<u8>)>;
+pub type Entries = Vec<Entry>;
 
 /// An opened store. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -219,7 +226,7 @@ impl Store {
     ///
     /// # Errors
     /// Database.
-    pub fn last(&self, tree: &str) -> Result<Option<(Vec<u8>, Vec<u8>)>, StoreError> {
+    pub fn last(&self, tree: &str) -> Result<Option<Entry>, StoreError> {
         Ok(self.tree(tree)?.last().map_err(database)?.map(|(k, v)| (k.to_vec(), v.to_vec())))
     }
 
@@ -357,6 +364,18 @@ fn open_or_reset(dir: &Path, cache_bytes: u64) -> Result<(sled::Db, File, bool),
 }
 
 fn open_database(path: &Path, cache_bytes: u64) -> sled::Result<(sled::Db, File)> {
+    let mut opened = try_open_database(path, cache_bytes);
+    for _ in 0..LOCK_TRIES {
+        match &opened {
+            Err(sled::Error::Io(e)) if e.to_string().contains("lock") => std::thread::sleep(LOCK_PAUSE),
+            _ => break,
+        }
+        opened = try_open_database(path, cache_bytes);
+    }
+    opened
+}
+
+fn try_open_database(path: &Path, cache_bytes: u64) -> sled::Result<(sled::Db, File)> {
     let config = sled::Config::new().path(path).cache_capacity(cache_bytes);
     // sled panics on some kinds of damage; here every panic counts as damage.
     let opened = std::panic::catch_unwind(AssertUnwindSafe(|| {

@@ -1,6 +1,5 @@
 use std::os::unix::fs::FileExt;
 use std::process::Command;
-use std::time::Duration;
 
 use proto::time::UnixTime;
 
@@ -64,7 +63,9 @@ fn restores_what_a_damaged_database_lost() {
             bytes[..half].fill(0);
             std::fs::write(dir.join("sled/db"), bytes).unwrap();
         }),
-        ("its configuration is noise", &|dir| std::fs::write(dir.join("sled/conf"), b"nothing that sled would write").unwrap()),
+        ("its configuration is noise", &|dir| {
+            std::fs::write(dir.join("sled/conf"), b"nothing that sled would write").unwrap()
+        }),
         ("the last journal frame is cut", &|dir| {
             let journal = std::fs::read(dir.join("journal")).unwrap();
             std::fs::write(dir.join("journal"), [&journal[..], &[40, 0, 0, 0, 1, 2]].concat()).unwrap();
