@@ -1,22 +1,95 @@
 //! The message log: every message of every exchange, durable before it has any effect, evidence for years.
 //!
-//! [`store`] keeps append-only segments, one writer, group commit; [`timestamper`] stamps in batches; [`container`] makes ASiC-E
-//! containers of records. sled holds only an index that can be rebuilt from the segments.
+//! | Module | Holds |
+//! |---|---|
+//! | [`store`] | append-only segments, one writer, group commit, the index |
+//! | [`spool`] | bodies on their way in, and where they lie |
+//! | [`record`] | records as they are read back |
+//! | [`timestamper`] | batch timestamps in the background |
+//! | [`container`] | ASiC-E containers of records |
+//! | [`download`] | the answers to `/asic` and `/verificationconf` |
 //!
 //! The path of a body: a [`Spool`] takes its bytes as they pass (memory while small, frames of the log itself when not); the record
 //! that [`MessageLog::append`] commits names them; [`Stored::stream`] gives them back from where they lie.
+//!
+//! ```text
+//! <data>/log/                 segments and index, see [`store`]
+//! <data>/log/timestamping     since when timestamping fails; deleting it forgets that
+//! ```
 
-use std::sync::Arc;
+pub mod record;
+pub mod settings;
+pub mod spool;
+pub(crate) mod store;
+#[cfg(test)]
+mod tests;
+pub mod timestamper;
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use pki::digest::DigestValue;
+use host::clock::Clock;
+use pki::digest::{DigestAlgorithm, DigestValue};
 use proto::id::{ClientId, ServiceId};
 use proto::time::UnixTime;
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use self::settings::LogSettings;
+pub use self::spool::{Spool, Stored};
+use self::store::faults::Faults;
+use self::store::format::{BodyRef, Chain, DocumentRef, MAX_PART_BYTES, Part, RecordHead};
+use self::store::index::Index;
+use self::store::reader::Reader;
+use self::store::recovery::{self, Recovered, Tail};
+pub use self::store::recovery::{Damage, Report};
+use self::store::segment::Writable;
+use self::store::writer::{Document, Draft, Queued, Request, Shared, Start, Writer, lock, random};
+use self::timestamper::{Order, Surroundings, Timestamper, Timestamping, state_path};
+
+/// Records and stamps that may wait for the writer.
+const QUEUE: usize = 4096;
+/// Parts of big bodies that may wait for the writer, of all exchanges together.
+const BODY_QUEUE: usize = 128;
+/// Requests to stamp at once that may wait.
+const ORDERS: usize = 16;
+/// Documents whose digests are remembered.
+const REMEMBERED: usize = 32;
+/// How often free space is looked at.
+const SPACE_CHECK_MS: i64 = 1000;
 
 /// The log. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct MessageLog {
-    _private: Arc<()>,
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    dir: PathBuf,
+    settings: LogSettings,
+    queue: Sender<Queued>,
+    slots: Arc<Semaphore>,
+    body_slots: Arc<Semaphore>,
+    shared: Arc<Shared>,
+    index: Index,
+    reader: Arc<Reader>,
+    next_spool: AtomicU64,
+    remembered: Mutex<VecDeque<Document>>,
+    space: Space,
+    surroundings: Arc<dyn Surroundings>,
+    timestamping: Mutex<Timestamping>,
+    orders: mpsc::Sender<Order>,
+}
+
+/// Free space as it was when last looked at.
+#[derive(Debug, Default)]
+struct Space {
+    looked_at: AtomicI64,
+    free: AtomicU64,
 }
 
 /// Which of the two messages of an exchange.
@@ -47,7 +120,8 @@ pub struct Entry {
     pub message: Bytes,
     /// It is a REST header part.
     pub rest: bool,
-    /// Signature document; shared by a batch.
+    /// Signature document; shared by a batch. Give every message of a batch a clone of the same [`Bytes`]: its digest is then made
+    /// once.
     pub signature: Bytes,
     /// Chain result and chain.
     pub hash_chain: Option<(Bytes, Bytes)>,
@@ -70,6 +144,7 @@ pub struct Logged {
     pub id: RecordId,
     /// Its attachments, to be released from where they lie.
     pub attachments: Vec<Stored>,
+    _proof: (),
 }
 
 /// Why the log takes no message.
@@ -97,70 +172,266 @@ pub enum LogError {
     Closed,
 }
 
-/// A body on its way into the log.
-#[derive(Debug)]
-pub struct Spool {
-    _private: (),
-}
-
-/// A body that lies in memory or in the log.
-#[derive(Clone, Debug)]
-pub struct Stored {
-    _private: (),
-}
+/// Why a log cannot be opened or read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("message log: {0}")]
+pub struct OpenError(String);
 
 impl MessageLog {
+    /// Opens or creates the log in `dir`: finds its end, reports what is damaged, brings the index up to date, starts the writer.
+    /// The caller owns the [`Timestamper`] and runs it. Blocks.
+    ///
+    /// # Errors
+    /// The disk, or a log that this program cannot continue.
+    pub fn open(
+        dir: &Path,
+        settings: LogSettings,
+        clock: Clock,
+        surroundings: Arc<dyn Surroundings>,
+    ) -> Result<(Self, Timestamper), OpenError> {
+        Self::open_with(dir, settings, clock, surroundings, Faults::default())
+    }
+
+    fn open_with(
+        dir: &Path,
+        settings: LogSettings,
+        clock: Clock,
+        surroundings: Arc<dyn Surroundings>,
+        faults: Faults,
+    ) -> Result<(Self, Timestamper), OpenError> {
+        let failed = |e: &dyn std::fmt::Display| OpenError(format!("{}: {e}", dir.display()));
+        std::fs::create_dir_all(dir).map_err(|e| failed(&e))?;
+        let (index_store, marker) = Index::open_store(dir).map_err(|e| failed(&e))?;
+        let recovered = recovery::recover(dir, marker.as_ref()).map_err(|e| failed(&e))?;
+        if let Some(recovered) = &recovered {
+            report(recovered);
+        }
+        let capacity = settings.segment_bytes;
+        let start = match recovered {
+            Some(found) => found,
+            None => new_log().map_err(|e| failed(&e))?,
+        };
+        let open = match start.tail.segment == 0 || start.sealed {
+            true => None,
+            false => {
+                let (number, end) = (start.tail.segment, start.tail.end);
+                let file = Writable::reopen(dir, number, end, capacity.max(end), faults.clone())
+                    .map_err(|e| failed(&e))?;
+                Some((file, start.salt))
+            }
+        };
+        let index = Index::start(dir, index_store, marker, &start.tail).map_err(|e| failed(&e))?;
+        let shared = Arc::new(Shared::default());
+        let mut writer = Writer::new(Start {
+            dir: dir.to_owned(),
+            segment_bytes: capacity,
+            log_id: start.log_id,
+            tail: start.tail,
+            open,
+            clock: clock.clone(),
+            faults,
+            index: index.clone(),
+            shared: shared.clone(),
+        });
+        writer.prepare().map_err(|e| failed(&e))?;
+        let (queue, requests) = channel();
+        let thread = std::thread::Builder::new().name("log-writer".into());
+        thread.spawn(move || writer.run(&requests)).map_err(|e| failed(&e))?;
+        let (orders, ordered) = mpsc::channel(ORDERS);
+        let inner = Inner {
+            dir: dir.to_owned(),
+            settings,
+            surroundings,
+            timestamping: Mutex::new(Timestamping::load(&state_path(dir))),
+            orders,
+            queue,
+            slots: Arc::new(Semaphore::new(QUEUE)),
+            body_slots: Arc::new(Semaphore::new(BODY_QUEUE)),
+            shared,
+            index,
+            reader: Arc::new(Reader::new(dir)),
+            next_spool: AtomicU64::new(1),
+            remembered: Mutex::default(),
+            space: Space::default(),
+        };
+        let log = Self { inner: Arc::new(inner) };
+        let timestamper = Timestamper::new(log.clone(), ordered, clock);
+        Ok((log, timestamper))
+    }
+
     /// Whether a new exchange may start: space, timestamps. Cheap.
     ///
     /// # Errors
     /// The reason, with its fault code.
     pub fn check_ready(&self, now: UnixTime) -> Result<(), LogError> {
-        let _ = now;
-        todo!()
+        self.inner.shared.check()?;
+        self.inner.check_space(now)?;
+        if !self.inner.surroundings.has_services() {
+            return Err(LogError::NoTimestampingService);
+        }
+        match self.timestamping().accepts_messages(self.inner.settings.acceptable_timestamp_failure, now) {
+            true => Ok(()),
+            false => Err(LogError::TimestampingFailed),
+        }
     }
+
     /// Starts taking a body.
     pub fn spool(&self) -> Spool {
-        todo!()
+        Spool::new(self.inner.clone())
     }
+
     /// Commits one record; durable on return. Commits of concurrent exchanges share one fdatasync.
     ///
     /// # Errors
     /// Nothing was logged.
     pub async fn append(&self, entry: Entry) -> Result<Logged, LogError> {
-        let _ = entry;
-        todo!()
+        let draft = self.inner.draft(&entry)?;
+        // From here on the record may be written even when the exchange gives up.
+        entry.attachments.iter().for_each(Stored::keep);
+        let (answer, done) = oneshot::channel();
+        let request = Request::Record { draft: Box::new(draft), answer };
+        self.inner.ask(&self.inner.slots, request).await?;
+        let id = done.await.map_err(|_| LogError::Closed)??;
+        Ok(Logged { id, attachments: entry.attachments, _proof: () })
+    }
+
+    /// Walks through the whole log: every checksum, every chain value, everything that a record names.
+    ///
+    /// # Errors
+    /// The disk; damage is a result.
+    pub async fn verify(&self) -> Result<Report, LogError> {
+        let inner = self.inner.clone();
+        let tail = lock(&inner.shared.tail).clone().ok_or(LogError::Closed)?;
+        let walk = tokio::task::spawn_blocking(move || recovery::verify(&inner.dir, &tail));
+        walk.await.map_err(|_| LogError::Closed)?.map_err(|e| LogError::Disk(e.to_string()))
+    }
+
+    /// Writes what waits, syncs the index and ends the writer; later appends fail with [`LogError::Closed`].
+    pub async fn close(&self) {
+        let (answer, closed) = oneshot::channel();
+        let sent = self.inner.queue.send(Queued { request: Request::Close { answer }, _slot: None });
+        if sent.is_ok() {
+            let _ = closed.await;
+        }
     }
 }
 
-impl Spool {
-    /// More bytes of the body.
-    ///
-    /// # Errors
-    /// [`LogError::Disk`], [`LogError::BodyTooLarge`].
-    pub async fn write(&mut self, chunk: Bytes) -> Result<(), LogError> {
-        let _ = chunk;
-        todo!()
+impl Inner {
+    /// Hands a request to the writer, waiting for a place in its queue.
+    async fn ask(&self, slots: &Arc<Semaphore>, request: Request) -> Result<(), LogError> {
+        let slot = slots.clone().acquire_owned().await.map_err(|_| LogError::Closed)?;
+        self.queue.send(Queued { request, _slot: Some(slot) }).map_err(|_| LogError::Closed)
     }
-    /// The body is complete. A spool that is dropped instead leaves frames that are void.
-    ///
-    /// # Errors
-    /// [`LogError::Disk`].
-    pub async fn finish(self) -> Result<Stored, LogError> {
-        todo!()
+
+    /// Everything of a record that can be made without knowing its place.
+    fn draft(&self, entry: &Entry) -> Result<Draft, LogError> {
+        let mut payload = vec![entry.message.clone()];
+        let mut length = entry.message.len() as u64;
+        let chain = entry.hash_chain.as_ref().map(|(_, chain)| chain);
+        if let Some(chain) = chain {
+            payload.push(chain.clone());
+            length += chain.len() as u64;
+        }
+        let (mut attachments, mut epoch) = (Vec::new(), None);
+        for stored in &entry.attachments {
+            let inline_at = stored.in_memory().map(|bytes| {
+                payload.push(bytes.clone());
+                length += bytes.len() as u64;
+                length - bytes.len() as u64
+            });
+            let (extents, written_in) = stored.extents();
+            epoch = written_in.or(epoch);
+            attachments.push(BodyRef { length: stored.len(), inline_at, extents: extents.to_vec() });
+        }
+        if length > MAX_PART_BYTES as u64 {
+            return Err(LogError::BodyTooLarge { limit: MAX_PART_BYTES as u64 });
+        }
+        let head = RecordHead {
+            message_bytes: entry.message.len() as u64,
+            chain_bytes: chain.map_or(0, |chain| chain.len() as u64),
+            chain_sha256: chain.map_or_else(Vec::new, |chain| DigestAlgorithm::Sha256.digest(chain).value),
+            attachments,
+            ..head_of(entry)
+        };
+        let chain_result = entry.hash_chain.as_ref().map(|(result, _)| self.document(result));
+        Ok(Draft { head, payload, signature: self.document(&entry.signature), chain_result, epoch })
+    }
+
+    /// A document with its digest. The messages of a batch share one, so the digests of the last few are remembered by where
+    /// their bytes lie, which cannot change while we hold them.
+    fn document(&self, bytes: &Bytes) -> Document {
+        let same =
+            |d: &&Document| std::ptr::eq(d.bytes.as_ptr(), bytes.as_ptr()) && d.bytes.len() == bytes.len();
+        if let Some(found) = lock(&self.remembered).iter().find(same) {
+            return found.clone();
+        }
+        let digest = ring::digest::digest(&ring::digest::SHA512, bytes);
+        let mut sha512 = [0; 64];
+        sha512.copy_from_slice(digest.as_ref());
+        let document = Document { bytes: bytes.clone(), sha512 };
+        let mut remembered = lock(&self.remembered);
+        remembered.push_front(document.clone());
+        remembered.truncate(REMEMBERED);
+        document
+    }
+
+    fn check_space(&self, now: UnixTime) -> Result<(), LogError> {
+        let Space { looked_at, free } = &self.space;
+        if (now.0 - looked_at.load(Ordering::Relaxed)).abs() >= SPACE_CHECK_MS {
+            let found = rustix::fs::statvfs(&self.dir).map_err(|e| LogError::Disk(e.to_string()))?;
+            free.store(found.f_bavail.saturating_mul(found.f_frsize), Ordering::Relaxed);
+            looked_at.store(now.0, Ordering::Relaxed);
+        }
+        let (free, wanted) = (free.load(Ordering::Relaxed), self.settings.min_free_bytes);
+        if free < wanted {
+            return Err(LogError::Disk(format!("{free} bytes are free, {wanted} are to stay free")));
+        }
+        Ok(())
     }
 }
 
-impl Stored {
-    /// Its length.
-    pub fn len(&self) -> u64 {
-        todo!()
+fn head_of(entry: &Entry) -> RecordHead {
+    let parts = entry.parts.iter().map(|(uri, digest)| Part {
+        uri: uri.clone(),
+        algorithm: digest.algorithm.uri().to_owned(),
+        digest: digest.value.clone(),
+    });
+    RecordHead {
+        at: entry.at.0,
+        response: entry.direction == Direction::Response,
+        consumer_side: entry.consumer_side,
+        rest: entry.rest,
+        message_id: entry.message_id.clone(),
+        request_id: entry.request_id.clone(),
+        client: (&entry.client).into(),
+        provider: (&entry.service.client).into(),
+        service_code: entry.service.code.clone(),
+        service_version: entry.service.version.clone(),
+        parts: parts.collect(),
+        signature: DocumentRef::default(),
+        ..RecordHead::default()
     }
-    /// Nothing in it.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
+}
+
+/// A log that holds nothing yet.
+fn new_log() -> std::io::Result<Recovered> {
+    let log_id: [u8; 16] = random()?;
+    let tail = Tail { segment: 0, end: 0, chain: Chain::default(), next_sequence: 1 };
+    Ok(Recovered { log_id: log_id.to_vec(), tail, salt: 0, sealed: true, damage: Vec::new(), torn: false })
+}
+
+fn report(recovered: &Recovered) {
+    let Tail { segment, end, next_sequence, .. } = recovered.tail;
+    tracing::info!(segment, end, records = next_sequence - 1, "the message log was opened");
+    if recovered.torn {
+        tracing::warn!(
+            segment,
+            end,
+            "the server was stopped while it wrote; what was not acknowledged was cut off"
+        );
     }
-    /// Its bytes, in chunks of at most 64 KiB.
-    pub fn stream(&self) -> impl futures_util::Stream<Item = std::io::Result<Bytes>> + Send + 'static {
-        futures_util::stream::empty()
+    for damage in &recovered.damage {
+        tracing::error!(%damage, "the message log is damaged; the rest of it is not affected");
     }
+    metrics::counter!("message_log_damage_total").increment(recovered.damage.len() as u64);
 }

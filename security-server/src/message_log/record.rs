@@ -1,0 +1,250 @@
+//! Records as they are read back from the log: exact bytes, and the timestamp when there is one.
+use std::sync::Arc;
+
+use bytes::Bytes;
+use pki::digest::{DigestAlgorithm, DigestValue};
+use pki::hash_chain::{self, Tree};
+use proto::id::{ClientId, ServiceId};
+use proto::time::UnixTime;
+
+use super::store::format::{BodyRef, Client, DocumentRef, Kind, RecordHead, StampHead};
+use super::store::index::Place;
+use super::store::reader::Reader;
+use super::store::segment::{Frame, ReadError};
+use super::{Direction, LogError, MessageLog, RecordId, Stored};
+
+/// Most records looked at for one message id.
+const MAX_FOUND: usize = 1000;
+/// Of a leaf in a stamp: SHA-512.
+const LEAF_BYTES: usize = 64;
+
+/// A record.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Its number.
+    pub id: RecordId,
+    /// Request or response.
+    pub direction: Direction,
+    /// The local party is the client.
+    pub consumer_side: bool,
+    /// `X-Road-Id` or `xroad:id`.
+    pub message_id: String,
+    /// `x-road-request-id`.
+    pub request_id: String,
+    /// Who asked.
+    pub client: ClientId,
+    /// What was asked.
+    pub service: ServiceId,
+    /// It is a REST message.
+    pub rest: bool,
+    /// When it was signed or verified.
+    pub at: UnixTime,
+    /// REST header part or SOAP envelope.
+    pub message: Bytes,
+    /// Signature document, as it was logged.
+    pub signature: Bytes,
+    /// Chain result and chain of the signature.
+    pub hash_chain: Option<(Bytes, Bytes)>,
+    /// Bodies or attachments, in order.
+    pub attachments: Vec<Stored>,
+    /// URIs and digests of all parts, as signed.
+    pub parts: Vec<(String, DigestValue)>,
+    /// The timestamp, when there is one.
+    pub stamp: Option<Stamp>,
+}
+
+/// A timestamp of a record.
+#[derive(Clone, Debug)]
+pub struct Stamp {
+    /// The token, DER.
+    pub token: Bytes,
+    /// What the token says.
+    pub at: UnixTime,
+    /// Name of the timestamping service.
+    pub service: String,
+    /// Chain result and the record's chain; `None` when the token is for this record's signature value alone.
+    pub batch: Option<(Bytes, Bytes)>,
+}
+
+/// Why a record cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum RecordError {
+    /// No record has this number.
+    #[error("there is no record {0}")]
+    Unknown(u64),
+    /// The log.
+    #[error("record {record} cannot be read: {reason}")]
+    Unreadable {
+        /// Which.
+        record: u64,
+        /// Where and why.
+        reason: String,
+    },
+    /// The index.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+impl MessageLog {
+    /// Reads a record, its attachments excepted, which stay where they lie. Blocks.
+    ///
+    /// # Errors
+    /// [`RecordError`].
+    pub fn read(&self, id: RecordId) -> Result<Record, RecordError> {
+        let place = self.inner.index.record(id.0)?.ok_or(RecordError::Unknown(id.0))?;
+        let stamp = self.inner.index.stamp(id.0)?;
+        let reader = &self.inner.reader;
+        read_record(reader, id, place, stamp)
+            .map_err(|reason| RecordError::Unreadable { record: id.0, reason: reason.to_string() })
+    }
+
+    /// Records with this message id whose local party is exactly `local`, in order. Blocks.
+    ///
+    /// # Errors
+    /// The index; records that cannot be read are left out and said in the log.
+    pub fn find(&self, message_id: &str, local: &ClientId) -> Result<Vec<Record>, LogError> {
+        let client = Client::from(local);
+        let numbers = self.inner.index.by_message_id(message_id, &client, MAX_FOUND)?;
+        let mut found: Vec<Record> = numbers
+            .into_iter()
+            .filter_map(|number| {
+                self.read(RecordId(number))
+                    .inspect_err(|error| tracing::error!(%error, "a record of the message log is left out"))
+                    .ok()
+            })
+            .filter(|record| record.message_id == message_id && record.local() == local)
+            .collect();
+        found.sort_by_key(|record| record.id);
+        Ok(found)
+    }
+
+    /// Waits until everything appended so far can be found.
+    pub async fn indexed(&self) {
+        self.inner.index.caught_up().await;
+    }
+}
+
+impl Record {
+    /// Which of the two parties is ours.
+    pub fn local(&self) -> &ClientId {
+        if self.consumer_side { &self.client } else { &self.service.client }
+    }
+}
+
+fn read_record(
+    reader: &Arc<Reader>,
+    id: RecordId,
+    place: Place,
+    stamp: Option<(Place, usize)>,
+) -> Result<Record, ReadError> {
+    let Place { segment, offset } = place;
+    let damaged = |what| ReadError::Damaged { segment, offset, what };
+    let frame = reader.frame(segment, offset, Kind::Record)?;
+    let head = decode::<RecordHead>(&frame).ok_or_else(|| damaged("the head of a record cannot be read"))?;
+    if head.sequence != id.0 {
+        return Err(damaged("there is another record"));
+    }
+    let mut payload = frame.payload.clone();
+    let mut cut = |length: u64| {
+        let length = usize::try_from(length).ok().filter(|n| *n <= payload.len());
+        length.map(|n| payload.split_to(n)).ok_or_else(|| damaged("a record is shorter than it says"))
+    };
+    let message = cut(head.message_bytes)?;
+    let chain = cut(head.chain_bytes)?;
+    let hash_chain = match &head.chain_result {
+        Some(result) => Some((document(reader, result)?, chain)),
+        None => None,
+    };
+    let attachments = head
+        .attachments
+        .iter()
+        .map(|body| {
+            attachment(reader, &frame.payload, body).ok_or_else(|| damaged("an attachment is not there"))
+        })
+        .collect::<Result<_, _>>()?;
+    let parts = head
+        .parts
+        .iter()
+        .map(|part| Some((part.uri.clone(), part.value()?)))
+        .collect::<Option<_>>()
+        .ok_or_else(|| damaged("a digest algorithm is not known"))?;
+    let stamp = stamp.map(|(place, number)| read_stamp(reader, id, place, number)).transpose()?;
+    Ok(Record {
+        id,
+        direction: if head.response { Direction::Response } else { Direction::Request },
+        consumer_side: head.consumer_side,
+        client: (&head.client).into(),
+        service: head.service(),
+        rest: head.rest,
+        at: UnixTime(head.at),
+        message,
+        signature: document(reader, &head.signature)?,
+        hash_chain,
+        attachments,
+        parts,
+        stamp,
+        message_id: head.message_id,
+        request_id: head.request_id,
+    })
+}
+
+fn decode<M: prost::Message + Default>(frame: &Frame) -> Option<M> {
+    M::decode(frame.head.as_slice()).ok()
+}
+
+fn document(reader: &Reader, reference: &DocumentRef) -> Result<Bytes, ReadError> {
+    reader.payload(&reference.extent, Kind::Document)
+}
+
+fn attachment(reader: &Arc<Reader>, payload: &Bytes, body: &BodyRef) -> Option<Stored> {
+    let Some(at) = body.inline_at else {
+        let whole = body.extents.iter().map(|e| e.length).sum::<u64>() == body.length;
+        return whole.then(|| Stored::in_log(body.length, body.extents.clone(), reader.clone()));
+    };
+    let (at, length) = (usize::try_from(at).ok()?, usize::try_from(body.length).ok()?);
+    let end = at.checked_add(length).filter(|end| *end <= payload.len())?;
+    Some(Stored::from(payload.slice(at..end)))
+}
+
+fn read_stamp(reader: &Reader, id: RecordId, place: Place, number: usize) -> Result<Stamp, ReadError> {
+    let Place { segment, offset } = place;
+    let damaged = |what| ReadError::Damaged { segment, offset, what };
+    let frame = reader.frame(segment, offset, Kind::Stamp)?;
+    let head = decode::<StampHead>(&frame).ok_or_else(|| damaged("the head of a stamp cannot be read"))?;
+    if head.sequences.get(number) != Some(&id.0) {
+        return Err(damaged("the stamp is for other records"));
+    }
+    let batch = match head.chain_result.is_empty() {
+        true => None,
+        false => Some(chain_in_batch(&head, &frame.payload, number).map_err(damaged)?),
+    };
+    Ok(Stamp { token: head.token.into(), at: UnixTime(head.stamped_at), service: head.service, batch })
+}
+
+/// The record's own chain is made from the leaves of all, and must lead to the very result that was stamped.
+fn chain_in_batch(head: &StampHead, leaves: &[u8], number: usize) -> Result<(Bytes, Bytes), &'static str> {
+    if DigestAlgorithm::Sha256.digest(leaves).value != head.leaves_sha256
+        || leaves.len() != head.sequences.len() * LEAF_BYTES
+    {
+        return Err("the leaves of a stamp are not those that were stamped");
+    }
+    let tree = tree_of(leaves.chunks(LEAF_BYTES));
+    let chain = tree.chain_xml(number);
+    let leaf = DigestValue {
+        algorithm: DigestAlgorithm::Sha512,
+        value: leaves[number * LEAF_BYTES..][..LEAF_BYTES].to_vec(),
+    };
+    let part = [(hash_chain::SIGNATURES_URI.to_owned(), leaf)];
+    hash_chain::verify(&head.chain_result, &chain, hash_chain::TIMESTAMP_CHAIN_URI, &part, false)
+        .map_err(|_| "the chain of a stamp does not lead to its result")?;
+    Ok((head.chain_result.clone().into(), chain.into()))
+}
+
+/// The tree of a batch timestamp over these leaves, each the SHA-512 of a signature document.
+pub(super) fn tree_of<'a>(leaves: impl Iterator<Item = &'a [u8]>) -> Tree {
+    let message = |leaf: &[u8]| {
+        let digest = DigestValue { algorithm: DigestAlgorithm::Sha512, value: leaf.to_vec() };
+        vec![(hash_chain::SIGNATURES_URI.to_owned(), digest)]
+    };
+    Tree::build(DigestAlgorithm::Sha512, hash_chain::TIMESTAMP_CHAIN_URI, leaves.map(message).collect())
+}

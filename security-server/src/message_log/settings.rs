@@ -1,0 +1,63 @@
+//! Checked settings of the message log, made from the `[message-log]` section.
+use std::num::NonZeroUsize;
+use std::time::Duration;
+
+use crate::config::{ConfigError, MessageLogSection};
+
+/// Smallest segment that makes sense outside of tests.
+const MIN_SEGMENT_BYTES: u64 = 1024 * 1024;
+/// Offsets must stay below what a frame's tag can hold.
+const MAX_SEGMENT_BYTES: u64 = 16 * 1024 * 1024 * 1024;
+
+/// Checked settings.
+#[derive(Clone, Debug)]
+pub struct LogSettings {
+    /// Largest body that is kept; a larger one is refused.
+    pub max_body_bytes: u64,
+    /// Bytes of a body that stay in memory and in the record's own frame.
+    pub memory_body_bytes: usize,
+    /// Reserved for one segment.
+    pub segment_bytes: u64,
+    /// Must stay free on the disk, or no exchange starts.
+    pub min_free_bytes: u64,
+    /// How long timestamping may fail; `None` without limit.
+    pub acceptable_timestamp_failure: Option<Duration>,
+    /// Between tries of a failed timestamp.
+    pub timestamp_retry: Duration,
+    /// Most records in one timestamp.
+    pub timestamp_records: NonZeroUsize,
+}
+
+impl LogSettings {
+    /// Checks the section; `memory_body_bytes` is a key of `[limits]`.
+    ///
+    /// # Errors
+    /// The first key that cannot be used.
+    pub fn resolve(section: &MessageLogSection, memory_body_bytes: usize) -> Result<Self, ConfigError> {
+        let wrong = |key, rule: String| Err(ConfigError { key, rule });
+        if !section.message_body_logging {
+            // Better no start than bodies in a log whose operator asked for none.
+            return wrong(
+                "message-log.message-body-logging",
+                "logging without bodies is not available yet".into(),
+            );
+        }
+        if !(MIN_SEGMENT_BYTES..=MAX_SEGMENT_BYTES).contains(&section.segment_size) {
+            let rule = format!("must be from {MIN_SEGMENT_BYTES} to {MAX_SEGMENT_BYTES}");
+            return wrong("message-log.segment-size", rule);
+        }
+        let Some(timestamp_records) = NonZeroUsize::new(section.timestamp_records_limit as usize) else {
+            return wrong("message-log.timestamp-records-limit", "must be at least 1".into());
+        };
+        let failure = section.acceptable_timestamp_failure_period;
+        Ok(Self {
+            max_body_bytes: section.max_loggable_message_body_size,
+            memory_body_bytes,
+            segment_bytes: section.segment_size,
+            min_free_bytes: section.min_free_space,
+            acceptable_timestamp_failure: (failure > 0).then(|| Duration::from_secs(failure)),
+            timestamp_retry: Duration::from_secs(section.timestamp_retry_delay.max(1)),
+            timestamp_records,
+        })
+    }
+}

@@ -1,0 +1,519 @@
+//! The one writer: a thread that takes what waits, writes it in one go, syncs once, and answers everybody.
+//!
+//! There is no timer. While a sync is under way requests gather, and they make up the next batch: one alone when the server is idle,
+//! hundreds under load. A batch without a commit (parts of bodies on their way) is written and not synced.
+//!
+//! **Failure.** When the disk refuses, nothing of the batch is acknowledged, the segment is cut back to its last synced byte, and a
+//! new one is started as soon as the disk takes it; until then everything is refused with the reason. Parts of bodies written since
+//! the last sync may be lost with it, so they carry an epoch, and a record that names parts of an earlier epoch is refused.
+use std::collections::HashMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use host::clock::Clock;
+use prost::Message;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
+
+use super::faults::Faults;
+use super::format::{
+    BodyHead, Chain, DocumentHead, DocumentRef, Extent, FILE_HEAD_BYTES, Kind, RecordHead, SealHead,
+    StampHead, StartHead, VoidHead, next_chain, padded,
+};
+use super::index::{Index, Note, Place};
+use super::recovery::Tail;
+use super::segment::{Run, Writable};
+use crate::message_log::{LogError, RecordId};
+
+/// Most requests in one batch, and most bytes after which it is closed.
+const MAX_BATCH: usize = 1024;
+const MAX_BATCH_BYTES: u64 = 16 * 1024 * 1024;
+/// Kept free at the end of a segment for its seal.
+const SEAL_BYTES: u64 = 128;
+/// What prefix, chain value and padding of a frame take at most.
+const FRAME_OVERHEAD: u64 = 128;
+/// How often a failed disk is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// A record that is ready but for its number and place.
+#[derive(Debug)]
+pub(crate) struct Draft {
+    pub(crate) head: RecordHead,
+    pub(crate) payload: Vec<Bytes>,
+    pub(crate) signature: Document,
+    pub(crate) chain_result: Option<Document>,
+    /// Epoch of the body parts that it names, when it names any.
+    pub(crate) epoch: Option<u64>,
+}
+
+/// A document that records may share.
+#[derive(Clone, Debug)]
+pub(crate) struct Document {
+    pub(crate) bytes: Bytes,
+    pub(crate) sha512: [u8; 64],
+}
+
+/// A part of a body, written but not synced.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Placed {
+    pub(crate) extent: Extent,
+    pub(crate) epoch: u64,
+}
+
+type Answer<T> = oneshot::Sender<Result<T, LogError>>;
+
+/// What the writer is asked.
+pub(crate) enum Request {
+    Body { spool: u64, number: u32, bytes: Bytes, answer: Answer<Placed> },
+    Record { draft: Box<Draft>, answer: Answer<RecordId> },
+    Stamp { head: Box<StampHead>, leaves: Bytes, answer: Answer<()> },
+    Close { answer: oneshot::Sender<()> },
+}
+
+/// A request with its place in the bounded queue, given back when the writer takes it.
+pub(crate) struct Queued {
+    pub(crate) request: Request,
+    pub(crate) _slot: Option<OwnedSemaphorePermit>,
+}
+
+/// What the writer and the rest of the log both see.
+#[derive(Debug, Default)]
+pub(crate) struct Shared {
+    failing: AtomicBool,
+    failure: Mutex<String>,
+    epoch: AtomicU64,
+    /// Bodies that will never be named.
+    pub(crate) voids: Mutex<Vec<u64>>,
+    /// Where the log ends, as far as it is synced.
+    pub(crate) tail: Mutex<Option<Tail>>,
+}
+
+impl Shared {
+    /// # Errors
+    /// The reason why the disk takes nothing at present.
+    pub(crate) fn check(&self) -> Result<(), LogError> {
+        match self.failing.load(Ordering::Acquire) {
+            true => Err(LogError::Disk(lock(&self.failure).clone())),
+            false => Ok(()),
+        }
+    }
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch.load(Ordering::Acquire)
+    }
+    fn fail(&self, reason: &str) {
+        reason.clone_into(&mut lock(&self.failure));
+        self.failing.store(true, Ordering::Release);
+        self.epoch.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the writer needs to start.
+pub(crate) struct Start {
+    pub(crate) dir: PathBuf,
+    pub(crate) segment_bytes: u64,
+    pub(crate) log_id: Vec<u8>,
+    pub(crate) tail: Tail,
+    /// The segment at `tail`, open for more, with its salt; without one the next is started.
+    pub(crate) open: Option<(Writable, u32)>,
+    pub(crate) clock: Clock,
+    pub(crate) faults: Faults,
+    pub(crate) index: Index,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// The writer's state.
+pub(crate) struct Writer {
+    start: Start,
+    segment: Option<Open>,
+    /// Synced, written, and about to be written.
+    synced: Tail,
+    written: Tail,
+    next: Tail,
+    run: Run,
+    pending: Vec<Pending>,
+    /// Documents of this segment, so that the records of a batch share them.
+    documents: HashMap<[u8; 64], Extent>,
+    last_try: Option<Instant>,
+}
+
+struct Open {
+    file: Writable,
+    salt: u32,
+    capacity: u64,
+}
+
+/// What is answered once the batch is on the disk.
+enum Pending {
+    Body(Answer<Placed>, Extent),
+    Record(Answer<RecordId>, Place, Box<RecordHead>),
+    Stamp(Answer<()>, Place, Box<StampHead>),
+}
+
+impl Writer {
+    pub(crate) fn new(mut start: Start) -> Self {
+        let capacity = start.segment_bytes.max(start.tail.end);
+        let segment = start.open.take().map(|(file, salt)| Open { file, salt, capacity });
+        let tail = start.tail.clone();
+        *lock(&start.shared.tail) = Some(tail.clone());
+        Self {
+            start,
+            segment,
+            synced: tail.clone(),
+            written: tail.clone(),
+            next: tail,
+            run: Run::default(),
+            pending: Vec::new(),
+            documents: HashMap::new(),
+            last_try: None,
+        }
+    }
+
+    /// Starts the segment that is due at a start, so that a full disk is seen before the first message comes.
+    pub(crate) fn prepare(&mut self) -> Result<(), LogError> {
+        if self.segment.is_none() { self.begin_segment(0).map_err(|e| self.refuse(&e)) } else { Ok(()) }
+    }
+
+    /// Serves requests until the log is closed or everybody has gone.
+    pub(crate) fn run(mut self, queue: &Receiver<Queued>) {
+        loop {
+            let first = match queue.recv_timeout(RETRY) {
+                Ok(queued) => queued.request,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.while_idle();
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return self.finish(None),
+            };
+            let mut taken = 0;
+            let mut next = Some(first);
+            while let Some(request) = next {
+                if let Request::Close { answer } = request {
+                    self.commit();
+                    return self.finish(Some(answer));
+                }
+                self.take(request);
+                taken += 1;
+                let full = taken >= MAX_BATCH || self.run.len() >= MAX_BATCH_BYTES;
+                next = if full { None } else { queue.try_recv().ok().map(|queued| queued.request) };
+            }
+            self.commit();
+        }
+    }
+
+    /// Tries a failed disk again, so that the server goes on by itself; writes void frames that nobody waits for.
+    fn while_idle(&mut self) {
+        if self.segment.is_none() {
+            let _ = self.revive();
+        }
+        if self.segment.is_some() && !lock(&self.start.shared.voids).is_empty() {
+            self.commit();
+        }
+    }
+
+    fn take(&mut self, request: Request) {
+        if self.segment.is_none()
+            && let Err(reason) = self.revive()
+        {
+            return refuse(request, &reason);
+        }
+        match request {
+            Request::Body { spool, number, bytes, answer } => self.take_body(spool, number, bytes, answer),
+            Request::Record { draft, answer } => self.take_record(*draft, answer),
+            Request::Stamp { head, leaves, answer } => self.take_stamp(head, leaves, answer),
+            Request::Close { .. } => {}
+        }
+    }
+
+    fn take_body(&mut self, spool: u64, number: u32, bytes: Bytes, answer: Answer<Placed>) {
+        let head = BodyHead { spool, number }.encode_to_vec();
+        if let Err(reason) = self.make_room(head.len() + bytes.len()) {
+            return drop(answer.send(Err(reason)));
+        }
+        let extent = self.put(Kind::Body, &head, &[bytes]);
+        self.pending.push(Pending::Body(answer, extent));
+    }
+
+    fn take_record(&mut self, draft: Draft, answer: Answer<RecordId>) {
+        if draft.epoch.is_some_and(|epoch| epoch != self.start.shared.epoch()) {
+            let reason = "a part of the body was written before the disk failed".to_owned();
+            return drop(answer.send(Err(LogError::Disk(reason))));
+        }
+        // Room for everything first, so that a record and its documents stand in one segment.
+        let documents = [Some(&draft.signature), draft.chain_result.as_ref()];
+        let needed =
+            documents.into_iter().flatten().map(|d| d.bytes.len() as u64 + 2 * FRAME_OVERHEAD).sum::<u64>()
+                + draft.payload.iter().map(|piece| piece.len() as u64).sum::<u64>()
+                + draft.head.encoded_len() as u64
+                + 2 * FRAME_OVERHEAD;
+        if let Err(reason) = self.make_room(needed as usize) {
+            return drop(answer.send(Err(reason)));
+        }
+        let mut head = draft.head;
+        head.signature = self.put_document(draft.signature);
+        head.chain_result = draft.chain_result.map(|document| self.put_document(document));
+        head.sequence = self.next.next_sequence;
+        self.next.next_sequence += 1;
+        let extent = self.put(Kind::Record, &head.encode_to_vec(), &draft.payload);
+        let place = Place { segment: extent.segment, offset: extent.offset };
+        self.pending.push(Pending::Record(answer, place, Box::new(head)));
+    }
+
+    fn take_stamp(&mut self, head: Box<StampHead>, leaves: Bytes, answer: Answer<()>) {
+        if let Err(reason) = self.make_room(head.encoded_len() + leaves.len()) {
+            return drop(answer.send(Err(reason)));
+        }
+        let extent = self.put(Kind::Stamp, &head.encode_to_vec(), &[leaves]);
+        let place = Place { segment: extent.segment, offset: extent.offset };
+        self.pending.push(Pending::Stamp(answer, place, head));
+    }
+
+    fn put_document(&mut self, document: Document) -> DocumentRef {
+        let extent = match self.documents.get(&document.sha512) {
+            Some(extent) => *extent,
+            None => {
+                let head = DocumentHead { sha512: document.sha512.to_vec() }.encode_to_vec();
+                let extent = self.put(Kind::Document, &head, &[document.bytes]);
+                if self.documents.len() >= MAX_BATCH {
+                    self.documents.clear();
+                }
+                self.documents.insert(document.sha512, extent);
+                extent
+            }
+        };
+        DocumentRef { extent, sha512: document.sha512.to_vec() }
+    }
+
+    /// Adds a frame at the end; [`Self::make_room`] has been called.
+    fn put(&mut self, kind: Kind, head: &[u8], payload: &[Bytes]) -> Extent {
+        let salt = self.segment.as_ref().map_or(0, |open| open.salt);
+        let chain: Option<Chain> = kind.is_chained().then(|| next_chain(&self.next.chain, kind, head));
+        let offset = self.next.end;
+        self.next.end += self.run.put((salt, offset), kind, chain.as_ref(), head, payload);
+        if let Some(chain) = chain {
+            self.next.chain = chain;
+        }
+        let length = payload.iter().map(|piece| piece.len() as u64).sum();
+        Extent { segment: self.next.segment, offset, length }
+    }
+
+    /// Starts a new segment when `bytes` more do not fit into this one.
+    fn make_room(&mut self, bytes: usize) -> Result<(), LogError> {
+        let needed = padded(bytes as u64 + FRAME_OVERHEAD);
+        let Some(open) = &self.segment else { return Err(self.why_not()) };
+        if self.next.end + needed + SEAL_BYTES <= open.capacity {
+            return Ok(());
+        }
+        let head = SealHead { next_sequence: self.next.next_sequence }.encode_to_vec();
+        self.put(Kind::Seal, &head, &[]);
+        if !self.write(true) {
+            return Err(self.why_not());
+        }
+        let end = self.synced.end;
+        let cut = self.segment.take().map_or(Ok(()), |open| open.file.cut(end));
+        let begun = cut.and_then(|()| self.begin_segment(needed));
+        begun.map_err(|e| self.refuse(&e))
+    }
+
+    /// Starts the next segment, with room for one frame of `at_least` bytes.
+    fn begin_segment(&mut self, at_least: u64) -> std::io::Result<()> {
+        let number = self.synced.segment + 1;
+        let capacity =
+            self.start.segment_bytes.max(FILE_HEAD_BYTES + SEAL_BYTES + 4 * FRAME_OVERHEAD + at_least);
+        let salt = random_salt()?;
+        let file = Writable::create(&self.start.dir, number, salt, capacity, self.start.faults.clone())?;
+        let head = StartHead {
+            log_id: self.start.log_id.clone(),
+            segment: number,
+            first_sequence: self.synced.next_sequence,
+            previous_end: self.synced.end,
+            previous_chain: self.synced.chain.to_vec(),
+            at: self.start.clock.now().0,
+        };
+        let head = head.encode_to_vec();
+        let chain = next_chain(&self.synced.chain, Kind::Start, &head);
+        let mut run = Run::default();
+        let length = run.put((salt, FILE_HEAD_BYTES), Kind::Start, Some(&chain), &head, &[]);
+        if let Err(e) = file.write(&run, FILE_HEAD_BYTES).and_then(|()| file.sync()) {
+            let _ = std::fs::remove_file(super::segment::path_of(&self.start.dir, number));
+            return Err(e);
+        }
+        let next_sequence = self.synced.next_sequence;
+        self.synced = Tail { segment: number, end: FILE_HEAD_BYTES + length, chain, next_sequence };
+        (self.written, self.next) = (self.synced.clone(), self.synced.clone());
+        *lock(&self.start.shared.tail) = Some(self.synced.clone());
+        self.documents.clear();
+        self.segment = Some(Open { file, salt, capacity });
+        metrics::counter!("message_log_segments_total").increment(1);
+        Ok(())
+    }
+
+    /// Writes the batch, syncs when something in it is to be durable, answers.
+    fn commit(&mut self) {
+        let commits = self.pending.iter().any(|p| !matches!(p, Pending::Body(..)));
+        if self.segment.is_some() {
+            self.put_voids();
+        }
+        if !self.run.is_empty() {
+            self.write(commits);
+        }
+    }
+
+    fn put_voids(&mut self) {
+        let spools = std::mem::take(&mut *lock(&self.start.shared.voids));
+        if spools.is_empty() {
+            return;
+        }
+        let head = VoidHead { spools }.encode_to_vec();
+        if self.make_room(head.len()).is_ok() {
+            self.put(Kind::Void, &head, &[]);
+        }
+    }
+
+    /// Writes what was put, and syncs; `false` when the disk failed and everybody was told.
+    fn write(&mut self, sync: bool) -> bool {
+        let began = Instant::now();
+        let Some(open) = &self.segment else { return false };
+        let written = open.file.write(&self.run, self.written.end);
+        let done = written.and_then(|()| if sync { open.file.sync() } else { Ok(()) });
+        if let Err(e) = done {
+            self.refuse(&e);
+            return false;
+        }
+        metrics::counter!("message_log_written_bytes_total").increment(self.run.len());
+        self.run.clear();
+        self.written = self.next.clone();
+        if sync {
+            self.synced = self.written.clone();
+            *lock(&self.start.shared.tail) = Some(self.synced.clone());
+            metrics::counter!("message_log_fsync_total").increment(1);
+            metrics::histogram!("message_log_commit_seconds").record(began.elapsed().as_secs_f64());
+        }
+        self.answer(sync);
+        true
+    }
+
+    fn answer(&mut self, synced: bool) {
+        let epoch = self.start.shared.epoch();
+        let mut records = 0;
+        for pending in std::mem::take(&mut self.pending) {
+            // A receiver that is gone is an exchange that was given up; its record stays.
+            match pending {
+                Pending::Body(answer, extent) => drop(answer.send(Ok(Placed { extent, epoch }))),
+                // The index hears first, so that whoever was answered can wait for the index.
+                Pending::Record(answer, place, head) => {
+                    let id = RecordId(head.sequence);
+                    self.start.index.tell(Note::Record { place, head });
+                    drop(answer.send(Ok(id)));
+                    records += 1;
+                }
+                Pending::Stamp(answer, place, head) => {
+                    self.start.index.tell(Note::Stamp { place, head });
+                    drop(answer.send(Ok(())));
+                }
+            }
+        }
+        if synced {
+            metrics::histogram!("message_log_batch_records").record(f64::from(records));
+            self.start.index.tell(Note::Reached(self.synced.clone()));
+        }
+    }
+
+    /// The disk failed: nobody's request is done, and the segment is left as it was when it was last synced.
+    fn refuse(&mut self, error: &std::io::Error) -> LogError {
+        let reason = error.to_string();
+        tracing::error!(reason, "the message log cannot be written; messages are refused until it can");
+        metrics::counter!("message_log_failures_total").increment(1);
+        self.start.shared.fail(&reason);
+        self.segment = None;
+        self.last_try = Some(Instant::now());
+        self.run.clear();
+        (self.written, self.next) = (self.synced.clone(), self.synced.clone());
+        let failed = LogError::Disk(reason);
+        for pending in std::mem::take(&mut self.pending) {
+            match pending {
+                Pending::Body(answer, _) => drop(answer.send(Err(failed.clone()))),
+                Pending::Record(answer, ..) => drop(answer.send(Err(failed.clone()))),
+                Pending::Stamp(answer, ..) => drop(answer.send(Err(failed.clone()))),
+            }
+        }
+        failed
+    }
+
+    fn why_not(&self) -> LogError {
+        LogError::Disk(lock(&self.start.shared.failure).clone())
+    }
+
+    /// Tries to go on after a failure, not too often. What was written behind the last sync is cut off if the disk lets us; the
+    /// next segment says how much of this one counts in any case.
+    fn revive(&mut self) -> Result<(), LogError> {
+        if self.last_try.is_some_and(|at| at.elapsed() < RETRY) {
+            return Err(self.why_not());
+        }
+        self.last_try = Some(Instant::now());
+        if self.synced.segment > 0 {
+            let path = super::segment::path_of(&self.start.dir, self.synced.segment);
+            let cut = std::fs::OpenOptions::new().write(true).open(path).and_then(|file| {
+                file.set_len(self.synced.end)?;
+                file.sync_all()
+            });
+            if let Err(error) = cut {
+                tracing::warn!(%error, "the failed segment could not be cut back");
+            }
+        }
+        match self.begin_segment(0) {
+            Ok(()) => {
+                tracing::info!(segment = self.synced.segment, "the message log can be written again");
+                self.start.shared.failing.store(false, Ordering::Release);
+                Ok(())
+            }
+            Err(e) => {
+                *lock(&self.start.shared.failure) = e.to_string();
+                Err(LogError::Disk(e.to_string()))
+            }
+        }
+    }
+
+    /// Everything acknowledged is on the disk already; the index may be behind.
+    fn finish(mut self, answer: Option<oneshot::Sender<()>>) {
+        if self.segment.is_some() {
+            self.commit();
+        }
+        let (done, closed) = oneshot::channel();
+        self.start.index.tell(Note::Close(done));
+        let _ = closed.blocking_recv();
+        drop(self);
+        if let Some(answer) = answer {
+            let _ = answer.send(());
+        }
+    }
+}
+
+fn refuse(request: Request, reason: &LogError) {
+    match request {
+        Request::Body { answer, .. } => drop(answer.send(Err(reason.clone()))),
+        Request::Record { answer, .. } => drop(answer.send(Err(reason.clone()))),
+        Request::Stamp { answer, .. } => drop(answer.send(Err(reason.clone()))),
+        Request::Close { answer } => drop(answer.send(())),
+    }
+}
+
+/// Unpredictable, so that nobody outside can write bytes that look like a frame of ours.
+fn random_salt() -> std::io::Result<u32> {
+    let bytes: [u8; 4] = random()?;
+    Ok(u32::from_le_bytes(bytes))
+}
+
+/// Random bytes.
+pub(crate) fn random<const N: usize>() -> std::io::Result<[u8; N]> {
+    use ring::rand::SecureRandom;
+    let mut bytes = [0; N];
+    let filled = ring::rand::SystemRandom::new().fill(&mut bytes);
+    filled.map(|()| bytes).map_err(|_| std::io::Error::other("the system gives no random numbers"))
+}

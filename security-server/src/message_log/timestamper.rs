@@ -1,0 +1,466 @@
+//! Timestamps in the background: one token for up to `timestamp-records-limit` records, so that the log stays proof
+//! [trust dossier §8].
+//!
+//! The records that wait are taken in order, every timestamping interval of the global configuration (clamped to
+//! [`MIN_INTERVAL`]…[`MAX_INTERVAL`]), and at once on demand. Services are asked in the configured order until one answers with a token
+//! that verifies; only then is it kept, in a stamp frame that names the records. A record alone is stamped by its own signature value,
+//! as the reference does it.
+//!
+//! After a failure one record is tried every `timestamp-retry-delay`, until one succeeds. [`Timestamping`] is kept in the file
+//! `timestamping` beside the segments, so that a restart does not forget since when it fails.
+//!
+//! Not here: which services there are ([`Surroundings`]), what a token is (`pki::tsp`).
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use host::clock::Clock;
+use host::http::Client;
+use host::shutdown::Shutdown;
+use pki::cert::Certificate;
+use pki::digest::{DigestAlgorithm, DigestValue};
+use pki::globalconf::GlobalConf;
+use pki::tsp::{self, Token};
+use pki::xades::Document;
+use proto::time::UnixTime;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::record::tree_of;
+use super::store::format::StampHead;
+use super::store::index::Waiting;
+use super::store::writer::{Request, lock};
+use super::{LogError, MessageLog, RecordId};
+use crate::serverconf::ServerConf;
+
+/// Shortest time between batches.
+pub const MIN_INTERVAL: Duration = Duration::from_secs(60);
+/// Longest time between batches.
+pub const MAX_INTERVAL: Duration = Duration::from_secs(86_400);
+/// After the start of the server.
+const FIRST_AFTER: Duration = Duration::from_secs(1);
+/// How often the figures for operators are refreshed.
+const FIGURES_EVERY: Duration = Duration::from_secs(15);
+/// Connecting to a timestamping service, and one request in all.
+const CONNECT: Duration = Duration::from_secs(20);
+const TOTAL: Duration = Duration::from_secs(60);
+/// Largest answer of a service.
+const MAX_ANSWER_BYTES: usize = 256 * 1024;
+
+/// Whether timestamping keeps up, which decides if the message log takes more messages.
+///
+/// Without timestamps the log loses its value as proof, so a server that has failed for longer
+/// than `acceptable-timestamp-failure-period` stops relaying [DM-ML §1.6, UG-SYSPAR].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Timestamping {
+    /// The last attempt succeeded.
+    #[default]
+    Healthy,
+    /// `since` is the first failure after the last success.
+    Failing {
+        /// When it began.
+        since: UnixTime,
+    },
+}
+
+impl Timestamping {
+    /// The state after an attempt.
+    #[must_use]
+    pub fn after(self, succeeded: bool, now: UnixTime) -> Self {
+        match self {
+            _ if succeeded => Self::Healthy,
+            Self::Healthy => Self::Failing { since: now },
+            Self::Failing { .. } => self,
+        }
+    }
+
+    /// `limit` of `None` switches the check off.
+    pub fn accepts_messages(self, limit: Option<Duration>, now: UnixTime) -> bool {
+        match (self, limit) {
+            (Self::Failing { since }, Some(limit)) => now.since(since) <= limit,
+            (Self::Healthy, _) | (_, None) => true,
+        }
+    }
+
+    /// How long messages are still taken if nothing succeeds; `None` for as long as one likes.
+    pub fn countdown(self, limit: Option<Duration>, now: UnixTime) -> Option<Duration> {
+        match (self, limit) {
+            (Self::Failing { since }, Some(limit)) => Some(limit.saturating_sub(now.since(since))),
+            (Self::Healthy, _) | (_, None) => None,
+        }
+    }
+
+    /// Reads the file; one that is missing or damaged says `Healthy`, since the next attempt tells.
+    pub(super) fn load(path: &Path) -> Self {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        match text.strip_prefix("failing since ").and_then(|since| since.trim().parse().ok()) {
+            Some(since) => Self::Failing { since: UnixTime(since) },
+            None => Self::Healthy,
+        }
+    }
+
+    fn store(self, path: &Path) -> std::io::Result<()> {
+        let text = match self {
+            Self::Healthy => "healthy\n".to_owned(),
+            Self::Failing { since } => format!("failing since {}\n", since.0),
+        };
+        host::files::write_atomic(path, text.as_bytes(), 0o600)
+    }
+}
+
+/// What the message log asks the rest of the server.
+pub trait Surroundings: Send + Sync + std::fmt::Debug {
+    /// Timestamping services: name and URL, in order.
+    fn services(&self) -> Vec<(String, String)>;
+    /// Whether there is any.
+    fn has_services(&self) -> bool;
+    /// Certificates that may sign tokens; `None` without a valid global configuration.
+    fn trusted(&self, now: UnixTime) -> Option<Vec<Certificate>>;
+    /// Between batches, as the global configuration says.
+    fn interval(&self) -> Duration;
+}
+
+/// The snapshots of a running server.
+#[derive(Clone)]
+pub struct Snapshots {
+    /// `None` until the first configuration was verified.
+    pub globalconf: Arc<ArcSwap<Option<Arc<GlobalConf>>>>,
+    /// Which services to use.
+    pub serverconf: Arc<ArcSwap<ServerConf>>,
+}
+
+impl std::fmt::Debug for Snapshots {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Snapshots")
+    }
+}
+
+impl Surroundings for Snapshots {
+    fn services(&self) -> Vec<(String, String)> {
+        self.serverconf.load().tsas().to_vec()
+    }
+    fn has_services(&self) -> bool {
+        !self.serverconf.load().tsas().is_empty()
+    }
+    fn trusted(&self, now: UnixTime) -> Option<Vec<Certificate>> {
+        let conf = self.globalconf.load();
+        let conf = conf.as_ref().as_ref().filter(|conf| conf.check_valid(now).is_ok())?;
+        Some(conf.tsa_certs().to_vec())
+    }
+    fn interval(&self) -> Duration {
+        let conf = self.globalconf.load();
+        let private = conf.as_ref().as_ref().and_then(|conf| conf.private());
+        private.map_or(MIN_INTERVAL, |p| Duration::from_secs(p.timestamping_interval_seconds))
+    }
+}
+
+/// Why records have no timestamp yet.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum TimestampError {
+    /// None is configured.
+    #[error("no timestamping service is configured")]
+    NoService,
+    /// Without it nobody knows whose tokens count.
+    #[error("there is no valid global configuration")]
+    NoGlobalConf,
+    /// Every service was asked in vain; the last reason of each.
+    #[error("no timestamping service gave a usable timestamp: {0}")]
+    Services(String),
+    /// The record's signature has no value to stamp.
+    #[error("record {record} cannot be stamped: {reason}")]
+    Record {
+        /// Which.
+        record: u64,
+        /// Why.
+        reason: String,
+    },
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The server is stopping.
+    #[error("timestamping has ended")]
+    Ended,
+}
+
+/// A request to stamp at once.
+pub(super) struct Order {
+    /// One record, or all that wait.
+    record: Option<RecordId>,
+    answer: oneshot::Sender<Result<(), TimestampError>>,
+}
+
+impl MessageLog {
+    /// Has one record stamped at once, alone, or every record that waits; done when the stamps are durable. A record that has a
+    /// stamp already is left as it is.
+    ///
+    /// # Errors
+    /// [`TimestampError`]; the records go on waiting.
+    pub async fn stamp_now(&self, record: Option<RecordId>) -> Result<(), TimestampError> {
+        let (answer, done) = oneshot::channel();
+        self.inner.orders.send(Order { record, answer }).await.map_err(|_| TimestampError::Ended)?;
+        done.await.map_err(|_| TimestampError::Ended)?
+    }
+
+    /// The state of timestamping.
+    pub fn timestamping(&self) -> Timestamping {
+        *lock(&self.inner.timestamping)
+    }
+
+    /// Records that wait for a timestamp.
+    pub fn unstamped(&self) -> u64 {
+        self.inner.index.waiting_count()
+    }
+}
+
+/// The task that stamps; there is one per log.
+#[derive(Debug)]
+pub struct Timestamper {
+    log: MessageLog,
+    orders: mpsc::Receiver<Order>,
+    clock: Clock,
+}
+
+impl Timestamper {
+    pub(super) fn new(log: MessageLog, orders: mpsc::Receiver<Order>, clock: Clock) -> Self {
+        Self { log, orders, clock }
+    }
+
+    /// Stamps until `shutdown` says stop.
+    pub async fn run(mut self, shutdown: Shutdown) {
+        let client = Client::new(CONNECT, TOTAL, &[]);
+        let mut due = Instant::now() + FIRST_AFTER;
+        let mut figures_due = due;
+        loop {
+            tokio::select! {
+                () = shutdown.stopped() => return,
+                () = tokio::time::sleep_until(due) => {
+                    let began = Instant::now();
+                    let done = self.stamp_waiting(&client).await;
+                    due = began + self.pause(done.is_ok());
+                }
+                () = tokio::time::sleep_until(figures_due) => {}
+                order = self.orders.recv() => {
+                    let Some(Order { record, answer }) = order else { return };
+                    let done = match record {
+                        Some(record) => self.stamp_one(&client, record).await,
+                        None => self.stamp_waiting(&client).await,
+                    };
+                    if let (Err(_), None) = (&done, record) {
+                        due = due.min(Instant::now() + self.pause(false));
+                    }
+                    // Whoever asked may have gone.
+                    let _ = answer.send(done);
+                }
+            }
+            self.figures().await;
+            figures_due = Instant::now() + FIGURES_EVERY;
+        }
+    }
+
+    pub(super) fn pause(&self, succeeded: bool) -> Duration {
+        let interval = self.log.inner.surroundings.interval().clamp(MIN_INTERVAL, MAX_INTERVAL);
+        if succeeded { interval } else { interval.min(self.log.inner.settings.timestamp_retry) }
+    }
+
+    /// Stamps everything that waits, batch by batch; while timestamping fails, a single record first.
+    async fn stamp_waiting(&self, client: &Client) -> Result<(), TimestampError> {
+        let done = self.batches(client).await;
+        if let Err(error) = &done {
+            tracing::warn!(%error, waiting = self.log.unstamped(), "records could not be timestamped");
+        }
+        self.note(done.is_ok()).await;
+        done
+    }
+
+    async fn batches(&self, client: &Client) -> Result<(), TimestampError> {
+        let most = self.log.inner.settings.timestamp_records.get();
+        let mut limit = match self.log.timestamping() {
+            Timestamping::Healthy => most,
+            Timestamping::Failing { .. } => 1,
+        };
+        loop {
+            let waiting = self.waiting(limit).await?;
+            let done = match waiting.as_slice() {
+                [] => return Ok(()),
+                [one] => self.stamp_single(client, one).await,
+                several => self.stamp_batch(client, several).await,
+            };
+            match done {
+                // Damage must not stop the others: together with them it is stamped by its leaf.
+                Err(TimestampError::Record { record, reason }) => {
+                    tracing::error!(record, reason, "a damaged record cannot be stamped alone");
+                    if limit == most {
+                        return Ok(());
+                    }
+                }
+                Err(error) => return Err(error),
+                Ok(()) => self.note(true).await,
+            }
+            if waiting.len() < limit {
+                return Ok(());
+            }
+            limit = most;
+        }
+    }
+
+    async fn waiting(&self, limit: usize) -> Result<Vec<Waiting>, TimestampError> {
+        self.log.indexed().await;
+        let index = self.log.inner.index.clone();
+        let found = tokio::task::spawn_blocking(move || index.waiting(limit)).await;
+        Ok(found.map_err(|_| TimestampError::Ended)??)
+    }
+
+    async fn stamp_one(&self, client: &Client, record: RecordId) -> Result<(), TimestampError> {
+        self.log.indexed().await;
+        match self.log.inner.index.waiting_one(record.0)? {
+            Some(waiting) => self.stamp_single(client, &waiting).await,
+            None => Ok(()),
+        }
+    }
+
+    /// One record: its decoded signature value is stamped.
+    async fn stamp_single(&self, client: &Client, waiting: &Waiting) -> Result<(), TimestampError> {
+        let number = waiting.sequence;
+        let log = self.log.clone();
+        let value = tokio::task::spawn_blocking(move || {
+            let record = log.read(RecordId(number)).map_err(|e| e.to_string())?;
+            Document::parse(&record.signature).map(|document| document.value).map_err(|e| e.to_string())
+        });
+        let value = value.await.map_err(|_| TimestampError::Ended)?;
+        let value = value.map_err(|reason| TimestampError::Record { record: number, reason })?;
+        let token = self.ask(client, &value).await?;
+        self.keep(token, vec![number], Vec::new(), Bytes::new()).await
+    }
+
+    /// Several records: the result of a hash chain over their signature documents is stamped.
+    async fn stamp_batch(&self, client: &Client, batch: &[Waiting]) -> Result<(), TimestampError> {
+        let leaves: Bytes = batch.iter().flat_map(|waiting| waiting.leaf.iter().copied()).collect();
+        let for_tree = leaves.clone();
+        let result = tokio::task::spawn_blocking(move || {
+            tree_of(for_tree.chunks(DigestAlgorithm::Sha512.ring().output_len())).result_xml().to_vec()
+        });
+        let result = result.await.map_err(|_| TimestampError::Ended)?;
+        let token = self.ask(client, &result).await?;
+        self.keep(token, batch.iter().map(|waiting| waiting.sequence).collect(), result, leaves).await
+    }
+
+    /// Asks the services in order for a token over `data`.
+    async fn ask(&self, client: &Client, data: &[u8]) -> Result<Kept, TimestampError> {
+        let surroundings = &self.log.inner.surroundings;
+        let services = surroundings.services();
+        if services.is_empty() {
+            return Err(TimestampError::NoService);
+        }
+        let trusted = surroundings.trusted(self.clock.now()).ok_or(TimestampError::NoGlobalConf)?;
+        let imprint = DigestAlgorithm::Sha512.digest(data);
+        let mut reasons = Vec::new();
+        for (service, url) in services {
+            match ask_one(client, &url, &imprint, &trusted).await {
+                Ok((token, at)) => {
+                    metrics::counter!("timestamp_requests_total", "outcome" => "ok").increment(1);
+                    return Ok(Kept { token, at, service });
+                }
+                Err(reason) => {
+                    metrics::counter!("timestamp_requests_total", "outcome" => "failed").increment(1);
+                    tracing::warn!(service, url, reason, "a timestamping service failed");
+                    reasons.push(format!("{service}: {reason}"));
+                }
+            }
+        }
+        Err(TimestampError::Services(reasons.join("; ")))
+    }
+
+    /// Writes the stamp; durable on return.
+    async fn keep(
+        &self,
+        kept: Kept,
+        sequences: Vec<u64>,
+        chain_result: Vec<u8>,
+        leaves: Bytes,
+    ) -> Result<(), TimestampError> {
+        let count = sequences.len();
+        let head = StampHead {
+            sequences,
+            token: kept.token,
+            chain_result,
+            stamped_at: kept.at.0,
+            service: kept.service,
+            leaves_sha256: DigestAlgorithm::Sha256.digest(&leaves).value,
+        };
+        let (answer, done) = oneshot::channel();
+        let inner = &self.log.inner;
+        inner.ask(&inner.slots, Request::Stamp { head: Box::new(head), leaves, answer }).await?;
+        done.await.map_err(|_| LogError::Closed)??;
+        metrics::counter!("timestamped_records_count_total").increment(count as u64);
+        tracing::debug!(records = count, "timestamped");
+        Ok(())
+    }
+
+    /// Remembers the outcome, on the disk when it changed something.
+    async fn note(&self, succeeded: bool) {
+        let now = self.clock.now();
+        let (before, after) = {
+            let mut state = lock(&self.log.inner.timestamping);
+            let before = *state;
+            *state = before.after(succeeded, now);
+            (before, *state)
+        };
+        if before == after {
+            return;
+        }
+        let path = state_path(&self.log.inner.dir);
+        let stored = tokio::task::spawn_blocking(move || after.store(&path)).await;
+        if let Ok(Err(error)) = stored {
+            tracing::warn!(%error, "the state of timestamping could not be stored");
+        }
+    }
+
+    async fn figures(&self) {
+        let now = self.clock.now();
+        let inner = &self.log.inner;
+        let oldest = self.waiting(1).await.ok().and_then(|waiting| waiting.first().map(|w| UnixTime(w.at)));
+        let oldest = oldest.map_or(0.0, |at| now.since(at).as_secs_f64());
+        let limit = inner.settings.acceptable_timestamp_failure;
+        let state = self.log.timestamping();
+        let countdown =
+            state.countdown(limit, now).or(limit).map_or(f64::INFINITY, |left| left.as_secs_f64());
+        metrics::gauge!("timestamp_backlog_records").set(self.log.unstamped() as f64);
+        metrics::gauge!("timestamp_oldest_unstamped_seconds").set(oldest);
+        metrics::gauge!("timestamp_failing").set(f64::from(u8::from(state != Timestamping::Healthy)));
+        metrics::gauge!("timestamp_countdown_seconds").set(countdown);
+        if let (Timestamping::Failing { .. }, Some(left)) = (state, state.countdown(limit, now)) {
+            tracing::debug!(seconds_left = left.as_secs(), "timestamping fails");
+        }
+    }
+}
+
+/// A token that verified.
+struct Kept {
+    token: Vec<u8>,
+    at: UnixTime,
+    service: String,
+}
+
+pub(super) fn state_path(dir: &Path) -> PathBuf {
+    dir.join("timestamping")
+}
+
+/// One request to one service; the reason of a failure in words.
+async fn ask_one(
+    client: &Client,
+    url: &str,
+    imprint: &DigestValue,
+    trusted: &[Certificate],
+) -> Result<(Vec<u8>, UnixTime), String> {
+    let query = Bytes::from(tsp::request(imprint));
+    let answer = client.post(url, "application/timestamp-query", query, MAX_ANSWER_BYTES).await;
+    let answer = answer.map_err(|e| e.to_string())?;
+    if answer.status != 200 {
+        return Err(format!("it answered with status {}", answer.status));
+    }
+    let token = Token::from_response(&answer.body).map_err(|e| e.to_string())?;
+    let (at, signer) = token.verify_digest(imprint, trusted).map_err(|e| e.to_string())?;
+    Ok((token.with_certificate(&signer).der().to_vec(), at))
+}
