@@ -6,8 +6,10 @@
 //! | PR-MESS, message protocol for SOAP | [`soap`] |
 //! | PR-MESSTRANSP, messages between security servers | [`transport`], [`multipart`] |
 //! | PR-GCONF, global configuration | [`globalconf`] |
+//! | request targets at the consumer edge | [`edge`] |
 //! | fault codes of all of them | [`fault`] |
 //! | identifiers of all of them | [`id`] |
+//! | what they are written in | [`xml`], [`media_type`], [`time`] |
 //!
 //! Everything signed or hashed is kept as the raw bytes that arrived or that will leave: a parsed message
 //! carries its `raw`, and nothing is written again from its fields.

@@ -203,6 +203,7 @@ fn is_known_charset(name: &str) -> bool {
         "utf-8",
         "utf8",
         "utf-16",
+        "utf-32",
         "us-ascii",
         "ascii",
         "iso-8859-",

@@ -177,7 +177,10 @@ pub enum TransportError {
     WrongDirection,
     /// A SOAP message where REST was announced.
     #[error("a SOAP part where a REST part was announced")]
-    SoapForRest,
+    SoapForRest {
+        /// In which direction.
+        direction: Direction,
+    },
     /// Something after the signature, or after a fault.
     #[error("there is a part after the last one")]
     AfterSignature,
@@ -240,8 +243,10 @@ impl TransportError {
             }
             Self::Soap(error) => vec![ServiceFailed, error.fault_code()],
             Self::MissingSoap => vec![MissingSoap],
-            // The reference says so for requests; for responses it has a code of its own.
-            Self::SoapForRest | Self::MissingRest { direction: Direction::Request } => vec![InternalError],
+            Self::SoapForRest { direction: Direction::Response } => vec![ServiceFailed, InvalidContentType],
+            // The reference says so for requests; for responses it has codes of their own.
+            Self::SoapForRest { direction: Direction::Request }
+            | Self::MissingRest { direction: Direction::Request } => vec![InternalError],
             Self::MissingRest { direction: Direction::Response } => vec![MissingRest],
             Self::MissingSignature => vec![MissingSignature],
             Self::Truncated => vec![IoError],

@@ -4,6 +4,11 @@ use proptest::prelude::*;
 use super::*;
 use bytes::Bytes;
 
+/// Headers as an information system sends them.
+type Sent<'a> = &'a [(&'a str, &'a [u8])];
+/// First lines, which header to leave out, what to add, and the codes.
+type ResponseCase<'a> = (&'a [&'a str], Option<usize>, &'a [&'a str], &'a [FaultCode]);
+
 const PATH: &str = "/r1/EE/GOV/1/sub/svc";
 
 fn edge(path: &str, headers: &[(&str, &[u8])]) -> Result<RestRequest, RestError> {
@@ -68,7 +73,7 @@ fn the_part_holds_what_was_sent_less_what_is_the_connection_s() {
 
 #[test]
 fn a_message_id_is_made_where_none_counts() {
-    let cases: [(&[(&str, &[u8])], &str, &str); 4] = [
+    let cases: [(Sent<'_>, &str, &str); 4] = [
         (&[], "EE-new", "x-road-request-id:rid\r\nx-road-id:EE-new\r\n"),
         (&[("X-Road-Id", b"mine")], "mine", "X-Road-Id:mine\r\nx-road-request-id:rid\r\n"),
         (
@@ -96,7 +101,7 @@ fn the_edge_says_what_the_reference_says() {
     const CLIENT: (&str, &[u8]) = ("X-Road-Client", b"EE/COM/2/c");
     let long = [b"EE/COM/".as_slice(), &[b'x'; 256]].concat();
     let id = [b'i'; 256];
-    let cases: &[(&str, &[(&str, &[u8])], FaultCode)] = &[
+    let cases: &[(&str, Sent<'_>, FaultCode)] = &[
         (PATH, &[], InvalidClientIdentifier),
         (PATH, &[("X-Road-Client", b"")], InternalError),
         (PATH, &[("X-Road-Client", b"EE/COM")], InternalError),
@@ -329,7 +334,7 @@ fn a_peer_s_response_is_held_against_every_rule() {
     assert_eq!(ok.client_headers().count(), 6);
     assert!(with(&["200", "OK"], Some(0), &["X-Road-Id:m1"]).is_ok(), "names have no case");
 
-    let cases: &[(&[&str], Option<usize>, &[&str], &[FaultCode])] = &[
+    let cases: &[ResponseCase<'_>] = &[
         (&["abc", "OK"], None, &[], &[ServiceFailed, InternalError]),
         (&["", "OK"], None, &[], &[ServiceFailed, InternalError]),
         (&[" 200", "OK"], None, &[], &[ServiceFailed, InternalError]),

@@ -280,9 +280,6 @@ impl Decoder {
             (MessageKind::RestRequest | MessageKind::RestResponse, _, Some(Protocol::Soap)) => {
                 return Err(TransportError::MissingSoap);
             }
-            (MessageKind::Soap, Direction::Request, Some(Protocol::Rest)) => {
-                return Err(TransportError::SoapForRest);
-            }
             _ => {}
         }
         self.due = if kind == MessageKind::Soap { Due::Attachments } else { Due::RestBody };
@@ -338,12 +335,11 @@ impl Decoder {
             if maybe && matches!(soap::parse(raw.clone(), head.content_type()), Ok(Soap::Fault(..))) {
                 return self.fault(raw, head.content_type());
             }
-            if self.protocol == Some(Protocol::Rest) {
-                return Err(TransportError::UnexpectedPart {
-                    found: shortened(head.content_type()),
-                    due: REST_RESPONSE,
-                });
-            }
+        }
+        if kind == MessageKind::Soap && self.protocol == Some(Protocol::Rest) {
+            // Not SOAP at all is told before SOAP in the wrong place.
+            soap::parse(raw, head.content_type())?;
+            return Err(TransportError::SoapForRest { direction: self.direction });
         }
         Ok(Event::Message { kind, head, raw })
     }

@@ -157,6 +157,18 @@ fn other_orders_are_refused_with_the_code_of_the_reference() {
     use FaultCode::*;
     use Protocol::*;
     let fault = fault();
+    let identifier = |name: &str, kind: &str, more: &str| {
+        format!(
+            "<x:{name} i:objectType='{kind}'><i:xRoadInstance>E</i:xRoadInstance><i:memberClass>C</i:memberClass><i:memberCode>1</i:memberCode>{more}</x:{name}>"
+        )
+    };
+    let whole_soap = format!(
+        "text/xml|<e:Envelope xmlns:e='http://schemas.xmlsoap.org/soap/envelope/' xmlns:x='http://x-road.eu/xsd/xroad.xsd' \
+         xmlns:i='http://x-road.eu/xsd/identifiers'><e:Header>{}{}<x:id>1</x:id><x:protocolVersion>4.0</x:protocolVersion>\
+         </e:Header><e:Body><s/></e:Body></e:Envelope>",
+        identifier("client", "MEMBER", ""),
+        identifier("service", "SERVICE", "<i:serviceCode>s</i:serviceCode>"),
+    );
     let cases: &[(Direction, Protocol, &[&str], &[FaultCode])] = &[
         (Request, Rest, &[REQ, OCSP, SIG], &[ServiceFailed, InvalidContentType]),
         (Request, Rest, &[OCSP, BODY, SIG], &[ServiceFailed, InvalidContentType]),
@@ -170,7 +182,8 @@ fn other_orders_are_refused_with_the_code_of_the_reference() {
         (Request, Rest, &[], &[InternalError]),
         (Request, Rest, &[SIG], &[ServiceFailed, InvalidContentType]),
         (Request, Rest, &[RES, SIG], &[ServiceFailed, InternalError]),
-        (Request, Rest, &[SOAP, SIG], &[InternalError]),
+        (Request, Rest, &[&whole_soap, SIG], &[InternalError]),
+        (Request, Rest, &["text/xml|q", SIG], &[ServiceFailed, InvalidSoap]),
         (Request, Rest, &[REQ, &fault], &[MissingSignature]),
         (Request, Rest, &[REQ, "application/octet-stream|sig"], &[ServiceFailed, InvalidContentType]),
         (Request, Rest, &[";;|q", SIG], &[ServiceFailed, InvalidContentType]),
@@ -181,7 +194,8 @@ fn other_orders_are_refused_with_the_code_of_the_reference() {
         (Request, Soap, &[SOAP, "multipart/mixed|x", SIG], &[ServiceFailed, InvalidContentType]),
         (Request, Soap, &[SOAP, "multipart/mixed; boundary=A|x", SIG], &[IoError]),
         (Response, Rest, &[REQ, SIG], &[ServiceFailed, InternalError]),
-        (Response, Rest, &[SOAP, SIG], &[ServiceFailed, InvalidContentType]),
+        (Response, Rest, &[&whole_soap, SIG], &[ServiceFailed, InvalidContentType]),
+        (Response, Rest, &["text/xml|q", SIG], &[ServiceFailed, InvalidSoap]),
         (Response, Rest, &[], &[MissingRest]),
         (Response, Soap, &[], &[MissingSoap]),
         (Response, Soap, &[RES, SIG], &[MissingSoap]),

@@ -86,7 +86,7 @@ fn declared(bytes: &[u8]) -> Option<&[u8]> {
 }
 
 fn decode_utf16(raw: &[u8], big_endian: bool) -> Result<String, XmlError> {
-    if raw.len() % 2 != 0 {
+    if !raw.len().is_multiple_of(2) {
         return Err(XmlError::Encoding);
     }
     let unit = |pair: &[u8]| {
