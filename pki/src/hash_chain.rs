@@ -97,11 +97,14 @@ impl From<xml::XmlError> for HashChainError {
     }
 }
 
-/// What a verified chain said about parts that are not at hand (attachments that were not logged).
+/// What a verified chain said besides that it holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// URIs accepted by the digest in the chain alone.
+    /// URIs of parts that are not at hand (attachments that were not logged), accepted by the digest in the chain alone.
     pub by_digest: Vec<String>,
+    /// Where [`MESSAGE_URI`] stands in the tree: which child to take at each step from the root down. Two messages of one batch differ
+    /// in it, however their documents are written.
+    pub position: Vec<usize>,
 }
 
 /// Checks `chain` against `result` for parts whose digests we computed ourselves.
@@ -186,6 +189,7 @@ pub fn verify_with(
         steps: read_chain(chain_tree.root_element())?,
         resolve: &mut resolve,
         named: Vec::new(),
+        path: Vec::new(),
         outcome: Outcome::default(),
     };
     let list = walk.step(first_step, 0)?;
@@ -235,6 +239,8 @@ struct Walk<'a, R> {
     steps: HashMap<&'a str, Vec<Value<'a>>>,
     resolve: R,
     named: Vec<&'a str>,
+    /// Which child of each step on the way to where the walk is.
+    path: Vec<usize>,
     outcome: Outcome,
 }
 
@@ -248,7 +254,8 @@ impl<'a, R: FnMut(&DataRef<'_>) -> Result<Option<Found>, HashChainError>> Walk<'
             HashChainError::Malformed("a step is not there, or is referred to twice".to_owned())
         })?;
         let mut digests = Vec::with_capacity(values.len());
-        for value in values {
+        for (index, value) in values.into_iter().enumerate() {
+            self.path.push(index);
             digests.push(match value {
                 Value::Hash(digest) => digest,
                 Value::Step { uri, algorithm } => {
@@ -260,6 +267,7 @@ impl<'a, R: FnMut(&DataRef<'_>) -> Result<Option<Found>, HashChainError>> Walk<'
                 }
                 Value::Data { uri, transform, digest } => self.part(uri, transform.as_ref(), digest)?,
             });
+            self.path.pop();
         }
         Ok(digest_list(&digests))
     }
@@ -271,6 +279,9 @@ impl<'a, R: FnMut(&DataRef<'_>) -> Result<Option<Found>, HashChainError>> Walk<'
         given: DigestValue,
     ) -> Result<DigestValue, HashChainError> {
         self.named.push(uri);
+        if uri == MESSAGE_URI {
+            self.outcome.position.clone_from(&self.path);
+        }
         match (self.resolve)(&DataRef { uri, algorithm: given.algorithm, transform })? {
             Some(Found::Own(own)) => Ok(own),
             Some(Found::Data(computed)) if computed == given => Ok(given),

@@ -21,7 +21,9 @@ use proto::time::UnixTime;
 use crate::cert::Certificate;
 use crate::digest::DigestValue;
 use crate::globalconf::GlobalConf;
-use crate::hash_chain::{self, DataRef, Found, HashChainError, SIGNATURE_CHAIN_URI, SIGNATURE_RESULT_URI};
+use crate::hash_chain::{
+    self, DataRef, Found, HashChainError, Outcome, SIGNATURE_CHAIN_URI, SIGNATURE_RESULT_URI,
+};
 use crate::trust::{self, TrustError, Trusted};
 use crate::xades::{Document, SignatureError};
 
@@ -101,7 +103,8 @@ pub struct Verified {
 /// The cheap, per-message half: the document's references (or the chain) cover exactly `parts`.
 ///
 /// Between servers `allow_absent` is false: every received part must be covered and nothing else may be named. A part may be given
-/// once for each digest algorithm that the signature could name. Gives the attachments that are proven by digest only.
+/// once for each digest algorithm that the signature could name. Gives the attachments that are proven by digest only, and the place
+/// of the message in the batch that was signed.
 ///
 /// # Errors
 /// The broken rule.
@@ -110,12 +113,12 @@ pub fn check_coverage(
     evidence: Evidence<'_>,
     parts: &[(String, DigestValue)],
     allow_absent: bool,
-) -> Result<Vec<String>, VerifyError> {
+) -> Result<Outcome, VerifyError> {
     let mut coverage = Coverage::of_parts(document, evidence, parts, allow_absent);
-    let by_digest = coverage.check_chain()?;
+    let outcome = coverage.check_chain()?;
     coverage.check_references()?;
     coverage.check_complete()?;
-    Ok(by_digest)
+    Ok(outcome)
 }
 
 /// The dear, cacheable half: value, certificate, path, OCSP, for `signer` at `at`. Depends on the document's bytes, `signer`, the
@@ -187,7 +190,7 @@ impl<R: FnMut(&DataRef<'_>) -> Result<Option<Found>, HashChainError>> Coverage<'
         conf: &GlobalConf,
         at: UnixTime,
     ) -> Result<Verified, VerifyError> {
-        let by_digest = self.check_chain()?;
+        let Outcome { by_digest, .. } = self.check_chain()?;
         check_signer(self.document, signer, conf)?;
         self.document.verify()?;
         self.check_references()?;
@@ -202,16 +205,14 @@ impl<R: FnMut(&DataRef<'_>) -> Result<Option<Found>, HashChainError>> Coverage<'
         })
     }
 
-    /// The chain, if the document refers to its result; gives what it proves by digest only.
-    fn check_chain(&mut self) -> Result<Vec<String>, VerifyError> {
+    /// The chain, if the document refers to its result.
+    fn check_chain(&mut self) -> Result<Outcome, VerifyError> {
         match (self.document.reference(SIGNATURE_RESULT_URI), self.evidence.hash_chain) {
             (Some(_), Some((result, chain))) => {
                 let resolve = &mut self.resolve;
-                let outcome =
-                    hash_chain::verify_with(result, chain, SIGNATURE_CHAIN_URI, &self.required, resolve)?;
-                Ok(outcome.by_digest)
+                Ok(hash_chain::verify_with(result, chain, SIGNATURE_CHAIN_URI, &self.required, resolve)?)
             }
-            (Some(_), None) | (None, _) => Ok(Vec::new()),
+            (Some(_), None) | (None, _) => Ok(Outcome::default()),
         }
     }
 
