@@ -37,6 +37,8 @@ pub struct Context {
     pub client_slots: crate::admission::Admission,
     /// Slots for other security servers.
     pub server_slots: crate::admission::Admission,
+    /// What the two proxies keep between exchanges.
+    pub kept: crate::exchange::Kept,
     /// Drain.
     pub shutdown: Shutdown,
 }

@@ -14,9 +14,12 @@
 //! | [`tls`] | which stack, which keys, on every edge |
 //! | [`ocsp_port`], [`ocsp_cache`] | port 5577 in both roles; what peers said and how long it is believed |
 //! | [`admission`] | fair shares of bounded slots |
-//! | `trust_cache`, `batcher`, `replay` | verdicts kept; one signature for many; no message twice |
-//! | `client_proxy` | information system → us |
-//! | `server_proxy` | other security server → us |
+//! | [`exchange`] | what both sides share: proofs, the two ends of the wire |
+//! | [`http1`] | HTTP towards information systems, byte for byte |
+//! | [`faults`] | where an error becomes an answer |
+//! | [`trust_cache`], [`batcher`], [`replay`] | verdicts kept; one signature for many; no message twice |
+//! | [`client_proxy`] | information system → us |
+//! | [`server_proxy`] | other security server → us |
 //! | [`message_log`] | evidence |
 //!
 //! Both edges have one shape: `serve(ctx: Context, listener: TcpListener, acceptor: tls::Acceptor)`, which accepts until
@@ -24,17 +27,24 @@
 
 pub mod admission;
 pub mod apply;
+pub mod batcher;
+pub mod client_proxy;
 pub mod config;
 pub mod context;
+pub mod exchange;
+pub mod faults;
 pub mod http1;
 pub mod message_log;
 pub mod ocsp_cache;
 pub mod ocsp_port;
 pub mod peers;
+pub mod replay;
+pub mod server_proxy;
 pub mod serverconf;
 #[cfg(test)]
 mod testing;
 pub mod tls;
+pub mod trust_cache;
 
 /// What stands in `FORMAT` of the data directory.
 pub const ROLE: &str = "security-server";

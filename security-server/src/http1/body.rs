@@ -168,8 +168,9 @@ mod tests {
 
     #[test]
     fn finds_the_end_of_every_framing() {
-        let chunked: &[u8] = b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nT: 1\r\n\r\nNEXT";
-        let cases: [(&str, Framing, &[u8], &[u8], &[u8]); 5] = [
+        let chunked = b"3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nT: 1\r\n\r\nNEXT";
+        type Case = (&'static str, Framing, &'static [u8], &'static [u8], &'static [u8]);
+        let cases: [Case; 5] = [
             ("no body", Framing::None, b"NEXT", b"", b"NEXT"),
             ("a length", Framing::Length(5), b"abcdeNEXT", b"abcde", b"NEXT"),
             ("to the end", Framing::ToEnd, b"abcde", b"abcde", b""),

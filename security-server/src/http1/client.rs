@@ -8,8 +8,8 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
+use futures_util::{FutureExt, StreamExt};
 use tokio::io::{AsyncRead, AsyncWrite, ReadHalf, WriteHalf};
 
 use super::body::BodyDecoder;
@@ -103,6 +103,11 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin + 'static> ClientConnection<S> {
     pub fn new(io: S) -> Self {
         let (read, out) = tokio::io::split(io);
         Self { wire: Wire::new(read, None), out }
+    }
+
+    /// Nothing arrived while nobody asked: neither bytes nor the end.
+    pub fn is_quiet(&mut self) -> bool {
+        self.wire.buf.is_empty() && self.wire.fill_unhurried(1).now_or_never().is_none()
     }
 
     /// Sends a request and waits for the head of the answer. `idle` bounds every wait of this call.

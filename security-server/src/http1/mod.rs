@@ -8,19 +8,18 @@
 //! |---|---|
 //! | [`head`] | heads of requests and answers: limits, strict rules, framing |
 //! | [`body`] | chunked, counted and close-delimited bodies, without I/O |
-//! | [`target`] | which request targets are taken |
 //! | [`wire`] | bytes of one connection with a bound on every wait |
 //! | [`server`] | one connection of an information system |
 //! | [`client`] | one call of a service |
 //!
 //! As a server it is strict: whatever could be read in two ways is refused with 400 and a close. As a client it takes what deployed
-//! services send, short of ambiguous framing. Not here: TLS (`tls`), connections that are kept (`server_proxy`).
+//! services send, short of ambiguous framing. Not here: which targets are taken (`proto::edge`), TLS (`tls`), connections that are
+//! kept (`server_proxy`).
 
 pub mod body;
 pub mod client;
 pub mod head;
 pub mod server;
-pub mod target;
 pub mod wire;
 
 pub use head::{Framing, Headers, RequestHead, ResponseHead};

@@ -27,8 +27,10 @@ const LINGER: Duration = Duration::from_secs(10);
 pub struct ServerLimits {
     /// Of one head.
     pub head: HeadLimits,
-    /// Longest silence, and longest time for a head.
+    /// Longest silence inside a message, and longest time for a head once it has begun.
     pub idle: Duration,
+    /// Longest wait for the next request of a kept connection.
+    pub keep_alive: Duration,
 }
 
 /// Why no request came.
@@ -74,6 +76,8 @@ pub struct ServerConnection<S> {
     limits: ServerLimits,
     decoder: BodyDecoder,
     continue_due: bool,
+    /// A request was answered on it.
+    answered: bool,
 }
 
 /// The body of the request being handled.
@@ -86,7 +90,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServerConnection<S> {
     /// A fresh connection.
     pub fn new(io: S, limits: ServerLimits) -> Self {
         let wire = Wire::new(io, Some(limits.idle));
-        Self { wire, limits, decoder: BodyDecoder::new(Framing::None), continue_due: false }
+        Self { wire, limits, decoder: BodyDecoder::new(Framing::None), continue_due: false, answered: false }
     }
 
     /// The next request's head; `None` when the other side closed between requests.
@@ -94,7 +98,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServerConnection<S> {
     /// # Errors
     /// [`RequestError`].
     pub async fn request(&mut self) -> Result<Option<RequestHead>, RequestError> {
-        let idle = self.limits.idle;
+        let ServerLimits { idle, keep_alive, .. } = self.limits;
+        if self.wire.buf.is_empty() {
+            let wait = if self.answered { keep_alive } else { idle };
+            let begun = tokio::time::timeout(wait, self.wire.fill_unhurried(HEAD_READ)).await;
+            if begun.map_err(|_| WireError::Idle(wait))?? == 0 {
+                return Ok(None);
+            }
+        }
         let head = tokio::time::timeout(idle, self.head()).await.map_err(|_| WireError::Idle(idle))??;
         let Some(head) = head else { return Ok(None) };
         let request = head::parse_request(&head, &self.limits.head)?;
@@ -143,7 +154,8 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServerConnection<S> {
         RequestBody { connection: self }
     }
 
-    /// Sends `answer` to `request` (`None`: its head was refused). `true` when the connection may serve another request.
+    /// Sends `answer` to `request` (`None`: its head was refused). `last` ends the connection. `true` when the connection may serve
+    /// another request.
     ///
     /// # Errors
     /// The answer did not get through; the connection is of no more use.
@@ -151,9 +163,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServerConnection<S> {
         &mut self,
         request: Option<&RequestHead>,
         answer: Answer,
+        last: bool,
         now: UnixTime,
     ) -> Result<bool, WireError> {
-        let keep = self.request_is_read() && request.is_some_and(|r| r.keep_alive);
+        let keep = !last && self.request_is_read() && request.is_some_and(|r| r.keep_alive);
+        self.answered = true;
         let mut out = BytesMut::with_capacity(answer.headers.written_len() + 256);
         write_head(&mut out, request, &answer, keep, now);
         let bodiless = request.is_some_and(|r| r.method == "HEAD") || is_bodiless(answer.status);

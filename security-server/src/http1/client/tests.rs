@@ -92,7 +92,8 @@ async fn hears_an_answer_that_comes_before_the_request_was_read() {
 
 #[tokio::test]
 async fn tells_failures_apart() {
-    let cases: [(&str, &[u8], fn(&CallError) -> bool); 5] = [
+    type Case<'a> = (&'a str, &'a [u8], fn(&CallError) -> bool);
+    let cases: [Case<'_>; 5] = [
         ("no answer", b"", |e| matches!(e, CallError::NoAnswer)),
         ("half a head", b"HTTP/1.1 200 OK\r\nX", |e| matches!(e, CallError::Head(_))),
         ("no HTTP", b"hello there\r\n\r\n", |e| matches!(e, CallError::Head(_))),

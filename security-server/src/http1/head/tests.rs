@@ -67,8 +67,7 @@ fn refuses_what_is_no_request_for_us() {
     let cases = [
         ("no host", "GET / HTTP/1.1\r\n\r\n".to_owned(), 400),
         ("blank host", "GET / HTTP/1.1\r\nHost: \r\n\r\n".to_owned(), 400),
-        ("another host in the target", "GET http://o/ HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), 400),
-        ("a user in the target", "GET http://u@h/ HTTP/1.1\r\nHost: u@h\r\n\r\n".to_owned(), 400),
+        ("a user in the host", "GET / HTTP/1.1\r\nHost: u@h\r\n\r\n".to_owned(), 400),
         ("connect", "CONNECT h:1 HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), 400),
         ("a method with a space", "GE T / HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), 400),
         ("http/2", "PRI * HTTP/2.0\r\n\r\n".to_owned(), 426),

@@ -2,8 +2,11 @@ use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 
 use super::*;
 
-const LIMITS: ServerLimits =
-    ServerLimits { head: HeadLimits { bytes: 8200, lines: 200 }, idle: Duration::from_millis(200) };
+const LIMITS: ServerLimits = ServerLimits {
+    head: HeadLimits { bytes: 8200, lines: 200 },
+    idle: Duration::from_millis(200),
+    keep_alive: Duration::from_millis(400),
+};
 const NOW: UnixTime = UnixTime(1_795_291_200_000);
 
 fn pair() -> (DuplexStream, ServerConnection<DuplexStream>) {
@@ -45,7 +48,7 @@ async fn serves_two_requests_of_one_connection() {
         let head = connection.request().await.expect("read").expect("a request");
         assert_eq!(head.target, target);
         assert_eq!(collect(&mut connection).await.expect("body"), body.as_bytes());
-        let kept = connection.respond(Some(&head), answer(AnswerBody::Bytes(body.into())), NOW).await;
+        let kept = connection.respond(Some(&head), answer(AnswerBody::Bytes(body.into())), false, NOW).await;
         assert!(kept.expect("sent"), "{target}");
     }
     drop(connection);
@@ -63,7 +66,7 @@ async fn answers_without_a_body_where_there_can_be_none() {
         let head = connection.request().await.expect("read").expect("a request");
         let body = if length { AnswerBody::Empty } else { AnswerBody::Bytes("never seen".into()) };
         let answer = Answer { status, ..answer(body) };
-        connection.respond(Some(&head), answer, NOW).await.expect("sent");
+        connection.respond(Some(&head), answer, false, NOW).await.expect("sent");
         drop(connection);
         let text = everything(client).await;
         assert_eq!(text.contains("Content-Length: 0"), length, "{method} {status}");
@@ -77,7 +80,7 @@ async fn asks_for_the_body_only_when_it_is_wanted() {
     let request = b"POST / HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n";
     client.write_all(request).await.expect("sent");
     let head = connection.request().await.expect("read").expect("a request");
-    let kept = connection.respond(Some(&head), answer(AnswerBody::Empty), NOW).await.expect("sent");
+    let kept = connection.respond(Some(&head), answer(AnswerBody::Empty), false, NOW).await.expect("sent");
     assert!(!kept, "the body may or may not follow, so the connection is of no more use");
 
     let (mut client, mut connection) = pair();
@@ -97,7 +100,7 @@ async fn an_answer_before_the_end_of_the_request_closes() {
     let (mut client, mut connection) = pair();
     client.write_all(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\nfew").await.expect("sent");
     let head = connection.request().await.expect("read").expect("a request");
-    let kept = connection.respond(Some(&head), answer(AnswerBody::Empty), NOW).await.expect("sent");
+    let kept = connection.respond(Some(&head), answer(AnswerBody::Empty), false, NOW).await.expect("sent");
     assert!(!kept);
     drop(connection);
     assert!(everything(client).await.contains("Connection: close\r\n"));
@@ -135,7 +138,8 @@ async fn a_stored_body_must_have_its_recorded_length() {
         let head = connection.request().await.expect("read").expect("a request");
         let chunks = [Ok(Bytes::from("abc")), Ok(Bytes::from("def"))];
         let stream = futures_util::stream::iter(chunks).boxed();
-        let sent = connection.respond(Some(&head), answer(AnswerBody::Stream { length, stream }), NOW).await;
+        let sent =
+            connection.respond(Some(&head), answer(AnswerBody::Stream { length, stream }), false, NOW).await;
         assert_eq!(sent.is_ok(), ok, "announced {length}");
     }
 }

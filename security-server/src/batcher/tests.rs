@@ -1,0 +1,219 @@
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use pki::algorithm::SignatureAlgorithm;
+use pki::issue::Role;
+use pki::key::PrivateKey;
+use pki::message_signature;
+use pki::xades::Document;
+use signer::{KeyId, OwnKeys};
+use tokio::sync::Semaphore;
+
+use super::*;
+use crate::testing::{NOW, ca};
+
+/// Signs with a real key, one operation per permit of its gate, and counts them.
+struct CountingSigner {
+    key: PrivateKey,
+    operations: AtomicUsize,
+    gate: Semaphore,
+    logged_out: Mutex<bool>,
+}
+
+#[async_trait::async_trait]
+impl Signer for CountingSigner {
+    async fn sign(
+        &self,
+        _key: &KeyId,
+        purpose: Purpose,
+        algorithm: SignatureAlgorithm,
+        form: EcdsaForm,
+        message: Bytes,
+    ) -> Result<Vec<u8>, SignerError> {
+        assert_eq!((purpose, form), (Purpose::Message, EcdsaForm::Raw));
+        self.gate.acquire().await.unwrap().forget();
+        self.operations.fetch_add(1, Ordering::Relaxed);
+        if *self.logged_out.lock().unwrap() {
+            return Err(SignerError::LoggedOut);
+        }
+        self.key.sign(algorithm, form, &message).map_err(|e| SignerError::Failed(e.to_string()))
+    }
+    fn own_keys(&self) -> Arc<OwnKeys> {
+        Arc::default()
+    }
+}
+
+/// A message of so many parts, told apart by its number.
+struct Numbered(Bytes);
+
+impl Message for Numbered {
+    fn is_rest(&self) -> bool {
+        true
+    }
+    fn raw(&self) -> &Bytes {
+        &self.0
+    }
+}
+
+fn message(number: usize, parts: usize) -> Whole<Numbered> {
+    let raw = Bytes::from(format!("message {number}"));
+    let digest = |text: String| DigestAlgorithm::Sha512.digest(text.as_bytes());
+    let attachments = (1..parts).map(|n| (format!("/attachment{n}"), digest(format!("{number} {n}"))));
+    let own = (MESSAGE_URI.to_owned(), DigestAlgorithm::Sha512.digest(&raw));
+    Whole {
+        message: Numbered(raw),
+        attachments: Vec::new(),
+        parts: std::iter::once(own).chain(attachments).collect(),
+    }
+}
+
+/// A batcher over a signer whose gate is shut.
+fn setup() -> (Arc<CountingSigner>, Batcher, Arc<SigningIdentity>) {
+    let (key, cert) = ca().issue("Signing", Role::Signing);
+    let identity = SigningIdentity {
+        key: "KEY".into(),
+        member: MemberId { instance: "DEV".into(), class: "GOV".into(), code: "1".into() },
+        ocsp: vec![Bytes::from_static(b"an answer")],
+        intermediates: Vec::new(),
+        algorithm: key.default_algorithm(),
+        until: cert.not_after(),
+        cert,
+    };
+    let signer = Arc::new(CountingSigner {
+        key,
+        operations: AtomicUsize::new(0),
+        gate: Semaphore::new(0),
+        logged_out: Mutex::new(false),
+    });
+    (signer.clone(), Batcher::new(signer, Clock::fixed(NOW)), Arc::new(identity))
+}
+
+/// The signature holds and covers exactly the message.
+fn check(signed: &Signed<Numbered>) {
+    let document = Document::parse(&signed.evidence.document).expect("a document");
+    document.verify().expect("a signature that holds");
+    let covered =
+        message_signature::check_coverage(&document, signed.evidence.borrowed(), &signed.whole.parts, false);
+    covered.expect("the whole message, and nothing else");
+}
+
+async fn until(mut condition: impl FnMut() -> bool) {
+    for _ in 0..1000 {
+        if condition() {
+            return;
+        }
+        tokio::task::yield_now().await;
+    }
+    panic!("it never happened");
+}
+
+fn waiting(batcher: &Batcher, identity: &Arc<SigningIdentity>) -> usize {
+    lock(&batcher.line(identity).queue).waiting.len()
+}
+
+#[tokio::test]
+async fn an_idle_line_signs_at_once_and_alone() {
+    let (signer, batcher, identity) = setup();
+    signer.gate.add_permits(2);
+    let plain = batcher.sign(&identity, message(1, 1)).await.expect("signed");
+    assert!(plain.evidence.hash_chain.is_none(), "one part needs no chain");
+    check(&plain);
+    let parts = batcher.sign(&identity, message(2, 3)).await.expect("signed");
+    assert!(parts.evidence.hash_chain.is_some(), "three parts need one step");
+    check(&parts);
+    assert_eq!(signer.operations.load(Ordering::Relaxed), 2);
+    assert_eq!(plain.at(), NOW);
+}
+
+#[tokio::test]
+async fn whatever_arrives_during_a_signature_shares_the_next() {
+    let (signer, batcher, identity) = setup();
+    let sign = |number: usize| {
+        let (batcher, identity) = (batcher.clone(), identity.clone());
+        // Messages of one and of two parts together.
+        tokio::spawn(async move {
+            batcher.sign(&identity, message(number, 1 + number % 2)).await.expect("signed")
+        })
+    };
+    let first = sign(0);
+    until(|| lock(&batcher.line(&identity).queue).busy && waiting(&batcher, &identity) == 0).await;
+    let others: Vec<_> = (1..=10).map(sign).collect();
+    until(|| waiting(&batcher, &identity) == 10).await;
+    signer.gate.add_permits(2);
+    check(&first.await.expect("done"));
+    let mut documents = Vec::new();
+    for other in others {
+        let signed = other.await.expect("done");
+        check(&signed);
+        documents.push(signed.evidence.document.clone());
+    }
+    documents.dedup();
+    assert_eq!(documents.len(), 1, "one document for all of them");
+    assert_eq!(signer.operations.load(Ordering::Relaxed), 2, "eleven messages");
+}
+
+#[tokio::test]
+async fn who_gives_up_is_left_out_and_takes_nobody_along() {
+    let (signer, batcher, identity) = setup();
+    let sign = |number: usize| {
+        let (batcher, identity) = (batcher.clone(), identity.clone());
+        tokio::spawn(async move { batcher.sign(&identity, message(number, 1)).await })
+    };
+    let leader = sign(0);
+    until(|| lock(&batcher.line(&identity).queue).busy && waiting(&batcher, &identity) == 0).await;
+    let (quitter, stayer) = (sign(1), sign(2));
+    until(|| waiting(&batcher, &identity) == 2).await;
+    leader.abort();
+    quitter.abort();
+    let _ = (leader.await, quitter.await);
+    signer.gate.add_permits(2);
+    let signed = stayer.await.expect("done").expect("signed");
+    check(&signed);
+    assert!(signed.evidence.hash_chain.is_none(), "it was alone in its batch");
+}
+
+#[tokio::test]
+async fn a_failed_operation_reaches_all_and_the_line_goes_on() {
+    let (signer, batcher, identity) = setup();
+    *signer.logged_out.lock().unwrap() = true;
+    signer.gate.add_permits(2);
+    let found = batcher.sign(&identity, message(1, 1)).await.map(|_| ());
+    assert_eq!(found, Err(SignError::Signer(SignerError::LoggedOut)));
+    *signer.logged_out.lock().unwrap() = false;
+    check(&batcher.sign(&identity, message(2, 1)).await.expect("signed"));
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses() {
+    let (signer, batcher, identity) = setup();
+    let line = batcher.line(&identity);
+    lock(&line.queue).busy = true;
+    let mut answers = Vec::new();
+    for number in 0..QUEUE {
+        let (reply, answer) = oneshot::channel();
+        batcher.enqueue(line.clone(), Waiting { parts: message(number, 1).parts, reply }).expect("room");
+        answers.push(answer);
+    }
+    let found = batcher.sign(&identity, message(0, 1)).await.map(|_| ());
+    assert_eq!(found, Err(SignError::QueueFull));
+    assert_eq!(signer.operations.load(Ordering::Relaxed), 0);
+}
+
+#[tokio::test]
+async fn a_new_identity_begins_a_new_line() {
+    let (signer, batcher, identity) = setup();
+    signer.gate.add_permits(2);
+    let old = batcher.line(&identity);
+    let renewed = Arc::new(SigningIdentity {
+        key: identity.key.clone(),
+        member: identity.member.clone(),
+        cert: identity.cert.clone(),
+        intermediates: Vec::new(),
+        ocsp: vec![Bytes::from_static(b"a newer answer")],
+        algorithm: identity.algorithm,
+        until: identity.until,
+    });
+    let signed = batcher.sign(&renewed, message(1, 1)).await.expect("signed");
+    let document = Document::parse(&signed.evidence.document).expect("a document");
+    assert_eq!(document.ocsp, [b"a newer answer".to_vec()]);
+    assert!(!Arc::ptr_eq(&old, &batcher.line(&renewed)));
+}

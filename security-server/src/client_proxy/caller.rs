@@ -1,0 +1,121 @@
+//! May this connection speak for that client? [wire dossier §12.4]
+
+use pki::cert::Certificate;
+use proto::fault::{FaultCode, Side};
+use proto::id::ClientId;
+use proto::time::UnixTime;
+
+use super::Caller;
+use crate::context::Context;
+use crate::exchange::View;
+use crate::faults::{Failure, Faulty};
+use crate::serverconf::{Client, ConnectionType};
+
+/// Why an information system may not speak for a client.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum CallerError {
+    /// Not a registered client of this server.
+    #[error(
+        "{0} is not a client of this security server: register it here, or use the server where it is registered"
+    )]
+    UnknownClient(ClientId),
+    /// HTTP where HTTPS is demanded.
+    #[error("{0} takes part over HTTPS only")]
+    Plaintext(ClientId),
+    /// No certificate.
+    #[error("{0} identifies its information systems by TLS certificates, and none was shown")]
+    NoCertificate(ClientId),
+    /// No stored certificate.
+    #[error("{0} identifies its information systems by TLS certificates, and none is stored for it")]
+    NoneStored(ClientId),
+    /// Another certificate.
+    #[error("the TLS certificate that was shown is none of those stored for {0}")]
+    OtherCertificate(ClientId),
+    /// Expired or not yet valid, where that counts.
+    #[error("the TLS certificate that was shown for {0} is not valid at this time")]
+    Validity(ClientId),
+}
+
+impl Faulty for CallerError {
+    fn path(&self) -> Vec<FaultCode> {
+        match self {
+            Self::UnknownClient(_) => vec![FaultCode::UnknownMember],
+            Self::Plaintext(_)
+            | Self::NoCertificate(_)
+            | Self::NoneStored(_)
+            | Self::OtherCertificate(_)
+            | Self::Validity(_) => vec![FaultCode::SslAuthenticationFailed],
+        }
+    }
+}
+
+/// The caller may speak for `client`; [`Caller::speaks_for`] alone makes one.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    _proof: (),
+}
+
+impl Caller {
+    /// Whether this connection may speak for `client`.
+    pub(super) fn speaks_for(
+        &self,
+        cx: &Context,
+        view: &View,
+        client: &ClientId,
+        now: UnixTime,
+    ) -> Result<Admitted, Failure> {
+        let enforce = cx.settings.enforce_client_cert_validity;
+        let known = view.server.client(client).filter(|known| known.registered);
+        known
+            .ok_or_else(|| CallerError::UnknownClient(client.clone()))
+            .and_then(|known| self.check(known, cx.internal_tls.cert(), enforce, now))
+            .map_err(|error| Failure::of(Side::ClientProxy, &error))
+    }
+
+    fn check(
+        &self,
+        client: &Client,
+        own: &Certificate,
+        enforce: bool,
+        now: UnixTime,
+    ) -> Result<Admitted, CallerError> {
+        let id = || client.id.clone();
+        match client.connection {
+            ConnectionType::Http => {}
+            ConnectionType::HttpsNoAuth if self.secure => {}
+            ConnectionType::HttpsNoAuth => return Err(CallerError::Plaintext(id())),
+            ConnectionType::HttpsAuth => {
+                let shown = self.cert.as_ref().ok_or_else(|| CallerError::NoCertificate(id()))?;
+                if shown.der() != own.der() {
+                    compare(shown, client)?;
+                    check_validity(shown, client, enforce, now)?;
+                }
+            }
+        }
+        Ok(Admitted { _proof: () })
+    }
+}
+
+fn compare(shown: &Certificate, client: &Client) -> Result<(), CallerError> {
+    if client.certs.is_empty() {
+        return Err(CallerError::NoneStored(client.id.clone()));
+    }
+    let stored = client.certs.iter().any(|cert| cert.der() == shown.der());
+    stored.then_some(()).ok_or_else(|| CallerError::OtherCertificate(client.id.clone()))
+}
+
+fn check_validity(
+    shown: &Certificate,
+    client: &Client,
+    enforce: bool,
+    now: UnixTime,
+) -> Result<(), CallerError> {
+    if shown.not_before() <= now && now <= shown.not_after() {
+        return Ok(());
+    }
+    if enforce {
+        return Err(CallerError::Validity(client.id.clone()));
+    }
+    tracing::warn!(client = %client.id, subject = shown.subject(), "an information system's certificate is not valid at this time");
+    Ok(())
+}

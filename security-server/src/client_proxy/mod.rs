@@ -1,0 +1,295 @@
+//! Information system → us: the two listeners, and which handler answers which request [wire dossier §12].
+//!
+//! | Request | Handler |
+//! |---|---|
+//! | path starts with `/r1/`, any method | [`rest`] |
+//! | GET `/listClients` | [`downloads`] |
+//! | everything else | [`soap`] |
+//!
+//! Paths are compared raw and exactly. What is no acceptable HTTP never reaches a handler and is answered in plain HTTP, then the
+//! connection closes. One exchange at a time per connection; the number of connections and every wait are bounded. When the server
+//! is told to stop, no connection is accepted, idle ones close, and those at work end after their answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use host::shutdown::Shutdown;
+use pki::cert::Certificate;
+use proto::edge::{self, Target};
+use proto::fault::{FaultCode, Side};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+use tracing::Instrument;
+use tracing::field::Empty;
+
+use crate::context::Context;
+use crate::faults::{Failure, Refusal};
+use crate::http1::head::HeadLimits;
+use crate::http1::server::{Answer, AnswerBody, RequestBody, RequestError, ServerConnection, ServerLimits};
+use crate::http1::{Framing, Headers, RequestHead};
+use crate::tls::{Acceptor, Stream};
+
+mod caller;
+mod downloads;
+mod provider;
+mod rest;
+mod soap;
+
+/// Between two attempts to accept when the system has no descriptors left.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug)]
+pub(crate) struct Caller {
+    /// It is TLS.
+    secure: bool,
+    /// What it showed.
+    cert: Option<Certificate>,
+}
+
+/// A request of an information system, its body still to be read.
+struct Request<'a> {
+    caller: &'a Caller,
+    head: &'a RequestHead,
+    target: Target<'a>,
+    body: RequestBody<'a, Stream>,
+}
+
+impl Request<'_> {
+    /// The next bytes of the body, never empty; `None` at its end.
+    async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        self.body.next().await.map_err(|error| {
+            let message = "the body of the request could not be read to its end";
+            Failure::new(Side::ClientProxy, &[FaultCode::IoError], message).because(error)
+        })
+    }
+    /// A body was announced.
+    fn has_body(&self) -> bool {
+        self.head.framing != Framing::None
+    }
+}
+
+/// Which handler: the `kind` of metrics.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Handler {
+    Rest,
+    Soap,
+    ListClients,
+}
+
+impl Handler {
+    fn of(method: &str, path: &str) -> Self {
+        match (method, path) {
+            (_, path) if path.starts_with("/r1/") => Self::Rest,
+            ("GET", "/listClients") => Self::ListClients,
+            _ => Self::Soap,
+        }
+    }
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Rest => "rest",
+            Self::Soap => "soap",
+            Self::ListClients => "listClients",
+        }
+    }
+}
+
+/// Accepts information systems until the server is told to stop.
+pub async fn serve(cx: Context, listener: TcpListener, acceptor: Acceptor) {
+    let room = Arc::new(Semaphore::new(cx.settings.limits.connections));
+    while let Some((socket, from, permit)) = accept(&listener, &room, &cx.shutdown).await {
+        tokio::spawn(connection(cx.clone(), acceptor.clone(), socket, from, permit));
+    }
+}
+
+/// The next connection, once there is room for it; `None` when the server is told to stop.
+pub(crate) async fn accept(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+    shutdown: &Shutdown,
+) -> Option<(TcpStream, std::net::SocketAddr, OwnedSemaphorePermit)> {
+    loop {
+        let accepted = async {
+            let permit = room.clone().acquire_owned().await.expect("the semaphore is never closed");
+            (listener.accept().await, permit)
+        };
+        tokio::select! {
+            () = shutdown.stopped() => return None,
+            (accepted, permit) = accepted => match accepted {
+                Ok((socket, from)) => return Some((socket, from, permit)),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
+                }
+            },
+        }
+    }
+}
+
+async fn connection(
+    cx: Context,
+    acceptor: Acceptor,
+    socket: TcpStream,
+    from: std::net::SocketAddr,
+    _permit: OwnedSemaphorePermit,
+) {
+    let accepted = match acceptor.accept(socket, from).await {
+        Ok(accepted) => accepted,
+        Err(error) => return tracing::debug!(%error, "an information system could not connect"),
+    };
+    let caller = Caller { secure: accepted.secure, cert: accepted.chain.into_iter().next() };
+    let limits = &cx.settings.limits;
+    let limits = ServerLimits {
+        head: HeadLimits { bytes: limits.head_bytes, lines: limits.headers },
+        idle: limits.idle,
+        keep_alive: limits.keep_alive,
+    };
+    let mut connection = ServerConnection::new(accepted.stream, limits);
+    loop {
+        let received = tokio::select! {
+            biased;
+            received = connection.request() => received,
+            () = cx.shutdown.stopped() => {
+                if connection.is_quiet() {
+                    return;
+                }
+                connection.request().await
+            }
+        };
+        let goes_on = match received {
+            Ok(Some(head)) => one_request(&cx, &caller, &mut connection, &head).await,
+            Ok(None) | Err(RequestError::Wire(_)) => return,
+            Err(RequestError::Head(error)) => {
+                let answer = plain(error.status(), &error.to_string());
+                let _ = connection.respond(None, answer, true, cx.clock.now()).await;
+                false
+            }
+        };
+        if !goes_on {
+            return connection.linger().await;
+        }
+    }
+}
+
+/// Answers one request; `true` when the connection may bring another.
+async fn one_request(
+    cx: &Context,
+    caller: &Caller,
+    connection: &mut ServerConnection<Stream>,
+    head: &RequestHead,
+) -> bool {
+    let _busy = cx.shutdown.busy();
+    let (answer, last) = match read_target(head) {
+        Ok(target) => (exchange(cx, Request { caller, head, target, body: connection.body() }).await, false),
+        Err(sentence) => (plain(400, &sentence), true),
+    };
+    let last = last || cx.shutdown.stopping();
+    connection.respond(Some(head), answer, last, cx.clock.now()).await.unwrap_or_else(|error| {
+        tracing::debug!(%error, "an answer did not reach the information system");
+        false
+    })
+}
+
+/// The request target, when it has one reading and names this host.
+fn read_target(head: &RequestHead) -> Result<Target<'_>, String> {
+    let target = edge::check_target(&head.target).map_err(|e| e.to_string())?;
+    let fits = head.headers.text("host").is_none_or(|host| target.fits_host(host));
+    if fits { Ok(target) } else { Err("the request target names another host".to_owned()) }
+}
+
+/// One exchange in its span, counted and timed.
+async fn exchange(cx: &Context, request: Request<'_>) -> Answer {
+    let handler = Handler::of(&request.head.method, request.target.path);
+    let span = tracing::info_span!(
+        "exchange",
+        side = "client",
+        kind = handler.name(),
+        request_id = Empty,
+        message_id = Empty,
+        client = Empty,
+        service = Empty,
+        peer = Empty,
+        fault = Empty,
+    );
+    let begun = Instant::now();
+    async move {
+        let accept: Vec<Vec<u8>> = request.head.headers.all("accept").map(<[u8]>::to_vec).collect();
+        let result = match handler {
+            Handler::Rest => rest::relay(cx, request).await,
+            Handler::Soap => soap::relay(cx, request).await,
+            Handler::ListClients => downloads::list_clients(cx, &request),
+        };
+        let (answer, outcome) = match result {
+            Ok(answer) => (answer, "ok".to_owned()),
+            Err(refusal) => refused(cx, handler, refusal, &accept),
+        };
+        finished("client", handler.name(), &outcome, begun);
+        answer
+    }
+    .instrument(span)
+    .await
+}
+
+fn refused(cx: &Context, handler: Handler, refusal: Refusal, accept: &[Vec<u8>]) -> (Answer, String) {
+    let outcome = refusal.outcome(cx.settings.fault_style);
+    let told = refusal.tell(cx.settings.fault_style);
+    tracing::Span::current().record("fault", told.fault.code.as_str());
+    let answer = match handler {
+        Handler::Rest => told.to_rest(accept.iter().map(Vec::as_slice)),
+        _ => told.to_soap(),
+    };
+    (answer, outcome)
+}
+
+/// One line and two metrics per exchange.
+pub(crate) fn finished(side: &'static str, kind: &'static str, outcome: &str, begun: Instant) {
+    let elapsed = begun.elapsed();
+    let labels = [("side", side.to_owned()), ("kind", kind.to_owned()), ("outcome", outcome.to_owned())];
+    metrics::counter!("causeway_exchanges_total", &labels).increment(1);
+    metrics::histogram!("causeway_exchange_seconds", "side" => side, "kind" => kind)
+        .record(elapsed.as_secs_f64());
+    tracing::debug!(
+        outcome,
+        elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
+        "exchange ended"
+    );
+}
+
+/// An answer of plain HTTP, below the message protocols.
+fn plain(status: u16, sentence: &str) -> Answer {
+    let detail = uuid::Uuid::new_v4();
+    tracing::info!(status, %detail, cause = sentence, "refused");
+    let mut headers = Headers::default();
+    headers.push("Content-Type", "text/plain;charset=utf-8");
+    Answer { status, headers, body: AnswerBody::Bytes(format!("{sentence} ({detail})\n").into()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Wire dossier §12.1: the raw target decides, compared exactly.
+    #[test]
+    fn routes_by_the_raw_path() {
+        let cases = [
+            ("GET", "/r1/A/B/C/D/E", Handler::Rest),
+            ("PROPFIND", "/r1/", Handler::Rest),
+            ("GET", "/r1", Handler::Soap),
+            ("GET", "/%721/A", Handler::Soap),
+            ("GET", "/./r1/A", Handler::Soap),
+            ("GET", "/r1;v=1/A", Handler::Soap),
+            ("GET", "/r2/A", Handler::Soap),
+            ("GET", "/listClients", Handler::ListClients),
+            ("GET", "/listClients/", Handler::Soap),
+            ("HEAD", "/listClients", Handler::Soap),
+            ("GET", "/LISTCLIENTS", Handler::Soap),
+            ("POST", "/", Handler::Soap),
+            ("OPTIONS", "*", Handler::Soap),
+        ];
+        for (method, path, expected) in cases {
+            assert_eq!(Handler::of(method, path), expected, "{method} {path}");
+        }
+    }
+}

@@ -1,0 +1,189 @@
+//! One exchange with the provider's security server, as REST and SOAP share it: what goes out, what comes back, who fails first.
+
+use std::future::Future;
+
+use bytes::Bytes;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue};
+use pki::digest::DigestAlgorithm;
+use proto::fault::{FaultCode, Side};
+use proto::transport::{self, Decoder, Direction, Protocol};
+
+use crate::config::Limits;
+use crate::exchange;
+use crate::exchange::reading::{First, Incoming, Or, Remainder};
+use crate::exchange::writing::Gone;
+use crate::faults::{Failure, OrFail, Refusal};
+use crate::message_log::{LogError, MessageLog};
+use crate::peers::{PeerBody, PeerError, PeerResponse};
+
+const SIDE: Side = Side::ClientProxy;
+/// What we say we are to servers that refuse old ones: the release whose protocol this is.
+const PROTOCOL_VERSION: &str = "7.8.0";
+
+/// Why a request did not go out whole.
+pub(super) enum SendError {
+    /// The connection went first: its error, or an early answer, tells why.
+    Gone,
+    /// We could not go on.
+    Failed(Failure),
+}
+
+impl From<Gone> for SendError {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+impl From<Failure> for SendError {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
+}
+
+impl From<LogError> for SendError {
+    fn from(error: LogError) -> Self {
+        Self::Failed(Failure::of(SIDE, &error))
+    }
+}
+
+/// Headers of a transport request. `extra` come first.
+pub(super) fn headers(content_type: &str, request_id: &str, extra: &[(&'static str, &[u8])]) -> HeaderMap {
+    let own = [
+        (transport::HASH_ALGORITHM, "SHA-512".as_bytes()),
+        (transport::REQUEST_ID, request_id.as_bytes()),
+        (transport::PROXY_VERSION, PROTOCOL_VERSION.as_bytes()),
+    ];
+    let mut headers = HeaderMap::with_capacity(8);
+    for (name, value) in extra.iter().copied().chain(own) {
+        // What an information system sent as a header can be sent as one.
+        if let Ok(value) = HeaderValue::from_bytes(value) {
+            headers.insert(HeaderName::from_static(name), value);
+        }
+    }
+    if let Ok(value) = HeaderValue::from_str(content_type) {
+        headers.insert(CONTENT_TYPE, value);
+    }
+    headers
+}
+
+/// Sends while listening. An answer that comes before the request is out can only be a refusal.
+///
+/// # Errors
+/// Ours, or the fault of the other side.
+pub(super) async fn converse<T>(
+    sending: impl Future<Output = Result<T, SendError>>,
+    answer: impl Future<Output = Result<PeerResponse, PeerError>>,
+    limits: &Limits,
+) -> Result<(T, PeerResponse), Refusal> {
+    tokio::pin!(sending, answer);
+    let early = tokio::select! {
+        biased;
+        sent = &mut sending => match sent {
+            Ok(sent) => return Ok((sent, answer.await.or_fail(SIDE)?)),
+            Err(SendError::Failed(failure)) => return Err(failure.into()),
+            Err(SendError::Gone) => answer.await.or_fail(SIDE)?,
+        },
+        early = &mut answer => early.or_fail(SIDE)?,
+    };
+    // `sending` stays until the answer is read: dropped, it would break the connection under it.
+    let refusal = early_refusal(early, limits).await;
+    Err(refusal.unwrap_or_else(|refusal| refusal))
+}
+
+async fn early_refusal(answer: PeerResponse, limits: &Limits) -> Result<Refusal, Refusal> {
+    let mut reader = open(answer, None, limits)?.0;
+    match reader.first().await.or_fail(SIDE)? {
+        Or::Fault(xml) => Ok(Refusal::theirs(SIDE, xml)),
+        Or::Message(_) => {
+            let path = [FaultCode::ServiceFailed, FaultCode::InvalidMessage];
+            Ok(Failure::new(SIDE, &path, "the provider's security server answered before it had the request")
+                .into())
+        }
+    }
+}
+
+/// What the head of an answer says about the rest.
+#[derive(Debug)]
+pub(super) struct AnswerHead {
+    label: Option<String>,
+    /// `x-original-content-type`.
+    pub(super) original_content_type: Option<String>,
+}
+
+impl AnswerHead {
+    /// The digest that the answer's parts are labelled with.
+    pub(super) fn label(&self) -> Result<DigestAlgorithm, Failure> {
+        exchange::label(self.label.as_deref(), SIDE)
+    }
+}
+
+/// Looks at the head of an answer and opens its body.
+///
+/// # Errors
+/// `http_error`, `invalid_content_type`.
+pub(super) fn open(
+    answer: PeerResponse,
+    protocol: Option<Protocol>,
+    limits: &Limits,
+) -> Result<(Incoming<PeerBody>, AnswerHead), Failure> {
+    let (head, body) = answer.into_parts();
+    if !matches!(head.status.as_u16(), 200 | 500) {
+        let message =
+            format!("the provider's security server answered with HTTP status {}", head.status.as_u16());
+        return Err(Failure::new(SIDE, &[FaultCode::HttpError], message));
+    }
+    let text = |name: &str| head.headers.get(name).map(|v| latin1(v.as_bytes()));
+    let Some(content_type) = text("content-type") else {
+        let message = "the answer of the provider's security server has no content type";
+        return Err(Failure::new(SIDE, &[FaultCode::InvalidContentType], message));
+    };
+    let decoder = Decoder::new(&content_type, Direction::Response, limits.transport).or_fail(SIDE)?;
+    let decoder = match protocol {
+        Some(protocol) => decoder.expect(protocol),
+        None => decoder,
+    };
+    let head = AnswerHead {
+        label: text(transport::HASH_ALGORITHM),
+        original_content_type: text(transport::ORIGINAL_CONTENT_TYPE),
+    };
+    Ok((Incoming::new(body, decoder, limits.peer_answer), head))
+}
+
+/// The message part of an answer.
+///
+/// # Errors
+/// Ours, or the fault that stands in its place.
+pub(super) async fn first(reader: &mut Incoming<PeerBody>) -> Result<First, Refusal> {
+    match reader.first().await.or_fail(SIDE)? {
+        Or::Message(first) => Ok(first),
+        Or::Fault(xml) => Err(Refusal::theirs(SIDE, xml)),
+    }
+}
+
+/// The rest of an answer, read to the end of its connection's turn.
+///
+/// # Errors
+/// Ours, or the fault that stands in the place of a part.
+pub(super) async fn rest(
+    reader: &mut Incoming<PeerBody>,
+    log: &MessageLog,
+    label: DigestAlgorithm,
+) -> Result<Remainder, Refusal> {
+    let remainder = match reader.rest(log, label).await.or_fail(SIDE)? {
+        Or::Message(remainder) => remainder,
+        Or::Fault(xml) => return Err(Refusal::theirs(SIDE, xml)),
+    };
+    reader.drain().await;
+    Ok(remainder)
+}
+
+/// Header bytes as text, one character a byte.
+pub(super) fn latin1(bytes: &[u8]) -> String {
+    bytes.iter().copied().map(char::from).collect()
+}
+
+/// Text as header bytes; what ISO-8859-1 does not have becomes a question mark (wire dossier §7.1).
+pub(super) fn to_latin1(text: &str) -> Bytes {
+    text.chars().map(|c| u8::try_from(c).unwrap_or(b'?')).collect::<Vec<u8>>().into()
+}

@@ -1,0 +1,248 @@
+//! The receiving end of a transport message: events in protocol order, bodies into the log's spool while they are hashed.
+//!
+//! Every wait is bounded by the caller's idle time. Nothing of a body is held beyond the chunk that passes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http_body_util::BodyExt;
+use pki::digest::{DigestAlgorithm, DigestValue, Hasher};
+use proto::multipart::PartHead;
+use proto::transport::{Decoder, Event, MessageKind, TransportError};
+
+use super::Evidence;
+use crate::message_log::{LogError, MessageLog, Stored};
+
+/// What is read and dropped of a message that was refused.
+pub const DRAIN_BYTES: usize = 256 << 20;
+/// For how long.
+pub const DRAIN: Duration = Duration::from_secs(30);
+
+/// Why a transport message could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// Its form.
+    #[error(transparent)]
+    Transport(#[from] TransportError),
+    /// Its connection.
+    #[error("the connection broke while the message was read: {0}")]
+    Connection(String),
+    /// Silence.
+    #[error("nothing came for {0:?} while the message was read")]
+    Idle(Duration),
+    /// Its body could not be kept.
+    #[error(transparent)]
+    Log(#[from] LogError),
+}
+
+/// The message part, and what stood before it.
+#[derive(Debug)]
+pub struct First {
+    /// OCSP answers of the sender's TLS chain, DER.
+    pub ocsp: Vec<Bytes>,
+    /// What the part is.
+    pub kind: MessageKind,
+    /// Its part headers.
+    pub head: PartHead,
+    /// Its bytes.
+    pub raw: Bytes,
+}
+
+/// Everything after the message part.
+#[derive(Debug)]
+pub struct Remainder {
+    /// REST body or SOAP attachments, each with its head and digest.
+    pub attachments: Vec<Attachment>,
+    /// Signature and chain.
+    pub evidence: Evidence,
+}
+
+/// One attachment.
+#[derive(Debug)]
+pub struct Attachment {
+    /// Its part headers; unsigned.
+    pub head: PartHead,
+    /// Where its bytes lie.
+    pub stored: Stored,
+    /// SHA-512 of its bytes.
+    pub digest: DigestValue,
+    /// The digest that the transport header names, when it is another one.
+    pub labelled: Option<DigestValue>,
+}
+
+/// What may come where a message is due.
+#[derive(Debug)]
+pub enum Or<T> {
+    /// What was due.
+    Message(T),
+    /// A fault in its place; the exact bytes.
+    Fault(Bytes),
+}
+
+/// Reads one transport message from an HTTP body.
+#[derive(Debug)]
+pub struct Incoming<B> {
+    body: B,
+    decoder: Decoder,
+    idle: Option<Duration>,
+    ended: bool,
+}
+
+impl<B> Incoming<B>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    /// `idle` bounds each wait for more of the body.
+    pub fn new(body: B, decoder: Decoder, idle: Option<Duration>) -> Self {
+        Self { body, decoder, idle, ended: false }
+    }
+
+    /// Everything up to the message part.
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn first(&mut self) -> Result<Or<First>, ReadError> {
+        let mut ocsp = Vec::new();
+        loop {
+            match self.next().await? {
+                Event::Ocsp(der) => ocsp.push(der),
+                Event::Message { kind, head, raw } => {
+                    return Ok(Or::Message(First { ocsp, kind, head, raw }));
+                }
+                Event::Fault(xml) => return Ok(Or::Fault(xml)),
+                // The decoder gives nothing else before the message part.
+                _ => return Err(TransportError::MissingSoap.into()),
+            }
+        }
+    }
+
+    /// Everything after the message part; bodies go into the log's spool and are digested in the same pass, with SHA-512 and with
+    /// what the transport header names (`label`).
+    ///
+    /// # Errors
+    /// [`ReadError`].
+    pub async fn rest(
+        &mut self,
+        log: &MessageLog,
+        label: DigestAlgorithm,
+    ) -> Result<Or<Remainder>, ReadError> {
+        let mut attachments = Vec::new();
+        let (mut result, mut chain, mut document) = (None, None, None);
+        loop {
+            match self.next().await? {
+                Event::AttachmentHead { head, .. } => {
+                    attachments.push(self.attachment(head, log, label).await?);
+                }
+                Event::HashChainResult(xml) => result = Some(xml),
+                Event::HashChain(xml) => chain = Some(xml),
+                Event::Signature(xml) => document = Some(xml),
+                Event::Fault(xml) => return Ok(Or::Fault(xml)),
+                Event::End => break,
+                // The decoder gives nothing else after the message part.
+                Event::Ocsp(_) | Event::Message { .. } | Event::AttachmentData(_) | Event::AttachmentEnd => {
+                    return Err(TransportError::MissingSignature.into());
+                }
+            }
+        }
+        let document = document.ok_or(TransportError::MissingSignature)?;
+        // Half a pair proves nothing: an empty half is refused as a malformed chain.
+        let hash_chain = match (result, chain) {
+            (None, None) => None,
+            (result, chain) => Some((result.unwrap_or_default(), chain.unwrap_or_default())),
+        };
+        Ok(Or::Message(Remainder { attachments, evidence: Evidence { document, hash_chain } }))
+    }
+
+    async fn attachment(
+        &mut self,
+        head: PartHead,
+        log: &MessageLog,
+        label: DigestAlgorithm,
+    ) -> Result<Attachment, ReadError> {
+        let (mut spool, mut hasher) = (log.spool(), DigestAlgorithm::Sha512.hasher());
+        let mut labelled = (label != DigestAlgorithm::Sha512).then(|| label.hasher());
+        while let Event::AttachmentData(data) = self.next().await? {
+            hasher.update(&data);
+            if let Some(labelled) = &mut labelled {
+                labelled.update(&data);
+            }
+            spool.write(data).await?;
+        }
+        let stored = spool.finish().await?;
+        Ok(Attachment { head, stored, digest: hasher.finish(), labelled: labelled.map(Hasher::finish) })
+    }
+
+    async fn next(&mut self) -> Result<Event, ReadError> {
+        loop {
+            if let Some(event) = self.decoder.poll()? {
+                return Ok(event);
+            }
+            if self.ended {
+                return Err(TransportError::Truncated.into());
+            }
+            match self.chunk().await? {
+                Some(data) => self.decoder.feed(data),
+                None => {
+                    self.ended = true;
+                    self.decoder.finish();
+                }
+            }
+        }
+    }
+
+    async fn chunk(&mut self) -> Result<Option<Bytes>, ReadError> {
+        next_data(&mut self.body, self.idle).await
+    }
+
+    /// Reads what is left, so that the sender has written all of it and the connection can be used again. Bounded.
+    pub async fn drain(&mut self) {
+        if !self.ended {
+            drain(&mut self.body).await;
+        }
+    }
+}
+
+/// Reads and drops what is left of a body, within [`DRAIN_BYTES`] and [`DRAIN`].
+pub async fn drain<B>(body: &mut B)
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    let all = async {
+        let mut taken = 0;
+        while let Ok(Some(data)) = next_data(body, None).await {
+            taken += data.len();
+            if taken > DRAIN_BYTES {
+                break;
+            }
+        }
+    };
+    // What does not end in time is cut by the close.
+    let _ = tokio::time::timeout(DRAIN, all).await;
+}
+
+/// The next data of a body; trailers are passed over.
+async fn next_data<B>(body: &mut B, idle: Option<Duration>) -> Result<Option<Bytes>, ReadError>
+where
+    B: http_body::Body<Data = Bytes> + Unpin,
+    B::Error: std::fmt::Display,
+{
+    loop {
+        let frame = match idle {
+            None => body.frame().await,
+            Some(idle) => {
+                tokio::time::timeout(idle, body.frame()).await.map_err(|_| ReadError::Idle(idle))?
+            }
+        };
+        match frame {
+            None => return Ok(None),
+            Some(Err(e)) => return Err(ReadError::Connection(e.to_string())),
+            Some(Ok(frame)) => {
+                if let Ok(data) = frame.into_data() {
+                    return Ok(Some(data));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,218 @@
+//! The sending end of a transport message: parts go into a bounded channel, the connection takes them out.
+//!
+//! A body that is abandoned before [`Outgoing::finish`] or [`Outgoing::fault`] ends in an error, so that a cut never looks like an
+//! end. The channel is short: whoever reads slowly slows down whoever writes.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame};
+use proto::transport::{Encoder, MessageKind};
+use ring::rand::{SecureRandom, SystemRandom};
+use tokio::sync::mpsc;
+
+use super::{Logged, Proven, Signed};
+use crate::exchange::Message;
+
+/// Chunks under way between the two ends.
+const DEPTH: usize = 4;
+/// Small parts are gathered up to this size before they are handed on.
+const GATHER_BYTES: usize = 32 * 1024;
+
+/// The other end is gone: the connection broke or nobody wants the rest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the connection is gone")]
+pub struct Gone;
+
+enum Piece {
+    Data(Bytes),
+    End,
+}
+
+/// The sending end.
+#[derive(Debug)]
+pub struct Outgoing {
+    encoder: Encoder,
+    gathered: BytesMut,
+    pieces: mpsc::Sender<Piece>,
+}
+
+/// The end that a connection reads from.
+#[derive(Debug)]
+pub struct OutgoingBody {
+    pieces: mpsc::Receiver<Piece>,
+    ended: bool,
+}
+
+/// Both ends of a new transport message.
+pub fn channel() -> (Outgoing, OutgoingBody) {
+    let (sender, receiver) = mpsc::channel(DEPTH);
+    let outgoing =
+        Outgoing { encoder: Encoder::new(&boundary_suffix()), gathered: BytesMut::new(), pieces: sender };
+    (outgoing, OutgoingBody { pieces: receiver, ended: false })
+}
+
+/// 30 random letters.
+fn boundary_suffix() -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyzABCDEFGHIJKL";
+    let mut random = [0; 30];
+    SystemRandom::new().fill(&mut random).expect("the operating system has random bytes");
+    random.iter().map(|b| char::from(LETTERS[usize::from(b & 63)])).collect()
+}
+
+impl Outgoing {
+    /// The `Content-Type` of the body.
+    pub fn content_type(&self) -> String {
+        self.encoder.content_type()
+    }
+    /// One OCSP answer.
+    pub fn ocsp(&mut self, der: &[u8]) {
+        self.encoder.ocsp(&mut self.gathered, der);
+    }
+    /// The REST header part.
+    pub fn rest(&mut self, kind: MessageKind, raw: &[u8]) {
+        self.encoder.rest(&mut self.gathered, kind, raw);
+    }
+    /// The SOAP part.
+    pub fn soap(&mut self, content_type: &str, headers: &[(String, String)], raw: &[u8]) {
+        self.encoder.soap(&mut self.gathered, content_type, headers, raw);
+    }
+    /// Opens the REST body part.
+    pub fn rest_body(&mut self) {
+        self.encoder.rest_body_head(&mut self.gathered);
+    }
+    /// Opens an attachment.
+    pub fn attachment(&mut self, head: &proto::multipart::PartHead) {
+        self.encoder.attachment_head(&mut self.gathered, head);
+    }
+    /// Bytes of the part that is open.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn data(&mut self, chunk: Bytes) -> Result<(), Gone> {
+        if self.gathered.len() + chunk.len() <= GATHER_BYTES {
+            self.gathered.extend_from_slice(&chunk);
+            return Ok(());
+        }
+        self.flush().await?;
+        self.pieces.send(Piece::Data(chunk)).await.map_err(|_| Gone)
+    }
+    /// Hands on what was gathered.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn flush(&mut self) -> Result<(), Gone> {
+        if self.gathered.is_empty() {
+            return Ok(());
+        }
+        self.pieces.send(Piece::Data(self.gathered.split().freeze())).await.map_err(|_| Gone)
+    }
+    /// Chain and signature, then the closing delimiter: only of a message that is in the log.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn finish<M: Message>(mut self, logged: &Logged<Signed<M>>) -> Result<(), Gone>
+    where
+        Signed<M>: Proven,
+    {
+        let evidence = logged.evidence();
+        if let Some((result, chain)) = &evidence.hash_chain {
+            self.encoder.hash_chain(&mut self.gathered, result, chain);
+        }
+        self.encoder.signature(&mut self.gathered, &evidence.document);
+        self.end().await
+    }
+    /// A fault in place of whatever was due, then the closing delimiter.
+    ///
+    /// # Errors
+    /// [`Gone`].
+    pub async fn fault(mut self, soap_fault: &[u8]) -> Result<(), Gone> {
+        self.encoder.fault(&mut self.gathered, soap_fault);
+        self.end().await
+    }
+
+    async fn end(mut self) -> Result<(), Gone> {
+        self.flush().await?;
+        self.pieces.send(Piece::End).await.map_err(|_| Gone)
+    }
+}
+
+impl Body for OutgoingBody {
+    type Data = Bytes;
+    type Error = io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let piece = std::task::ready!(self.pieces.poll_recv(cx));
+        Poll::Ready(match piece {
+            Some(Piece::Data(data)) => Some(Ok(Frame::data(data))),
+            Some(Piece::End) => {
+                self.ended = true;
+                None
+            }
+            None => {
+                self.ended = true;
+                Some(Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the message was abandoned")))
+            }
+        })
+    }
+    fn is_end_stream(&self) -> bool {
+        self.ended
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    #[test]
+    fn boundaries_are_letters_and_differ() {
+        let suffix = boundary_suffix();
+        assert!(suffix.len() == 30 && suffix.bytes().all(|b| b.is_ascii_alphabetic()), "{suffix}");
+        assert_ne!(suffix, boundary_suffix());
+    }
+
+    #[tokio::test]
+    async fn an_abandoned_message_ends_in_an_error() {
+        let (mut out, mut body) = channel();
+        out.ocsp(b"x");
+        out.flush().await.expect("taken");
+        assert!(body.frame().await.expect("a frame").is_ok());
+        drop(out);
+        assert!(body.frame().await.expect("a frame").is_err());
+        assert!(body.frame().await.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_slow_reader_slows_the_writer() {
+        let (mut out, mut body) = channel();
+        let big = Bytes::from(vec![0; GATHER_BYTES + 1]);
+        for _ in 0..DEPTH {
+            out.data(big.clone()).await.expect("room");
+        }
+        let mut next = Box::pin(out.data(big));
+        assert!((&mut next).now_or_never().is_none(), "the channel is full");
+        body.frame().await.expect("a frame").expect("data");
+        next.await.expect("room again");
+    }
+
+    #[tokio::test]
+    async fn a_fault_ends_the_message() {
+        let (out, body) = channel();
+        out.fault(b"<f/>").await.expect("taken");
+        let text = body.collect().await.expect("a whole body").to_bytes();
+        let text = String::from_utf8_lossy(&text);
+        assert!(text.contains("\r\n<f/>\r\n--xtop") || text.contains("<f/>\r\n--xtop"), "{text}");
+        assert!(text.ends_with("--\r\n"), "{text}");
+    }
+}

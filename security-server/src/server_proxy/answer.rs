@@ -1,0 +1,329 @@
+//! One request of another security server, from its head to the last byte of the answer [PR-MESSTRANSP §3; wire dossier §1, §13.1].
+//!
+//! [`answer`] is the protocol in its order, which is the order in which a bad request is refused by every server. Until the answer
+//! opens, a refusal is a plain SOAP fault; afterwards it is a part of the multipart. The request is read to its end before a refusal
+//! goes out, within bounds, because senders write everything before they listen.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context as TaskContext, Poll};
+
+use bytes::Bytes;
+use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
+use http::{HeaderValue, Response};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming as HttpBody;
+use proto::fault::{FaultCode, Side};
+use proto::transport::{self, Decoder, Direction as TransportDirection, TransportError};
+use signer::SigningIdentity;
+use tokio::time::Instant;
+use tracing::Instrument;
+use tracing::field::Empty;
+
+use super::asked::{Asked, Authorised, TransportHead};
+use super::{AnswerBody, Peer, rest, soap};
+use crate::client_proxy::finished;
+use crate::context::Context;
+use crate::exchange::reading::{self, Incoming, Or};
+use crate::exchange::writing::OutgoingBody;
+use crate::exchange::{self, Ids, Logged, Verified, View, Whole};
+use crate::faults::{Failure, OrFail, Refusal, SOAP_FAULT_TYPE, Told};
+use crate::message_log::{Direction, Stored};
+use crate::replay::Trace;
+
+const SIDE: Side = Side::ServerProxy;
+
+/// A request that has passed every check and is in the log: what may be called, and with what the answer is signed.
+pub(super) struct Accepted {
+    /// The request.
+    pub(super) request: Logged<Verified<Asked>>,
+    /// The service that may be called.
+    pub(super) authorised: Authorised,
+    /// The key of the service's owner.
+    pub(super) identity: Arc<SigningIdentity>,
+    /// Who asks for what.
+    pub(super) ids: Ids,
+    /// Snapshots.
+    pub(super) view: View,
+}
+
+impl Accepted {
+    /// REST body or SOAP attachments, from where they lie.
+    pub(super) fn attachments(&self) -> &[Stored] {
+        self.request.attachments()
+    }
+}
+
+/// An answer that is being written: its head, its body, and the work that fills it.
+pub(super) struct Opened {
+    /// `Content-Type` of the multipart.
+    pub(super) content_type: String,
+    /// `x-original-content-type`, of SOAP.
+    pub(super) original_content_type: Option<String>,
+    /// What the connection reads from.
+    pub(super) body: OutgoingBody,
+    /// What writes into it; gives the fault's code when it ends in one.
+    pub(super) work: Pin<Box<dyn Future<Output = Option<String>> + Send>>,
+}
+
+/// Answers one request; never fails, since a refusal is an answer.
+pub(super) async fn respond(
+    cx: Context,
+    peer: Arc<Peer>,
+    request: http::Request<HttpBody>,
+) -> Response<AnswerBody> {
+    let span = tracing::info_span!(
+        "exchange",
+        side = "server",
+        request_id = Empty,
+        message_id = Empty,
+        client = Empty,
+        service = Empty,
+        peer = Empty,
+        fault = Empty,
+    );
+    let begun = Instant::now();
+    let kept = (peer.causeway || cx.settings.keep_stock_connections) && !cx.shutdown.stopping();
+    let (head, mut body) = request.into_parts();
+    let kind = if TransportHead::read(&head.headers).protocol == transport::Protocol::Rest {
+        "rest"
+    } else {
+        "soap"
+    };
+    let opened = answer(&cx, &peer, &head, &mut body).instrument(span.clone()).await;
+    let mut response = match opened {
+        Ok(opened) => multipart(opened, kind, begun, span),
+        Err(refusal) => {
+            let _entered = span.enter();
+            let outcome = refusal.outcome(cx.settings.fault_style);
+            let told = refusal.tell(cx.settings.fault_style);
+            span.record("fault", told.fault.code.as_str());
+            finished("server", kind, &outcome, begun);
+            plain(&told)
+        }
+    };
+    reading::drain(&mut body).await;
+    if !kept {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
+    response
+}
+
+/// The protocol in its order.
+async fn answer(
+    cx: &Context,
+    peer: &Peer,
+    head: &http::request::Parts,
+    body: &mut HttpBody,
+) -> Result<Opened, Refusal> {
+    // 1. POST; one valid snapshot of everything; a sender that is not too old; its slot.
+    if !head.method.as_str().eq_ignore_ascii_case("POST") {
+        let message = "a message between security servers must be sent with POST";
+        return Err(Failure::new(SIDE, &[FaultCode::InvalidHttpMethod], message).into());
+    }
+    let now = cx.clock.now();
+    let view = View::take(cx, SIDE, now)?;
+    check_version(cx, head)?;
+    let server = peer.chain.first().and_then(|leaf| view.conf.server_by_auth_cert(leaf));
+    let party = server.map_or_else(|| "unknown".to_owned(), ToString::to_string);
+    tracing::Span::current().record("peer", party.as_str());
+    let busy = cx.shutdown.busy();
+    let slot = cx.server_slots.enter(&party).or_fail(SIDE)?;
+
+    // 2. OCSP answers and the message part.
+    let transport = TransportHead::read(&head.headers);
+    let label = exchange::label(transport.label.as_deref(), SIDE)?;
+    let content_type = head.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let decoder = Decoder::new(content_type, TransportDirection::Request, cx.settings.limits.transport)
+        .or_fail(SIDE)?
+        .expect(transport.protocol);
+    let mut reader = Incoming::new(body, decoder, Some(cx.settings.limits.idle));
+    let Or::Message(first) = reader.first().await.or_fail(SIDE)? else {
+        return Err(Failure::of(SIDE, &TransportError::MissingSoap).into());
+    };
+    let ocsp = first.ocsp.clone();
+    let (asked, ids) = Asked::read(first, &transport)?;
+    ids.record();
+
+    // 3. It is for a client of ours that can sign, from a server that may speak for its client.
+    asked.check_addressee(&view, &ids)?;
+    let identity = view.signing(&ids.service.client.member, now).map_err(Failure::of_next_hop)?.clone();
+    if ocsp.is_empty() {
+        let message = "the OCSP answers of the sender's TLS certificate are missing";
+        return Err(Failure::new(SIDE, &[FaultCode::SslAuthenticationFailed], message).of_next_hop().into());
+    }
+    let trusted = cx.kept.trust.tls_peer(&peer.chain, &ocsp, &ids.client, &view.conf, now);
+    let peer_identity = trusted.map_err(|e| Failure::of(SIDE, &e).of_next_hop())?;
+
+    // 4. The rest of the message, its body into the log's spool.
+    cx.log.check_ready(now).or_fail(SIDE)?;
+    let Or::Message(remainder) = reader.rest(&cx.log, label).await.or_fail(SIDE)? else {
+        return Err(Failure::of(SIDE, &TransportError::MissingSignature).into());
+    };
+    reader.drain().await;
+
+    // 5. The service exists, speaks this protocol, is allowed and enabled.
+    let has_body = !remainder.attachments.is_empty();
+    let authorised = Authorised::check(&view, &asked, &ids, has_body, peer_identity).or_fail(SIDE)?;
+    if has_body && !asked_is_rest(&asked) {
+        return Err(soap::attachments().into());
+    }
+
+    // 6. The client's member signed exactly this, and it was not here before.
+    let (whole, labelled) = Whole::received(asked, label, remainder.attachments);
+    let now = cx.clock.now();
+    let verified = cx
+        .kept
+        .trust
+        .verify(whole, &labelled, remainder.evidence, &ids.client, &view.conf, now)
+        .or_fail(SIDE)?;
+    remember(cx, &verified, now)?;
+
+    // 7. The log has it; then the service may be called.
+    let request = exchange::log(&cx.log, verified, Direction::Request, false, &ids).await.or_fail(SIDE)?;
+    let accepted = Accepted { request, authorised, identity, ids, view };
+
+    // 8. REST answers while the service is read; SOAP when the service has answered.
+    let mut opened = match accepted.request.message() {
+        Asked::Rest(_) => rest::open(cx, accepted),
+        Asked::Soap(_) => soap::open(cx, accepted).await?,
+    };
+    let work = opened.work;
+    opened.work = Box::pin(async move {
+        let outcome = work.await;
+        drop((busy, slot));
+        outcome
+    });
+    Ok(opened)
+}
+
+fn asked_is_rest(asked: &Asked) -> bool {
+    matches!(asked, Asked::Rest(_))
+}
+
+/// Refuses servers that are older than the configured release.
+fn check_version(cx: &Context, head: &http::request::Parts) -> Result<(), Failure> {
+    let Some(least) = cx.settings.min_client_version else { return Ok(()) };
+    let sent = head.headers.get(transport::PROXY_VERSION).and_then(|v| v.to_str().ok()).and_then(version);
+    if sent.is_some_and(|sent| sent >= least) {
+        return Ok(());
+    }
+    let [major, minor, patch] = least;
+    let message = format!("the sender's security server must be of release {major}.{minor}.{patch} or later");
+    Err(Failure::new(SIDE, &[FaultCode::ClientProxyVersionNotSupported], message))
+}
+
+/// `7.8.0`, or `7.8.0-suffix`, which is less than the release it leads to.
+fn version(text: &str) -> Option<[u32; 3]> {
+    let (numbers, suffix) = text.split_once('-').map_or((text, None), |(n, s)| (n, Some(s)));
+    let mut parts = numbers.split('.').map(|part| part.parse::<u32>().ok());
+    let version = [parts.next()??, parts.next()??, parts.next()??];
+    if parts.next().is_some() {
+        return None;
+    }
+    let [major, minor, patch] = version;
+    let before = match (patch, minor, major) {
+        (1.., ..) => [major, minor, patch - 1],
+        (0, 1.., _) => [major, minor - 1, u32::MAX],
+        (0, 0, 1..) => [major - 1, u32::MAX, u32::MAX],
+        (0, 0, 0) => return None,
+    };
+    Some(if suffix.is_some() { before } else { version })
+}
+
+fn remember(cx: &Context, verified: &Verified<Asked>, now: proto::time::UnixTime) -> Result<(), Failure> {
+    use exchange::Proven;
+    let Some((_, message)) = verified.whole().parts.first() else { return Ok(()) };
+    let trace = Trace {
+        signature_value: verified.signature_value(),
+        position: verified.position(),
+        message: &message.value,
+    };
+    cx.kept.replay.first_time(&trace, verified.until(), now).or_fail(SIDE)
+}
+
+/// Writes the fault into the multipart, in place of what was due; gives its code.
+pub(super) async fn fault(cx: &Context, out: exchange::Outgoing, refusal: Refusal) -> Option<String> {
+    let outcome = refusal.outcome(cx.settings.fault_style);
+    let told = refusal.tell(cx.settings.fault_style);
+    tracing::Span::current().record("fault", told.fault.code.as_str());
+    // A peer that is gone needs no fault.
+    let _ = out.fault(&told.soap).await;
+    Some(outcome)
+}
+
+fn plain(told: &Told) -> Response<AnswerBody> {
+    let mut response =
+        Response::new(Full::new(told.soap.clone()).map_err(|never| match never {}).boxed_unsync());
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(SOAP_FAULT_TYPE));
+    headers.insert("soapaction", HeaderValue::from_static(""));
+    headers.insert(CONTENT_LENGTH, HeaderValue::from(told.soap.len()));
+    response
+}
+
+fn multipart(
+    opened: Opened,
+    kind: &'static str,
+    begun: Instant,
+    span: tracing::Span,
+) -> Response<AnswerBody> {
+    let Opened { content_type, original_content_type, body, work } = opened;
+    let work = async move {
+        let outcome = work.await;
+        finished("server", kind, outcome.as_deref().unwrap_or("ok"), begun);
+    }
+    .instrument(span);
+    let mut response = Response::new(WorkBody { work: Some(Box::pin(work)), body }.boxed_unsync());
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&content_type) {
+        headers.insert(CONTENT_TYPE, value);
+    }
+    // Peers look these names up in lower case, which is how they are written.
+    headers.insert(transport::HASH_ALGORITHM, HeaderValue::from_static("SHA-512"));
+    if let Some(Ok(value)) = original_content_type.map(|t| HeaderValue::from_bytes(t.as_bytes())) {
+        headers.insert(transport::ORIGINAL_CONTENT_TYPE, value);
+    }
+    response
+}
+
+/// A body together with the work that fills it: both live and end with the connection.
+struct WorkBody {
+    work: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    body: OutgoingBody,
+}
+
+impl Body for WorkBody {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut TaskContext<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        if let Some(work) = &mut self.work
+            && work.as_mut().poll(cx).is_ready()
+        {
+            self.work = None;
+        }
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        assert_eq!(version("7.8.0"), Some([7, 8, 0]));
+        assert!(version("7.10.0") > version("7.9.9"));
+        assert!(version("7.8.0-SNAPSHOT") < version("7.8.0"));
+        assert!(version("7.8.0-SNAPSHOT") > version("7.7.9"));
+        for text in ["", "unknown", "7.8", "7.8.0.1", "7.x.0"] {
+            assert_eq!(version(text), None, "{text}");
+        }
+    }
+}

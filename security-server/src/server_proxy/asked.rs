@@ -1,0 +1,260 @@
+//! What another security server asks of us: the message part of either protocol, and who may ask it [wire dossier §7, §8, §13.1].
+
+use bytes::Bytes;
+use http::HeaderMap;
+use pki::globalconf::GlobalConf;
+use proto::fault::{FaultCode, Side};
+use proto::id::{ClientId, ServiceId};
+use proto::rest::{Place, RestRequest};
+use proto::soap::{self, Soap, SoapMessage};
+use proto::transport::{self, MessageKind, Protocol, TransportError};
+
+use crate::exchange::reading::First;
+use crate::exchange::{Ids, Message, PeerIdentity, View};
+use crate::faults::{Failure, Faulty};
+use crate::serverconf::{Service, ServiceKind};
+
+const SIDE: Side = Side::ServerProxy;
+
+/// Longest request id that the message log holds, characters.
+const ID_CHARS: usize = 255;
+
+/// A request of either protocol.
+#[derive(Debug)]
+pub(super) enum Asked {
+    /// REST.
+    Rest(Box<RestRequest>),
+    /// SOAP.
+    Soap(Box<SoapAsked>),
+}
+
+/// A SOAP request, with what its HTTP head carried.
+#[derive(Debug)]
+pub(super) struct SoapAsked {
+    /// The message.
+    pub(super) message: SoapMessage,
+    /// `SOAPAction` as the information system sent it, if it did.
+    pub(super) action: Option<Vec<u8>>,
+}
+
+impl Message for Asked {
+    fn is_rest(&self) -> bool {
+        matches!(self, Self::Rest(_))
+    }
+    fn raw(&self) -> &Bytes {
+        match self {
+            Self::Rest(request) => &request.raw,
+            Self::Soap(asked) => &asked.message.raw,
+        }
+    }
+}
+
+/// What the HTTP head of a transport request says.
+#[derive(Debug)]
+pub(super) struct TransportHead {
+    /// Which protocol its message must speak.
+    pub(super) protocol: Protocol,
+    /// `x-hash-algorithm`.
+    pub(super) label: Option<String>,
+    request_id: Option<String>,
+    original_content_type: bool,
+    soap_action: Option<Vec<u8>>,
+}
+
+impl TransportHead {
+    pub(super) fn read(headers: &HeaderMap) -> Self {
+        let bytes = |name: &str| headers.get(name).map(|v| v.as_bytes().trim_ascii().to_vec());
+        let text = |name: &str| bytes(name).map(|v| v.iter().copied().map(char::from).collect::<String>());
+        let rest = bytes(transport::MESSAGE_TYPE).is_some_and(|kind| kind == b"REST");
+        Self {
+            protocol: if rest { Protocol::Rest } else { Protocol::Soap },
+            label: text(transport::HASH_ALGORITHM),
+            request_id: text(transport::REQUEST_ID),
+            original_content_type: headers.contains_key(transport::ORIGINAL_CONTENT_TYPE),
+            soap_action: bytes(transport::ORIGINAL_SOAP_ACTION),
+        }
+    }
+}
+
+impl Asked {
+    /// Reads the message part. Everything that will be needed later is looked at here, before the service can be called.
+    pub(super) fn read(first: First, head: &TransportHead) -> Result<(Self, Ids), Failure> {
+        match first.kind {
+            MessageKind::RestRequest => Self::rest(first.raw, head),
+            MessageKind::Soap => {
+                let content_type = first.head.get("content-type").unwrap_or(transport::TEXT_XML).to_owned();
+                Self::soap(first.raw, &content_type, head)
+            }
+            MessageKind::RestResponse => Err(Failure::of(SIDE, &TransportError::WrongDirection)),
+        }
+    }
+
+    fn rest(raw: Bytes, head: &TransportHead) -> Result<(Self, Ids), Failure> {
+        let request = RestRequest::parse(raw).map_err(|e| Failure::of_rest(&e, Place::ProviderPort))?;
+        let Some(request_id) = head.request_id.clone().filter(|id| !id.is_empty()) else {
+            let message = "the header x-road-request-id is missing";
+            return Err(Failure::new(SIDE, &[FaultCode::MissingHeaderField], message));
+        };
+        let ids = Ids {
+            client: request.client.clone(),
+            service: request.service.clone(),
+            message_id: request.id.clone(),
+            request_id,
+        };
+        check_lengths(&ids)?;
+        Ok((Self::Rest(Box::new(request)), ids))
+    }
+
+    fn soap(raw: Bytes, content_type: &str, head: &TransportHead) -> Result<(Self, Ids), Failure> {
+        let message = match soap::parse(raw, content_type) {
+            Ok(Soap::Message(message)) => *message,
+            Ok(Soap::Fault(..)) => return Err(Failure::of(SIDE, &TransportError::MissingSoap)),
+            Err(error) => return Err(Failure::of_soap(&error, Place::ProviderPort)),
+        };
+        if !head.original_content_type {
+            let path = [FaultCode::ServiceFailed, FaultCode::InternalError];
+            return Err(Failure::new(SIDE, &path, "the header x-original-content-type is missing"));
+        }
+        let action = head.soap_action.as_ref().map(|a| a.iter().copied().map(char::from).collect::<String>());
+        soap::check_soap_action(action.as_deref()).map_err(|e| Failure::of_soap(&e, Place::ProviderPort))?;
+        let ids = Ids {
+            client: message.header.client.clone(),
+            service: message.header.service.clone(),
+            message_id: message.header.id.clone(),
+            request_id: head.request_id.clone().unwrap_or_default(),
+        };
+        check_lengths(&ids)?;
+        Ok((Self::Soap(Box::new(SoapAsked { message, action: head.soap_action.clone() })), ids))
+    }
+
+    /// Rows 1 and 2 of wire dossier §13.1: it is for this server, and for a client of it.
+    pub(super) fn check_addressee(&self, view: &View, ids: &Ids) -> Result<(), Failure> {
+        let target = match self {
+            Self::Soap(asked) => asked.message.header.security_server.as_ref(),
+            // The consumer's server has chosen by it; here it says nothing (§7.2).
+            Self::Rest(_) => None,
+        };
+        let refuse = |code, message: String| Err(Failure::new(SIDE, &[code], message).of_next_hop());
+        if target.is_some_and(|target| target != view.server.server_id()) {
+            return refuse(
+                FaultCode::InvalidSecurityServer,
+                "the message is for another security server".into(),
+            );
+        }
+        let provider = &ids.service.client;
+        if !view.server.client(provider).is_some_and(|client| client.registered) {
+            return refuse(
+                FaultCode::UnknownMember,
+                format!("{provider} is not a client of this security server"),
+            );
+        }
+        Ok(())
+    }
+
+    /// Method and raw path of REST, nothing of SOAP.
+    fn endpoint(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Rest(request) => Some((&request.method, request.service_path())),
+            Self::Soap(_) => None,
+        }
+    }
+}
+
+fn check_lengths(ids: &Ids) -> Result<(), Failure> {
+    let long = [&ids.message_id, &ids.request_id].into_iter().any(|id| id.chars().count() > ID_CHARS);
+    if !long {
+        return Ok(());
+    }
+    let path = [FaultCode::LoggingFailed, FaultCode::DatabaseError];
+    Err(Failure::new(
+        SIDE,
+        &path,
+        format!("the message id or request id has more than {ID_CHARS} characters"),
+    ))
+}
+
+/// Why a request may not reach its service (rows 6 to 9 of wire dossier §13.1).
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum AccessError {
+    /// Code or version.
+    #[error("{0} is not offered here")]
+    UnknownService(Box<ServiceId>),
+    /// REST asked of SOAP or the reverse.
+    #[error("{0} cannot be called with this protocol")]
+    ServiceType(Box<ServiceId>),
+    /// No right.
+    #[error("{client} has no right to make this request of {service}: ask the owner of the service for it")]
+    Denied {
+        /// Who asked.
+        client: Box<ClientId>,
+        /// What was asked.
+        service: Box<ServiceId>,
+    },
+    /// Switched off.
+    #[error("{service} is disabled: {notice}")]
+    Disabled {
+        /// What was asked.
+        service: Box<ServiceId>,
+        /// What its owner has to say.
+        notice: String,
+    },
+    /// A body where the method has none.
+    #[error("a request of this method must not have a body")]
+    Body,
+}
+
+impl Faulty for AccessError {
+    fn path(&self) -> Vec<FaultCode> {
+        vec![match self {
+            Self::UnknownService(_) => FaultCode::UnknownService,
+            Self::ServiceType(_) => FaultCode::ServiceType,
+            Self::Denied { .. } => FaultCode::AccessDenied,
+            Self::Disabled { .. } => FaultCode::ServiceDisabled,
+            Self::Body => FaultCode::InvalidHttpMethod,
+        }]
+    }
+}
+
+/// The access check said yes, for this client, service, method and path; [`Authorised::check`] alone makes one.
+#[derive(Debug)]
+pub(super) struct Authorised {
+    service: Service,
+}
+
+impl Authorised {
+    /// Rows 6 to 9 of wire dossier §13.1, for a client that the peer may speak for.
+    pub(super) fn check(
+        view: &View,
+        asked: &Asked,
+        ids: &Ids,
+        has_body: bool,
+        _peer: PeerIdentity,
+    ) -> Result<Self, AccessError> {
+        let id = || Box::new(ids.service.clone());
+        let service = view.server.service(&ids.service).ok_or_else(|| AccessError::UnknownService(id()))?;
+        let speaks = match (asked, service.kind) {
+            (Asked::Rest(_), ServiceKind::Rest | ServiceKind::OpenApi3)
+            | (Asked::Soap(_), ServiceKind::Wsdl) => true,
+            (Asked::Rest(_), ServiceKind::Wsdl)
+            | (Asked::Soap(_), ServiceKind::Rest | ServiceKind::OpenApi3) => false,
+        };
+        if !speaks {
+            return Err(AccessError::ServiceType(id()));
+        }
+        let conf: &GlobalConf = &view.conf;
+        if !view.server.is_allowed(conf, &ids.client, &ids.service, asked.endpoint()) {
+            return Err(AccessError::Denied { client: Box::new(ids.client.clone()), service: id() });
+        }
+        if let Some(notice) = service.disabled.clone() {
+            return Err(AccessError::Disabled { service: id(), notice });
+        }
+        match asked {
+            Asked::Rest(request) if has_body && request.forbids_body() => Err(AccessError::Body),
+            Asked::Rest(_) | Asked::Soap(_) => Ok(Self { service: service.clone() }),
+        }
+    }
+    /// The service that may be called.
+    pub(super) fn service(&self) -> &Service {
+        &self.service
+    }
+}

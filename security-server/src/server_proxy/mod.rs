@@ -1,0 +1,88 @@
+//! Other security servers → us: port 5500 [PR-MESSTRANSP §3; wire dossier §5, §13].
+//!
+//! [`answer`] is the protocol in its order; [`asked`] what may be asked of us and by whom; [`rest`] and [`soap`] call the service and
+//! write the answer; [`services`] keeps connections to information systems, [`unpack`] unpacks their answers.
+//!
+//! Every answer is HTTP 200. Connections of servers of our own kind are kept, others are closed after the answer unless the settings
+//! say otherwise. The number of connections and every wait are bounded.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::combinators::UnsyncBoxBody;
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use pki::cert::Certificate;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use crate::client_proxy::accept;
+use crate::context::Context;
+use crate::tls::{Accepted, Acceptor};
+
+mod answer;
+mod asked;
+mod rest;
+pub mod services;
+mod soap;
+pub mod unpack;
+
+/// What is sent back.
+type AnswerBody = UnsyncBoxBody<Bytes, std::io::Error>;
+
+/// The server at the other end of a connection.
+#[derive(Debug)]
+struct Peer {
+    /// Its TLS chain, leaf first.
+    chain: Vec<Certificate>,
+    /// It is of our own kind.
+    causeway: bool,
+}
+
+/// Accepts other security servers until this one is told to stop.
+pub async fn serve(cx: Context, listener: TcpListener, acceptor: Acceptor) {
+    let room = Arc::new(Semaphore::new(cx.settings.limits.connections));
+    while let Some((socket, from, permit)) = accept(&listener, &room, &cx.shutdown).await {
+        tokio::spawn(connection(cx.clone(), acceptor.clone(), socket, from, permit));
+    }
+}
+
+async fn connection(
+    cx: Context,
+    acceptor: Acceptor,
+    socket: TcpStream,
+    from: std::net::SocketAddr,
+    _permit: OwnedSemaphorePermit,
+) {
+    let Accepted { stream, chain, causeway, .. } = match acceptor.accept(socket, from).await {
+        Ok(accepted) => accepted,
+        Err(error) => return tracing::debug!(%error, "a security server could not connect"),
+    };
+    let peer = Arc::new(Peer { chain, causeway });
+    let limits = cx.settings.limits;
+    let (shutdown, serving) = (cx.shutdown.clone(), cx);
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let (cx, peer) = (serving.clone(), peer.clone());
+        async move { Ok::<_, Infallible>(answer::respond(cx, peer, request).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        // Also how long a kept connection may wait for its next request.
+        .header_read_timeout(limits.keep_alive.max(limits.idle))
+        .max_buf_size(limits.head_bytes)
+        .max_headers(limits.headers)
+        .serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let ended = tokio::select! {
+        ended = &mut connection => ended,
+        () = shutdown.stopped() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, %from, "a connection of a security server ended");
+    }
+}

@@ -1,0 +1,289 @@
+//! Verdicts on signatures and TLS certificates, kept for as long as every input holds.
+//!
+//! A verdict depends on bytes, on the configuration and on time. The key is a SHA-256 over all the bytes and the configuration's
+//! generation, the value is the earliest instant at which anything in it stops holding [wire dossier §16.2]. Refusals are not kept,
+//! and everything is dropped when another configuration is seen. Two questions are cached apart: whether a signature document is good
+//! (a batch carries one document in many messages) and whether its certificate is (all documents of a member carry the same one).
+//!
+//! Never cached: whether a signature covers the message at hand. Bounded by [`ENTRIES`]; the older half goes first.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use pki::cert::Certificate;
+use pki::globalconf::GlobalConf;
+use pki::hash_chain::Parts;
+use pki::message_signature::{self, VerifyError};
+use pki::trust::{self, TrustError};
+use pki::xades::Document;
+use proto::id::{ClientId, ServerId};
+use proto::time::UnixTime;
+use ring::digest::{Context, SHA256};
+
+use crate::exchange::{Evidence, Message, Proven, Whole};
+
+/// Most verdicts kept.
+pub const ENTRIES: usize = 20_000;
+
+/// A message whose signature holds; [`TrustCache::verify`] alone makes one.
+#[derive(Debug)]
+pub struct Verified<M> {
+    whole: Whole<M>,
+    evidence: Evidence,
+    at: UnixTime,
+    until: UnixTime,
+    signature_value: Vec<u8>,
+    position: Vec<usize>,
+}
+
+impl<M> Verified<M> {
+    /// The signature's certificate and OCSP answers hold until here.
+    pub fn until(&self) -> UnixTime {
+        self.until
+    }
+    /// The decoded signature value.
+    pub fn signature_value(&self) -> &[u8] {
+        &self.signature_value
+    }
+    /// The message's place in the batch that was signed.
+    pub fn position(&self) -> &[usize] {
+        &self.position
+    }
+}
+
+impl<M: Message> Proven for Verified<M> {
+    type Message = M;
+    fn whole(&self) -> &Whole<M> {
+        &self.whole
+    }
+    fn evidence(&self) -> &Evidence {
+        &self.evidence
+    }
+    fn at(&self) -> UnixTime {
+        self.at
+    }
+}
+
+/// The TLS certificate of a connection may speak for a client; [`TrustCache::tls_peer`] alone says so.
+#[derive(Debug)]
+pub struct PeerIdentity {
+    server: Option<ServerId>,
+}
+
+impl PeerIdentity {
+    /// Whose certificate it is.
+    pub fn server(&self) -> Option<&ServerId> {
+        self.server.as_ref()
+    }
+}
+
+/// Kept verdicts. Cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub struct TrustCache {
+    verdicts: Arc<Mutex<Verdicts>>,
+}
+
+type Key = [u8; 32];
+
+/// What is to be said of a signature that holds.
+struct Held {
+    until: UnixTime,
+    signature_value: Vec<u8>,
+    position: Vec<usize>,
+}
+
+/// Two halves: entries go into the young one; when it is full it becomes the old one, whose entries are forgotten.
+#[derive(Debug, Default)]
+struct Verdicts {
+    generation: u64,
+    young: HashMap<Key, UnixTime>,
+    old: HashMap<Key, UnixTime>,
+}
+
+impl TrustCache {
+    /// Nothing kept yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Whether `evidence` proves that `signer` sent exactly `whole`, at `now`.
+    ///
+    /// `labelled`: digests of the same parts with the algorithm that the transport header names, when that is not SHA-512.
+    ///
+    /// # Errors
+    /// The first broken rule, in the order of the reference.
+    pub fn verify<M: Message>(
+        &self,
+        whole: Whole<M>,
+        labelled: &Parts,
+        evidence: Evidence,
+        signer: &ClientId,
+        conf: &GlobalConf,
+        now: UnixTime,
+    ) -> Result<Verified<M>, VerifyError> {
+        let parts: Parts = whole.parts.iter().chain(labelled).cloned().collect();
+        match self.check(&parts, &evidence, signer, conf, now) {
+            Ok(Held { until, signature_value, position }) => {
+                Ok(Verified { whole, evidence, at: now, until, signature_value, position })
+            }
+            // The cheap checks came first; which rule is named follows the order that all servers use.
+            Err(found) => {
+                let ordered =
+                    message_signature::verify(evidence.borrowed(), &parts, signer, conf, now, false);
+                Err(ordered.err().unwrap_or(found))
+            }
+        }
+    }
+
+    fn check(
+        &self,
+        parts: &Parts,
+        evidence: &Evidence,
+        signer: &ClientId,
+        conf: &GlobalConf,
+        now: UnixTime,
+    ) -> Result<Held, VerifyError> {
+        let document = Document::parse(&evidence.document)?;
+        let covered = message_signature::check_coverage(&document, evidence.borrowed(), parts, false)?;
+        let key = key("document", conf, &[&evidence.document, signer.to_string().as_bytes()]);
+        let until = match self.get(conf, &key, now) {
+            Some(until) => until,
+            None => {
+                let until = self.check_document(&document, signer, conf, now)?;
+                self.keep(conf, key, until);
+                until
+            }
+        };
+        Ok(Held { until, signature_value: document.value, position: covered.position })
+    }
+
+    /// The signature value every time, its certificate once for all documents that carry the same bytes.
+    fn check_document(
+        &self,
+        document: &Document,
+        signer: &ClientId,
+        conf: &GlobalConf,
+        now: UnixTime,
+    ) -> Result<UnixTime, VerifyError> {
+        document.verify()?;
+        let member = format!("{}", ClientId { member: signer.member.clone(), subsystem: None });
+        let mut inputs: Vec<&[u8]> = vec![member.as_bytes(), document.signing.der()];
+        inputs.extend(document.extra.iter().map(Certificate::der));
+        inputs.push(b"ocsp");
+        inputs.extend(document.ocsp.iter().map(Vec::as_slice));
+        let key = key("signer", conf, &inputs);
+        if let Some(until) = self.get(conf, &key, now) {
+            return Ok(until);
+        }
+        let trusted = message_signature::check_document(document, signer, conf, now)?;
+        self.keep(conf, key, trusted.until);
+        Ok(trusted.until)
+    }
+
+    /// Whether the TLS chain of a connection (leaf first) may speak for `client`, with these OCSP answers, at `now`.
+    ///
+    /// # Errors
+    /// The first check that fails.
+    pub fn tls_peer(
+        &self,
+        chain: &[Certificate],
+        ocsp: &[Bytes],
+        client: &ClientId,
+        conf: &GlobalConf,
+        now: UnixTime,
+    ) -> Result<PeerIdentity, TrustError> {
+        let name = client.to_string();
+        let mut inputs: Vec<&[u8]> = vec![name.as_bytes()];
+        inputs.extend(chain.iter().map(Certificate::der));
+        inputs.push(b"ocsp");
+        inputs.extend(ocsp.iter().map(Bytes::as_ref));
+        let key = key("tls", conf, &inputs);
+        if self.get(conf, &key, now).is_none() {
+            let answers: Vec<Vec<u8>> = ocsp.iter().map(|der| der.to_vec()).collect();
+            let trusted = trust::tls_peer(conf, chain, &answers, client, now)?;
+            self.keep(conf, key, trusted.until);
+        }
+        let server = chain.first().and_then(|leaf| conf.server_by_auth_cert(leaf)).cloned();
+        Ok(PeerIdentity { server })
+    }
+
+    fn get(&self, conf: &GlobalConf, key: &Key, now: UnixTime) -> Option<UnixTime> {
+        let until = self.lock().get(conf.generation(), key).filter(|until| now <= *until);
+        metrics::counter!("causeway_trust_lookups_total", "kept" => if until.is_some() { "yes" } else { "no" })
+            .increment(1);
+        until
+    }
+
+    fn keep(&self, conf: &GlobalConf, key: Key, until: UnixTime) {
+        self.lock().insert(conf.generation(), key, until);
+    }
+
+    /// Nothing panics while it holds the lock, and what it guards is whole after every statement.
+    fn lock(&self) -> MutexGuard<'_, Verdicts> {
+        self.verdicts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// SHA-256 over the question, the configuration's generation and every input with its length.
+fn key(question: &str, conf: &GlobalConf, inputs: &[&[u8]]) -> Key {
+    let mut context = Context::new(&SHA256);
+    context.update(question.as_bytes());
+    context.update(&conf.generation().to_be_bytes());
+    for input in inputs {
+        context.update(&(input.len() as u64).to_be_bytes());
+        context.update(input);
+    }
+    let mut key = [0; 32];
+    key.copy_from_slice(context.finish().as_ref());
+    key
+}
+
+impl Verdicts {
+    fn get(&mut self, generation: u64, key: &Key) -> Option<UnixTime> {
+        if self.generation != generation {
+            return None;
+        }
+        if let Some(until) = self.young.get(key) {
+            return Some(*until);
+        }
+        let until = *self.old.get(key)?;
+        self.insert(generation, *key, until);
+        Some(until)
+    }
+
+    fn insert(&mut self, generation: u64, key: Key, until: UnixTime) {
+        if self.generation != generation {
+            *self = Self { generation, ..Self::default() };
+        }
+        if self.young.len() >= ENTRIES / 2 {
+            self.old = std::mem::take(&mut self.young);
+        }
+        self.young.insert(key, until);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verdicts_are_bounded_and_fall_with_their_configuration() {
+        let mut verdicts = Verdicts::default();
+        let name = |n: usize| {
+            let mut key = [0; 32];
+            key[..8].copy_from_slice(&n.to_be_bytes());
+            key
+        };
+        for n in 0..3 * ENTRIES {
+            verdicts.insert(7, name(n), UnixTime(1));
+            // What is asked for stays; what is not makes room.
+            assert!(verdicts.get(7, &name(0)).is_some(), "asked for after {n}");
+        }
+        assert!(verdicts.young.len() + verdicts.old.len() <= ENTRIES + 1);
+        assert!(verdicts.get(7, &name(1)).is_none());
+        assert!(verdicts.get(8, &name(0)).is_none(), "another configuration");
+        verdicts.insert(8, name(1), UnixTime(1));
+        assert!(verdicts.get(7, &name(0)).is_none(), "and it does not come back");
+    }
+}
