@@ -30,7 +30,7 @@ pub const REPRESENTATION_NS: &str = "http://x-road.eu/xsd/representation.xsd";
 
 /// Bounds on one SOAP document. Wide, since the reference has none: bodies are the information systems' own.
 pub const LIMITS: Limits =
-    Limits { bytes: 64 << 20, depth: 10_000, attributes: 10_000, namespaces: 1000, elements: 8_000_000 };
+    Limits { bytes: 64 << 20, depth: 10_000, attributes: 10_000, namespaces: 200, elements: 8_000_000 };
 
 /// The X-Road header of a SOAP message. Values are as written, white space included.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -10,6 +10,7 @@
 use std::borrow::Cow;
 
 pub(crate) mod encoding;
+mod lexical;
 mod pull;
 pub use pull::{Attribute, Element, Node, Pull};
 
