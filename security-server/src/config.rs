@@ -77,6 +77,8 @@ host::settings! {
         pub update_interval: u64 = 60,
         /// Other instances whose configuration is downloaded: `none`, `all`, or a list such as "FI,IS".
         pub allowed_federations: String = "none".into(),
+        /// Seconds by which a downloaded directory may expire earlier than the stored one; an older one is refused.
+        pub directory_age_tolerance: u64 = 300,
         /// Milliseconds that connecting to a configuration source may take.
         pub downloader_connect_timeout: u64 = 10_000,
         /// Milliseconds that one download may take in all.
@@ -265,6 +267,8 @@ pub struct ConfigurationSettings {
     pub interval: Duration,
     /// Which other instances.
     pub federations: Federations,
+    /// How much earlier than the stored one a directory may expire.
+    pub age_tolerance: Duration,
     /// Connecting.
     pub connect: Duration,
     /// One download in all.
@@ -280,6 +284,17 @@ pub enum Federations {
     All,
     /// These of them, in upper case.
     Listed(Vec<String>),
+}
+
+impl Federations {
+    /// Whether the configuration of `instance` is downloaded.
+    pub fn allow(&self, instance: &str) -> bool {
+        match self {
+            Self::None => false,
+            Self::All => true,
+            Self::Listed(list) => list.contains(&instance.to_uppercase()),
+        }
+    }
 }
 
 /// Every bound of the relay, each a key of the `[limits]` section.
@@ -375,6 +390,7 @@ impl ConfigurationClient {
             anchor_file: PathBuf::new(),
             interval: seconds("configuration-client.update-interval", self.update_interval)?,
             federations,
+            age_tolerance: Duration::from_secs(self.directory_age_tolerance),
             connect: millis(
                 "configuration-client.downloader-connect-timeout",
                 self.downloader_connect_timeout,

@@ -9,7 +9,7 @@
 //! | [`context`] | what one exchange reads: snapshots and services, taken once |
 //! | [`serverconf`] | clients, services, rights: decide, record, apply; the snapshot |
 //! | [`apply`] | fills a stopped server from a file |
-//! | `configuration_client` | downloads, verifies, swaps the global configuration |
+//! | [`configuration_client`] | downloads, verifies, swaps the global configuration |
 //! | [`peers`] | connections to other security servers: TLS, verification, pool |
 //! | [`tls`] | which stack, which keys, on every edge |
 //! | [`ocsp_port`], [`ocsp_cache`] | port 5577 in both roles; what peers said and how long it is believed |
@@ -30,6 +30,7 @@ pub mod apply;
 pub mod batcher;
 pub mod client_proxy;
 pub mod config;
+pub mod configuration_client;
 pub mod context;
 pub mod exchange;
 pub mod faults;

@@ -289,6 +289,11 @@ impl Instance {
         self.digest
     }
 
+    /// It was read from exactly this document.
+    pub fn is_read_from(&self, xml: &[u8]) -> bool {
+        self.digest == digest(xml)
+    }
+
     /// Download locations of the next configuration (version 3 on).
     pub fn sources(&self) -> &[Source] {
         &self.sources

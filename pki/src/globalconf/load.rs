@@ -66,14 +66,8 @@ pub fn load_directory(dir: &Path) -> Result<GlobalConf, GlobalConfError> {
 
 /// The parts that are read, and their metadata.
 fn is_part(name: &str) -> bool {
-    let known = [
-        SHARED_PARAMETERS_FILE,
-        PRIVATE_PARAMETERS_FILE,
-        optional_parts::MONITORING_FILE,
-        optional_parts::FETCH_INTERVAL_FILE,
-        optional_parts::NEXT_UPDATE_FILE,
-    ];
-    known.contains(&name.strip_suffix(metadata::SUFFIX).unwrap_or(name))
+    let part = name.strip_suffix(metadata::SUFFIX).unwrap_or(name);
+    [SHARED_PARAMETERS_FILE, PRIVATE_PARAMETERS_FILE].contains(&part) || OptionalParts::reads(part)
 }
 
 fn list(dir: &Path) -> Result<Vec<String>, GlobalConfError> {
@@ -123,7 +117,47 @@ pub fn load_files(mut files: Files) -> Result<GlobalConf, GlobalConfError> {
     if let Some((private, expires)) = private(&mut files, &main_folder)? {
         builder = builder.private(Arc::new(private), expires);
     }
-    builder.optional(optional(&mut files, &main_folder)?).build()
+    let (parts, problems) = OptionalParts::read(|name| files.remove(&format!("{main_folder}/{name}")));
+    problems.into_iter().fold(builder.optional(parts), Builder::problem).build()
+}
+
+impl OptionalParts {
+    /// Whether a file of this name is one of the parts.
+    pub fn reads(name: &str) -> bool {
+        let known = [
+            optional_parts::MONITORING_FILE,
+            optional_parts::FETCH_INTERVAL_FILE,
+            optional_parts::NEXT_UPDATE_FILE,
+        ];
+        known.contains(&name)
+    }
+
+    /// Reads the parts that `file` gives by name. One that does not parse counts as absent, whose defaults are the strict ones, and
+    /// is told.
+    pub fn read(mut file: impl FnMut(&str) -> Option<Vec<u8>>) -> (Self, Vec<String>) {
+        let mut found = Self::default();
+        let mut problems = Vec::new();
+        let mut note = |name: &str, error: ParametersError| problems.push(format!("{name}: {error}"));
+        if let Some(bytes) = file(optional_parts::MONITORING_FILE) {
+            match MonitoringParameters::read(&bytes) {
+                Ok(read) => found.monitoring_client = read.client,
+                Err(error) => note(optional_parts::MONITORING_FILE, error),
+            }
+        }
+        if let Some(bytes) = file(optional_parts::FETCH_INTERVAL_FILE) {
+            match optional_parts::read_fetch_interval(&bytes) {
+                Ok(read) => found.ocsp_fetch_interval_seconds = Some(read),
+                Err(error) => note(optional_parts::FETCH_INTERVAL_FILE, error),
+            }
+        }
+        if let Some(bytes) = file(optional_parts::NEXT_UPDATE_FILE) {
+            match optional_parts::read_next_update(&bytes) {
+                Ok(read) => found.verify_next_update = Some(read),
+                Err(error) => note(optional_parts::NEXT_UPDATE_FILE, error),
+            }
+        }
+        (found, problems)
+    }
 }
 
 fn main_instance(files: &mut Files) -> Result<String, GlobalConfError> {
@@ -158,26 +192,6 @@ fn private(
     let Some((bytes, metadata, version)) = part(files, &path)? else { return Ok(None) };
     let parameters = PrivateParameters::read(&bytes, version).map_err(|error| malformed(&path, &error))?;
     Ok(Some((parameters, metadata.expiration_date)))
-}
-
-fn optional(files: &mut Files, folder: &str) -> Result<OptionalParts, GlobalConfError> {
-    let mut found = OptionalParts::default();
-    let path = format!("{folder}/{}", optional_parts::MONITORING_FILE);
-    if let Some(bytes) = files.remove(&path) {
-        let read = MonitoringParameters::read(&bytes).map_err(|error| malformed(&path, &error))?;
-        found.monitoring_client = read.client;
-    }
-    let path = format!("{folder}/{}", optional_parts::FETCH_INTERVAL_FILE);
-    if let Some(bytes) = files.remove(&path) {
-        let read = optional_parts::read_fetch_interval(&bytes).map_err(|error| malformed(&path, &error))?;
-        found.ocsp_fetch_interval_seconds = Some(read);
-    }
-    let path = format!("{folder}/{}", optional_parts::NEXT_UPDATE_FILE);
-    if let Some(bytes) = files.remove(&path) {
-        let read = optional_parts::read_next_update(&bytes).map_err(|error| malformed(&path, &error))?;
-        found.verify_next_update = Some(read);
-    }
-    Ok(found)
 }
 
 /// A part with its metadata and version. A part without metadata is of version 2 and never expires.

@@ -51,6 +51,7 @@ pub struct GlobalConf {
     private: Option<Arc<PrivateParameters>>,
     private_expires: Option<UnixTime>,
     optional: OptionalParts,
+    problems: Vec<String>,
     ca_certs: Vec<Certificate>,
     tsa_certs: Vec<Certificate>,
     generation: u64,
@@ -158,6 +159,7 @@ pub struct Builder {
     private: Option<Arc<PrivateParameters>>,
     private_expires: Option<UnixTime>,
     optional: OptionalParts,
+    problems: Vec<String>,
 }
 
 impl Builder {
@@ -169,6 +171,7 @@ impl Builder {
             private: None,
             private_expires: None,
             optional: OptionalParts::default(),
+            problems: Vec::new(),
         }
     }
 
@@ -194,6 +197,13 @@ impl Builder {
         self
     }
 
+    /// Something that was left out, in words for the log.
+    #[must_use]
+    pub fn problem(mut self, problem: String) -> Self {
+        self.problems.push(problem);
+        self
+    }
+
     /// The snapshot.
     ///
     /// # Errors
@@ -208,6 +218,7 @@ impl Builder {
             private: self.private,
             private_expires: self.private_expires,
             optional: self.optional,
+            problems: self.problems,
             ca_certs: Vec::new(),
             tsa_certs: Vec::new(),
             generation: 0,
@@ -302,7 +313,7 @@ impl GlobalConf {
     }
     /// What had to be left out when the documents were read, in words for the log.
     pub fn problems(&self) -> impl Iterator<Item = &str> {
-        self.all().flat_map(|instance| instance.problems()).map(String::as_str)
+        self.problems.iter().chain(self.all().flat_map(|instance| instance.problems())).map(String::as_str)
     }
     /// Servers (with an address) where exactly this client is owner or client.
     pub fn providers(&self, client: &ClientId) -> &[ProviderServer] {
@@ -385,6 +396,10 @@ impl GlobalConf {
     /// As [`Self::clients`], with the names of subsystems that have one (version 5 on).
     pub fn clients_with_names(&self, instance: &str) -> impl Iterator<Item = (ClientId, &str, Option<&str>)> {
         self.of(instance).into_iter().flat_map(Instance::clients)
+    }
+    /// The shared parameters of an instance and when they expire, to be used in the next snapshot.
+    pub fn shared(&self, instance: &str) -> Option<(&Arc<Instance>, Option<UnixTime>)> {
+        self.find(instance).map(|slot| (&slot.instance, slot.expires))
     }
     /// Private parameters of the main instance.
     pub fn private(&self) -> Option<&PrivateParameters> {

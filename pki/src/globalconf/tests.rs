@@ -597,7 +597,8 @@ fn a_folder_must_hold_what_it_says() {
     assert!(with("XX/shared-params.xml.metadata", b"{").is_err());
     assert!(with("XX/shared-params.xml.metadata", br#"{"configurationVersion":"7"}"#).is_err());
     assert!(with("XX/private-params.xml", b"<conf/>").is_err());
-    assert!(with("XX/nextupdate-params.xml", b"<conf/>").is_err());
+    let conf = with("XX/nextupdate-params.xml", b"<conf/>").unwrap();
+    assert!(conf.ocsp_rules().verify_next_update && conf.problems().count() == 1, "counts as absent");
     assert_eq!(Instance::read(&shared, 7).unwrap_err(), ParametersError(DocumentError::Version(7)));
 }
 

@@ -103,6 +103,11 @@ fn accepted_digest(uri: &str) -> Option<DigestAlgorithm> {
     DigestAlgorithm::from_uri(uri).and_then(DigestAlgorithm::for_signatures)
 }
 
+/// Whether the hash algorithm of a part is one that may protect it.
+pub fn is_accepted(part: &Part) -> bool {
+    accepted_digest(&part.hash_algorithm_uri).is_some()
+}
+
 /// Whether `bytes` are the part that the directory lists. An algorithm that is not accepted fits nothing.
 pub fn is_part(part: &Part, bytes: &[u8]) -> bool {
     accepted_digest(&part.hash_algorithm_uri).is_some_and(|a| a.digest(bytes).value == part.hash)
