@@ -62,10 +62,13 @@ impl SigningKey {
     }
 }
 
-/// What a source serves: status and body by path with query. Anything else is 404.
+/// Status and body by path with query.
+type Answers = HashMap<String, (u16, Vec<u8>)>;
+
+/// What a source serves. Anything else is 404.
 #[derive(Clone, Default)]
 struct Served {
-    files: Arc<Mutex<HashMap<String, (u16, Vec<u8>)>>>,
+    files: Arc<Mutex<Answers>>,
     asked: Arc<Mutex<Vec<String>>>,
 }
 
