@@ -17,6 +17,8 @@
 //! <data>/log/timestamping     since when timestamping fails; deleting it forgets that
 //! ```
 
+pub mod container;
+pub mod download;
 pub mod record;
 pub mod settings;
 pub mod spool;
@@ -83,6 +85,7 @@ struct Inner {
     surroundings: Arc<dyn Surroundings>,
     timestamping: Mutex<Timestamping>,
     orders: mpsc::Sender<Order>,
+    downloads: Semaphore,
 }
 
 /// Free space as it was when last looked at.
@@ -139,6 +142,7 @@ pub struct RecordId(pub u64);
 
 /// Proof that a message is in the log; [`MessageLog::append`] alone makes one.
 #[derive(Debug)]
+#[allow(clippy::manual_non_exhaustive, reason = "the rest of this crate shall not make one either")]
 pub struct Logged {
     /// Which record.
     pub id: RecordId,
@@ -244,6 +248,7 @@ impl MessageLog {
             surroundings,
             timestamping: Mutex::new(Timestamping::load(&state_path(dir))),
             orders,
+            downloads: Semaphore::new(download::MAX_AT_ONCE),
             queue,
             slots: Arc::new(Semaphore::new(QUEUE)),
             body_slots: Arc::new(Semaphore::new(BODY_QUEUE)),

@@ -336,6 +336,3 @@ impl Connection {
         Ok(link)
     }
 }
-
-#[cfg(test)]
-mod tests;

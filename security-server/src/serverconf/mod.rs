@@ -290,6 +290,3 @@ impl Rule {
         of_method && self.pattern.matches(path)
     }
 }
-
-#[cfg(test)]
-mod tests;

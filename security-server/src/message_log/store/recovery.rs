@@ -312,7 +312,8 @@ impl Check {
             Ok(readable) => readable,
             Err(ReadError::Damaged { what, .. }) => {
                 self.chain = None;
-                return Ok(self.note(number, 0, what, None));
+                self.note(number, 0, what, None);
+                return Ok(());
             }
             Err(e) => return Err(e),
         };

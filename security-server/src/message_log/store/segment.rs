@@ -21,6 +21,8 @@ use super::format::{
 const COPY_BELOW: usize = 16 * 1024;
 /// Most pieces in one system call (`IOV_MAX`).
 const MAX_SLICES: usize = 1024;
+/// A run of zeros that a walk takes in one step.
+const ZEROS: [u8; 4096] = [0; 4096];
 /// How much a walk reads at once.
 const WINDOW_BYTES: usize = 1024 * 1024;
 
@@ -238,7 +240,6 @@ pub(crate) struct Readable {
 #[derive(Clone, Debug)]
 pub(crate) struct Frame {
     pub(crate) kind: Kind,
-    pub(crate) chain: Option<Chain>,
     pub(crate) head: Vec<u8>,
     pub(crate) payload: Bytes,
 }
@@ -277,8 +278,7 @@ impl Readable {
         if crc32c::crc32c(&payload) != prefix.payload_crc {
             return Err(damaged("the payload of a frame has another checksum"));
         }
-        let chain = chain[..].try_into().ok();
-        Ok(Frame { kind: prefix.kind, chain, head: head.to_vec(), payload })
+        Ok(Frame { kind: prefix.kind, head: head.to_vec(), payload })
     }
 
     fn read_exact(&self, buffer: &mut [u8], offset: u64) -> Result<(), ReadError> {
@@ -349,12 +349,10 @@ fn read_up_to(file: &File, buffer: &mut [u8], offset: u64) -> io::Result<usize> 
 pub(crate) enum Step {
     /// A frame whose prefix and head are whole.
     Frame(Seen),
-    /// Bytes that are no frame, up to the next one that is.
+    /// Bytes that are no frame; the walk goes on behind them.
     Damage {
         /// Where they start.
         from: u64,
-        /// Where the next frame starts.
-        to: u64,
         /// What the damaged frame was, when its prefix still says so.
         kind: Option<Kind>,
     },
@@ -409,7 +407,7 @@ impl Walker<'_> {
         let bytes = self.get(from + PREFIX_BYTES as u64, head_length)?.map(<[u8]>::to_vec);
         let Some(bytes) = bytes.filter(|b| crc32c::crc32c(b) == prefix.head_crc) else {
             self.offset = from + prefix.frame_bytes();
-            return Ok(Step::Damage { from, to: self.offset, kind: Some(prefix.kind) });
+            return Ok(Step::Damage { from, kind: Some(prefix.kind) });
         };
         let (chain, head) = bytes.split_at(if prefix.chained { CHAIN_BYTES } else { 0 });
         let payload_whole = match from >= self.check_payloads_from {
@@ -435,11 +433,15 @@ impl Walker<'_> {
         let mut at = from;
         while at + PREFIX_BYTES as u64 <= self.end {
             // Long runs of zeros are the usual sight: the rest of a reserved file.
+            if self.get(at, ZEROS.len())?.is_some_and(|bytes| bytes == ZEROS) {
+                at += ZEROS.len() as u64;
+                continue;
+            }
             let clean = self.get(at, ALIGN as usize)?.is_some_and(|bytes| bytes.iter().all(|b| *b == 0));
             dirty |= !clean;
             if !clean && at > from && self.prefix_at(at)?.is_some() {
                 self.offset = at;
-                return Ok(Step::Damage { from, to: at, kind });
+                return Ok(Step::Damage { from, kind });
             }
             at += ALIGN;
         }

@@ -2,7 +2,9 @@
 mod crash;
 mod damage;
 mod disk;
+mod evidence;
 mod stamps;
+mod vectors;
 
 use std::num::NonZeroUsize;
 use std::time::Duration;

@@ -35,23 +35,26 @@ fn certified(role: Role) -> (Certificate, PrivateKey) {
 }
 
 /// A timestamping service and what a server knows of it.
-struct Tsa {
+pub(super) struct Tsa {
     url: String,
     cert: Certificate,
-    down: Arc<AtomicBool>,
+    pub(super) down: Arc<AtomicBool>,
     asked: Arc<AtomicU32>,
 }
 
 impl Tsa {
-    async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let (cert, key) = certified(Role::Timestamping);
+        Self::start_with(cert, key, NOW).await
+    }
+    pub(super) async fn start_with(cert: Certificate, key: PrivateKey, at: UnixTime) -> Self {
         let (down, asked) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
-        let state = Arc::new((cert.clone(), key, down.clone(), asked.clone()));
+        let state = Arc::new(State { cert: cert.clone(), key, at, down: down.clone(), asked: asked.clone() });
         let handler = move |request: HttpRequest<RequestBody>, _: Arc<Peer>| {
             let state = state.clone();
-            async move { answer(request, &state.0, &state.1, &state.2, &state.3).await }
+            async move { answer(request, &state).await }
         };
         tokio::spawn(serve(listener, Transport::Plain, Limits::default(), Shutdown::default(), handler));
         Self { url, cert, down, asked }
@@ -61,25 +64,28 @@ impl Tsa {
     }
 }
 
-async fn answer(
-    request: HttpRequest<RequestBody>,
-    cert: &Certificate,
-    key: &PrivateKey,
-    down: &AtomicBool,
-    asked: &AtomicU32,
-) -> Response<ResponseBody> {
+struct State {
+    cert: Certificate,
+    key: PrivateKey,
+    at: UnixTime,
+    down: Arc<AtomicBool>,
+    asked: Arc<AtomicU32>,
+}
+
+async fn answer(request: HttpRequest<RequestBody>, state: &State) -> Response<ResponseBody> {
     assert_eq!(request.headers()["content-type"], "application/timestamp-query");
-    let serial = u64::from(asked.fetch_add(1, Ordering::SeqCst)) + 1;
+    let serial = u64::from(state.asked.fetch_add(1, Ordering::SeqCst)) + 1;
     let query = read_all(request.into_body(), 10_000).await.unwrap();
-    if down.load(Ordering::SeqCst) {
+    if state.down.load(Ordering::SeqCst) {
         return Response::builder().status(StatusCode::SERVICE_UNAVAILABLE).body(full("down")).unwrap();
     }
     let request = StampRequest::parse(&query).unwrap();
-    Response::new(full(grant(&request, Stamper { cert, key, policy: "1.2.3" }, serial, NOW).unwrap()))
+    let stamper = Stamper { cert: &state.cert, key: &state.key, policy: "1.2.3" };
+    Response::new(full(grant(&request, stamper, serial, state.at).unwrap()))
 }
 
 #[derive(Debug)]
-struct Known {
+pub(super) struct Known {
     services: Vec<(String, String)>,
     trusted: Option<Vec<Certificate>>,
 }
@@ -99,12 +105,16 @@ impl Surroundings for Known {
     }
 }
 
-fn knows(tsas: &[&Tsa]) -> Arc<Known> {
+pub(super) fn knows(tsas: &[&Tsa]) -> Arc<Known> {
     let services = tsas.iter().zip(1..).map(|(tsa, n)| (format!("tsa{n}"), tsa.url.clone())).collect();
     Arc::new(Known { services, trusted: Some(tsas.iter().map(|tsa| tsa.cert.clone()).collect()) })
 }
 
-fn open_knowing(dir: &Path, known: Arc<Known>, settings: LogSettings) -> (MessageLog, Timestamper, Clock) {
+pub(super) fn open_knowing(
+    dir: &Path,
+    known: Arc<Known>,
+    settings: LogSettings,
+) -> (MessageLog, Timestamper, Clock) {
     let clock = Clock::fixed(NOW);
     let (log, timestamper) =
         MessageLog::open_with(dir, settings, clock.clone(), known, Faults::default()).unwrap();
@@ -112,7 +122,7 @@ fn open_knowing(dir: &Path, known: Arc<Known>, settings: LogSettings) -> (Messag
 }
 
 /// A real signature document over `message.xml`; each is another.
-fn signed(number: u64) -> Bytes {
+pub(super) fn signed(number: u64) -> Bytes {
     let (cert, key) = certified(Role::Signing);
     let digest = DigestAlgorithm::Sha512.digest(format!("message {number}").as_bytes());
     let unsigned = Template::new(&cert, &[], &[vec![0x30, 0]], key.default_algorithm()).prepare(
@@ -124,7 +134,7 @@ fn signed(number: u64) -> Bytes {
     unsigned.finish(&value).into()
 }
 
-async fn log_signed(log: &MessageLog, numbers: std::ops::RangeInclusive<u64>) {
+pub(super) async fn log_signed(log: &MessageLog, numbers: std::ops::RangeInclusive<u64>) {
     for number in numbers {
         log.append(entry(number, &signed(number), vec![])).await.unwrap();
     }
@@ -152,7 +162,7 @@ fn assert_stamped(record: &Record, tsa: &Tsa) {
 }
 
 /// Runs a timestamper until dropped.
-fn run(timestamper: Timestamper) -> Shutdown {
+pub(super) fn run(timestamper: Timestamper) -> Shutdown {
     let shutdown = Shutdown::default();
     tokio::spawn(timestamper.run(shutdown.clone()));
     shutdown
