@@ -100,3 +100,48 @@ fn verify(
         .and_then(|response| response.verify(cert, issuer, responders, &conf.ocsp_rules(), now))
         .map_err(|reason| NotKept::NotGood { subject: cert.subject(), reason })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use pki::ocsp::Status;
+
+    use super::*;
+    use crate::testing::{NOW, ca, globalconf, ocsp};
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// [wire dossier §22 row 9].
+    #[test]
+    fn keeps_only_good_answers_and_never_an_older_one() {
+        let (conf, cache) = (globalconf(&[], &[]), OcspCache::default());
+        let (cert, other) = (ca().tls("a").1, ca().tls("b").1);
+        let chain = [cert.clone()];
+        let put = |der: &Bytes| cache.put(&conf, "EE", &chain, &cert, der, NOW);
+        let at = |minutes: u64| NOW.minus(Duration::from_secs(60 * minutes));
+
+        let bad = [
+            ("of another certificate", ocsp(&other, Status::Good, at(1))),
+            ("revoked", ocsp(&cert, Status::Revoked, at(1))),
+            ("unknown", ocsp(&cert, Status::Unknown, at(1))),
+            ("too old", ocsp(&cert, Status::Good, at(61))),
+            ("from the future", ocsp(&cert, Status::Good, NOW.plus(HOUR))),
+            ("no answer", Bytes::from_static(b"nonsense")),
+        ];
+        for (name, der) in &bad {
+            assert!(put(der).is_err(), "{name}");
+            assert_eq!(cache.get(&cert, NOW), None, "{name}");
+        }
+        let (older, newer) = (ocsp(&cert, Status::Good, at(20)), ocsp(&cert, Status::Good, at(10)));
+        put(&newer).unwrap();
+        put(&older).unwrap();
+        assert_eq!(cache.get(&cert, NOW), Some(newer.clone()));
+        for (name, der) in &bad {
+            assert!(put(der).is_err(), "{name}");
+            assert_eq!(cache.get(&cert, NOW), Some(newer.clone()), "{name}");
+        }
+        assert_eq!(cache.get(&cert, NOW.plus(HOUR)), None, "no longer believed");
+        assert_eq!(cache.get(&other, NOW), None);
+    }
+}

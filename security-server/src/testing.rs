@@ -1,16 +1,24 @@
 //! What this crate's tests share: a CA, a signer that holds what it is given.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use pki::algorithm::{EcdsaForm, SignatureAlgorithm};
 use pki::cert::Certificate;
+use pki::globalconf::{Builder, GlobalConf, Instance};
 use pki::issue::{self, Role, Template};
 use pki::key::{KeyKind, PrivateKey};
 use pki::name::{COMMON_NAME, ORGANIZATION};
+use pki::ocsp::Status;
+use pki::ocsp::respond::{Answer, NamedBy, Responder, respond};
+use proto::globalconf::shared_parameters::{
+    ApprovedCa, CaInfo, GlobalGroup, Member, SecurityServer, SharedParameters, Source,
+};
+use proto::id::{ClientId, GlobalGroupId, MemberId, ServerId};
 use proto::time::UnixTime;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::sign::CertifiedKey;
@@ -121,4 +129,86 @@ impl Signer for StillSigner {
     fn own_keys(&self) -> Arc<OwnKeys> {
         self.0.lock().unwrap().clone()
     }
+}
+
+/// The present configuration as the parts share it.
+pub(crate) type Shared = Arc<ArcSwap<Option<Arc<GlobalConf>>>>;
+
+pub(crate) fn shared(conf: GlobalConf) -> Shared {
+    Arc::new(ArcSwap::from_pointee(Some(Arc::new(conf))))
+}
+
+/// Instance EE with [`ca`], these servers and the members that own them or are their clients, and one global group.
+pub(crate) fn globalconf(servers: &[TestServer<'_>], group: &[&str]) -> GlobalConf {
+    let mut parameters =
+        SharedParameters { instance: "EE".into(), ocsp_freshness_seconds: 3600, ..Default::default() };
+    parameters.approved_cas.push(ApprovedCa {
+        name: "Test CA".into(),
+        top: CaInfo { cert: ca().cert.der().to_vec(), ocsp: Vec::new() },
+        profile: "ee.ria.xroad.common.certificateprofile.impl.BasicCertificateProfileInfoProvider".into(),
+        ..Default::default()
+    });
+    let certs = vec![ca().cert.der().to_vec()];
+    let address = "cs.test".to_owned();
+    parameters.sources.push(Source { address, internal_certs: certs.clone(), external_certs: certs });
+    let mut members: BTreeMap<MemberId, BTreeSet<String>> = BTreeMap::new();
+    for server in servers {
+        let id = ServerId::parse_short(server.id).unwrap();
+        members.entry(id.owner.clone()).or_default();
+        let clients: Vec<_> = server.clients.iter().map(|id| client(id)).collect();
+        for client in &clients {
+            members.entry(client.member.clone()).or_default().extend(client.subsystem.clone());
+        }
+        parameters.servers.push(SecurityServer {
+            id,
+            address: Some(server.address.into()),
+            auth_cert_hashes: server.auth.iter().map(|cert| cert.sha256().to_vec()).collect(),
+            clients,
+            maintenance: server.maintenance.then_some(None),
+        });
+    }
+    parameters.members = members
+        .into_iter()
+        .map(|(id, subsystems)| Member {
+            name: id.code.clone(),
+            id,
+            class_description: "class".into(),
+            subsystems: subsystems.into_iter().map(|code| (code, None)).collect(),
+        })
+        .collect();
+    parameters.member_classes.push(("GOV".into(), "class".into()));
+    parameters.groups.push(GlobalGroup {
+        id: GlobalGroupId { instance: "EE".into(), code: "all".into() },
+        description: "all".into(),
+        members: group.iter().map(|id| client(id)).collect(),
+    });
+    let instance = Instance::new(parameters, 5).unwrap();
+    Builder::new("EE").instance(Arc::new(instance), Some(NOW.plus(DAY))).build().unwrap()
+}
+
+/// A server of a test's configuration.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct TestServer<'a> {
+    pub(crate) id: &'a str,
+    pub(crate) address: &'a str,
+    pub(crate) auth: Option<&'a Certificate>,
+    pub(crate) clients: &'a [&'a str],
+    pub(crate) maintenance: bool,
+}
+
+pub(crate) fn client(short: &str) -> ClientId {
+    ClientId::parse_short(short).unwrap()
+}
+
+/// An answer of the CA itself about `cert`.
+pub(crate) fn ocsp(cert: &Certificate, status: Status, this_update: UnixTime) -> Bytes {
+    let ca = ca();
+    let answer = Answer::about(cert, &ca.cert, status, this_update, None).unwrap();
+    let responder = Responder {
+        cert: &ca.cert,
+        key: &ca.key,
+        named_by: NamedBy::Key,
+        algorithm: ca.key.default_algorithm(),
+    };
+    respond(&[answer], responder, this_update).unwrap().into()
 }

@@ -336,3 +336,6 @@ impl Connection {
         Ok(link)
     }
 }
+
+#[cfg(test)]
+mod tests;

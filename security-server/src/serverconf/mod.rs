@@ -290,3 +290,6 @@ impl Rule {
         of_method && self.pattern.matches(path)
     }
 }
+
+#[cfg(test)]
+mod tests;
