@@ -56,9 +56,9 @@ pub enum TrustError {
     #[error("the certificate is of {found}, not of {expected}")]
     OtherMember {
         /// Whose it is.
-        found: MemberId,
+        found: String,
         /// Whose it must be.
-        expected: MemberId,
+        expected: String,
     },
     /// No path to the CA.
     #[error(transparent)]
@@ -193,7 +193,7 @@ pub fn signer(
     let profile = ca.profile.ok_or_else(|| TrustError::NoProfile { subject: subject() })?;
     let found = profile.member(cert, instance)?;
     if found != *member {
-        return Err(TrustError::OtherMember { found, expected: member.clone() });
+        return Err(TrustError::OtherMember { found: found.to_string(), expected: member.to_string() });
     }
     let path = chain::build(cert, extra, &ca.cert, at)?;
     check_path(conf, &path, ocsp, instance, at)

@@ -3,6 +3,25 @@
 //! A *token* is a folder of keys encrypted at rest under a PIN. A key is for signing or for authentication and never for both:
 //! authentication keys sign TLS handshakes and registration requests, signing keys sign messages and management requests.
 //! What the relay reads is one immutable [`OwnKeys`], swapped when keys, certificates or OCSP answers change.
+//!
+//! | Module | Holds |
+//! |---|---|
+//! | this | what the servers call: [`Signer`], and what they read: [`OwnKeys`] |
+//! | [`token`] | the folder of a token, states of certificates |
+//! | [`software`] | the software token: log-in, keys, certificates, signing |
+//! | [`ocsp_fetcher`] | the task that keeps OCSP answers and the snapshot fresh |
+//! | [`process`] | what a process with private keys does first |
+
+mod error;
+mod identities;
+pub mod ocsp_fetcher;
+mod ocsp_store;
+mod pool;
+pub mod process;
+mod seal;
+pub mod software;
+mod tls;
+pub mod token;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,6 +31,9 @@ use pki::algorithm::{EcdsaForm, SignatureAlgorithm};
 use pki::cert::Certificate;
 use proto::id::MemberId;
 use proto::time::UnixTime;
+
+pub use error::TokenError;
+pub use software::SoftwareSigner;
 
 /// Names a key: random bytes in upper-case hex, as the reference does.
 pub type KeyId = String;

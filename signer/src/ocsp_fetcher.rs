@@ -1,0 +1,313 @@
+//! Keeps the OCSP answers of own certificates fresh (trust dossier §3.5), and with them the snapshot of keys in use.
+//!
+//! For each active, registered certificate and the intermediates above it the responders are asked in the configuration's order,
+//! then the one the certificate names itself. An answer is verified by the rules that peers apply before it is kept; one that says
+//! revoked takes the kept one away. All are asked anew at the configured interval, and those that are missing or failed after the
+//! retry delay; right after the start the delay is short and doubles, so that a server does not wait a minute for a responder that
+//! starts at the same time.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use host::clock::Clock;
+use host::http::{Answer, Client, ClientError};
+use host::shutdown::Shutdown;
+use pki::cert::Certificate;
+use pki::globalconf::GlobalConf;
+use pki::ocsp::{self, MAX_RESPONSE_BYTES, OcspError, Response};
+use pki::trust::{self, TrustError};
+use proto::globalconf::shared_parameters::{CostType, OcspInfo};
+use proto::id::ServerId;
+use proto::time::UnixTime;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::identities::{Link, chain_of, instance_of};
+use crate::software::SoftwareSigner;
+
+/// Time to reach a responder.
+pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// Time for a whole answer.
+pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(60);
+/// Wait after failures unless the settings say otherwise.
+pub const RETRY_DELAY: Duration = Duration::from_secs(60);
+/// First wait after failures right after the start; doubles up to the retry delay.
+const FIRST_RETRY: Duration = Duration::from_millis(250);
+/// How often a new configuration and answers that ran out are noticed when nobody says so; without a configuration it is all there
+/// is to do.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+const REQUEST_TYPE: &str = "application/ocsp-request";
+/// Most responders that are asked at a time.
+const MAX_PARALLEL: usize = 8;
+
+/// Which responders are asked, and which first (`ocsp-prioritization-strategy`); configurations before version 6 know no costs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Prioritization {
+    /// As configured.
+    #[default]
+    None,
+    /// Free ones only.
+    OnlyFree,
+    /// Paid ones only.
+    OnlyPaid,
+    /// Free ones, then the rest.
+    FreeFirst,
+    /// Paid ones, then the rest.
+    PaidFirst,
+}
+
+impl Prioritization {
+    /// The addresses to ask, in order.
+    fn order(self, responders: &[OcspInfo], version: u32) -> Vec<String> {
+        let (preferred, others_too) = match self {
+            Self::None => (None, true),
+            Self::OnlyFree => (Some(CostType::Free), false),
+            Self::OnlyPaid => (Some(CostType::Paid), false),
+            Self::FreeFirst => (Some(CostType::Free), true),
+            Self::PaidFirst => (Some(CostType::Paid), true),
+        };
+        let preferred = preferred.filter(|_| version >= COSTS_SINCE);
+        let (first, rest): (Vec<_>, Vec<_>) =
+            responders.iter().partition(|responder| preferred.is_none_or(|cost| responder.cost == cost));
+        let rest = rest.into_iter().filter(|_| others_too);
+        first.into_iter().chain(rest).map(|responder| responder.url.clone()).collect()
+    }
+}
+
+/// Configuration version that brought costs.
+const COSTS_SINCE: u32 = 6;
+
+/// Settings of the fetcher.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Wait after failures.
+    pub retry_delay: Duration,
+    /// Whom to ask.
+    pub prioritization: Prioritization,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { retry_delay: RETRY_DELAY, prioritization: Prioritization::None }
+    }
+}
+
+/// What the fetcher reads of its server each time: the configuration, if there is a valid one, and the server's identifier.
+pub type Surroundings = Box<dyn Fn() -> (Option<Arc<GlobalConf>>, Option<ServerId>) + Send + Sync>;
+
+/// Runs until shutdown. One per token.
+pub async fn run(
+    signer: Arc<SoftwareSigner>,
+    surroundings: Surroundings,
+    http: Client,
+    settings: Settings,
+    clock: Clock,
+    shutdown: Shutdown,
+) {
+    let mut delay = FIRST_RETRY.min(settings.retry_delay);
+    let mut fetcher = Fetcher { signer, http, settings, clock, answered: HashMap::new() };
+    let (mut next_try, mut generation) = (Instant::now(), None);
+    loop {
+        let mut pause = LOOK_AGAIN;
+        if let (Some(conf), server) = surroundings() {
+            // What is on the disk can be used before anybody is asked.
+            fetcher.signer.refresh(&conf, server.as_ref(), fetcher.clock.now());
+            let changed = generation.replace(conf.generation()) != Some(conf.generation());
+            if changed || Instant::now() >= next_try {
+                let all_answered = fetcher.fetch(&conf).await;
+                fetcher.signer.refresh(&conf, server.as_ref(), fetcher.clock.now());
+                let wait = if all_answered { fetcher.until_next(&conf) } else { delay.min(interval(&conf)) };
+                next_try = Instant::now() + wait;
+                delay = if all_answered { fetcher.settings.retry_delay } else { delay * 2 };
+                delay = delay.min(fetcher.settings.retry_delay);
+            }
+            pause = pause.min(next_try.saturating_duration_since(Instant::now()));
+        }
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = fetcher.signer.changed() => next_try = Instant::now(),
+            () = shutdown.stopped() => return,
+        }
+    }
+}
+
+fn interval(conf: &GlobalConf) -> Duration {
+    Duration::from_secs(conf.ocsp_fetch_interval_seconds())
+}
+
+struct Fetcher {
+    signer: Arc<SoftwareSigner>,
+    http: Client,
+    settings: Settings,
+    clock: Clock,
+    /// When each certificate (by SHA-256) last got a good answer in this run.
+    answered: HashMap<[u8; 32], Instant>,
+}
+
+/// What responders said about one certificate.
+enum Outcome {
+    Good(Box<Response>),
+    NotGood(ocsp::Status),
+    /// Nobody gave an answer that counts.
+    Failed,
+}
+
+impl Fetcher {
+    /// Asks about every certificate whose answer is due. True when each got a good one.
+    async fn fetch(&mut self, conf: &Arc<GlobalConf>) -> bool {
+        let now = Instant::now();
+        let wanted = self.wanted(conf);
+        self.answered.retain(|cert, at| wanted.contains_key(cert) && now < *at + interval(conf));
+        let due: Vec<_> = wanted.into_iter().filter(|(cert, _)| !self.answered.contains_key(cert)).collect();
+        let mut due = due.into_iter();
+        let (mut running, mut all_answered) = (JoinSet::new(), true);
+        loop {
+            for (_, question) in due.by_ref().take(MAX_PARALLEL - running.len()) {
+                let (conf, http, clock) = (Arc::clone(conf), self.http.clone(), self.clock.clone());
+                running.spawn(async move { question.ask(&conf, &http, &clock).await });
+            }
+            let Some(done) = running.join_next().await else { return all_answered };
+            let Ok((cert, outcome)) = done else {
+                all_answered = false;
+                continue;
+            };
+            all_answered &= self.keep(cert, outcome).await;
+        }
+    }
+
+    /// Time until the first answer is due again.
+    fn until_next(&self, conf: &GlobalConf) -> Duration {
+        let next = self.answered.values().min().map(|at| *at + interval(conf));
+        next.map_or(interval(conf), |next| next.saturating_duration_since(Instant::now()))
+    }
+
+    /// Certificates in use and the intermediates above them.
+    fn wanted(&self, conf: &GlobalConf) -> HashMap<[u8; 32], Question> {
+        let keys = self.signer.keys();
+        let live = keys.iter().flat_map(|key| &key.certs).filter(|cert| cert.is_live());
+        let links = live.flat_map(|cert| {
+            let instance = instance_of(conf, cert).to_owned();
+            chain_of(conf, &cert.cert, &instance).into_iter().map(move |link| (link, instance.clone()))
+        });
+        links
+            .map(|(link, instance)| {
+                let mut urls = self.settings.prioritization.order(&link.issuer.ocsp, conf.version());
+                urls.extend(link.cert.ocsp_urls().iter().cloned());
+                let mut seen = HashSet::new();
+                urls.retain(|url| !url.is_empty() && seen.insert(url.clone()));
+                (link.cert.sha256(), Question { link, instance, urls })
+            })
+            .collect()
+    }
+
+    /// True when the answer was good and is kept.
+    async fn keep(&mut self, cert: Certificate, outcome: Outcome) -> bool {
+        let signer = Arc::clone(&self.signer);
+        let (subject, sha256) = (cert.subject(), cert.sha256());
+        let good = matches!(outcome, Outcome::Good(_));
+        let written = tokio::task::spawn_blocking(move || match outcome {
+            Outcome::Good(response) => signer.ocsp().put(&cert, *response),
+            Outcome::NotGood(status) => {
+                tracing::error!(subject = cert.subject(), %status, "an own certificate is not good any more");
+                signer.ocsp().remove(&cert)
+            }
+            Outcome::Failed => Ok(()),
+        });
+        match written.await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(subject, %error, "an OCSP answer cannot be kept"),
+            Err(error) => tracing::warn!(subject, %error, "an OCSP answer cannot be kept"),
+        }
+        if good {
+            self.answered.insert(sha256, Instant::now());
+        } else {
+            tracing::warn!(subject, "there is no good OCSP answer for an own certificate");
+        }
+        good
+    }
+}
+
+/// A certificate with whom to ask about it.
+struct Question {
+    link: Link,
+    instance: String,
+    urls: Vec<String>,
+}
+
+impl Question {
+    /// Asks one responder after the other until one gives an answer that counts.
+    async fn ask(self, conf: &GlobalConf, http: &Client, clock: &Clock) -> (Certificate, Outcome) {
+        let Link { cert, issuer } = &self.link;
+        let request = Bytes::from(ocsp::request(cert, &issuer.cert));
+        for url in &self.urls {
+            let answer = http.post(url, REQUEST_TYPE, request.clone(), MAX_RESPONSE_BYTES).await;
+            match self.judge(conf, answer, clock.now()) {
+                Ok(response) => return (self.link.cert, Outcome::Good(Box::new(response))),
+                Err(Unusable::NotGood(status)) => return (self.link.cert, Outcome::NotGood(status)),
+                Err(Unusable::Because(reason)) => {
+                    tracing::warn!(
+                        subject = cert.subject(),
+                        url,
+                        reason,
+                        "an OCSP responder gave no usable answer"
+                    );
+                }
+            }
+        }
+        (self.link.cert, Outcome::Failed)
+    }
+
+    fn judge(
+        &self,
+        conf: &GlobalConf,
+        answer: Result<Answer, ClientError>,
+        now: UnixTime,
+    ) -> Result<Response, Unusable> {
+        let answer = answer.map_err(|error| Unusable::Because(error.to_string()))?;
+        if answer.status != 200 {
+            return Err(Unusable::Because(format!("HTTP status {}", answer.status)));
+        }
+        let response = Response::parse(&answer.body).map_err(|error| Unusable::Because(error.to_string()))?;
+        let Link { cert, issuer } = &self.link;
+        match trust::judge(conf, std::slice::from_ref(&response), cert, &issuer.cert, &self.instance, now) {
+            Ok(_) => Ok(response),
+            Err(TrustError::Ocsp { reason: OcspError::NotGood(status), .. }) => {
+                Err(Unusable::NotGood(status))
+            }
+            Err(error) => Err(Unusable::Because(error.to_string())),
+        }
+    }
+}
+
+/// Why an answer is not kept.
+enum Unusable {
+    /// It is authentic and fresh, and says that the certificate must not be used.
+    NotGood(ocsp::Status),
+    Because(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn responders_are_asked_by_cost() {
+        use CostType::{Free, Paid, Undefined};
+        let responder = |url: &str, cost| OcspInfo { url: url.to_owned(), cert: None, cost };
+        let all =
+            [responder("u", Undefined), responder("p", Paid), responder("f", Free), responder("g", Free)];
+        let cases = [
+            (Prioritization::None, 6, "upfg"),
+            (Prioritization::OnlyFree, 6, "fg"),
+            (Prioritization::OnlyPaid, 6, "p"),
+            (Prioritization::FreeFirst, 6, "fgup"),
+            (Prioritization::PaidFirst, 6, "pufg"),
+            (Prioritization::OnlyFree, 5, "upfg"),
+        ];
+        for (strategy, version, expected) in cases {
+            assert_eq!(strategy.order(&all, version).concat(), expected, "{strategy:?} {version}");
+        }
+    }
+}
