@@ -5,7 +5,7 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`config`] | the settings file, resolved once |
-//! | `app` | builds every part, owns every task, drains |
+//! | [`app`], [`health`] | builds every part, owns every task, drains |
 //! | [`context`] | what one exchange reads: snapshots and services, taken once |
 //! | [`serverconf`] | clients, services, rights: decide, record, apply; the snapshot |
 //! | [`apply`] | fills a stopped server from a file |
@@ -26,6 +26,7 @@
 //! `ctx.shutdown` says stop, hands each connection to [`tls::Acceptor::accept`] in a task of its own, and returns.
 
 pub mod admission;
+pub mod app;
 pub mod apply;
 pub mod batcher;
 pub mod client_proxy;
@@ -34,6 +35,7 @@ pub mod configuration_client;
 pub mod context;
 pub mod exchange;
 pub mod faults;
+pub mod health;
 pub mod http1;
 pub mod message_log;
 pub mod ocsp_cache;
@@ -46,6 +48,8 @@ pub mod serverconf;
 mod testing;
 pub mod tls;
 pub mod trust_cache;
+
+pub use app::run;
 
 /// What stands in `FORMAT` of the data directory.
 pub const ROLE: &str = "security-server";

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use proto::id::{ClientId, IdError, MemberId, Subject};
 use serde::{Deserialize, Deserializer, de};
+use zeroize::Zeroizing;
 
 use crate::serverconf::{ConnectionType, ServiceKind};
 
@@ -261,15 +262,15 @@ impl Files {
     }
 
     /// The secret without the line end that editors put after it.
-    pub(super) fn secret(&self, place: &str, secret: &Secret) -> Result<String, Mistake> {
-        let text = match (&secret.file, &secret.env) {
+    pub(super) fn secret(&self, place: &str, secret: &Secret) -> Result<Zeroizing<String>, Mistake> {
+        let text = Zeroizing::new(match (&secret.file, &secret.env) {
             (Some(file), None) => String::from_utf8(self.read(place, file)?)
                 .map_err(|_| Mistake::new(place, "the file does not hold text"))?,
             (None, Some(name)) => std::env::var(name)
                 .map_err(|_| Mistake::new(place, format!("the environment variable {name} is not set")))?,
             _ => return Err(Mistake::new(place, "name either a `file` or an environment variable (`env`)")),
-        };
-        Ok(text.trim_end_matches(['\r', '\n']).to_owned())
+        });
+        Ok(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned()))
     }
 }
 

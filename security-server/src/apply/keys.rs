@@ -1,11 +1,23 @@
-//! Keys that a file names: read, checked against their certificates, before anything is changed.
+//! Keys that a file names: read and checked against their certificates before anything is changed, then put into the token.
+//!
+//! They count as registered and active; the server aligns that with the global configuration when it runs. A token that is not there
+//! is made, also an empty one, so that the server has where to log in.
+
+use std::path::Path;
 
 use pki::cert::Certificate;
 use pki::key::PrivateKey;
 use proto::id::MemberId;
 use proto::time::UnixTime;
+use signer::software::SoftwareSigner;
+use signer::token::KeyInfo;
+use zeroize::Zeroizing;
 
 use super::file::{self, Files, Mistake};
+use super::{ApplyError, Change, Line};
+
+/// What the token is called.
+const TOKEN_LABEL: &str = "softToken-0";
 
 /// A key with its certificate, ready for the token.
 pub(super) struct NamedKey {
@@ -68,7 +80,7 @@ fn read_one(
         (Some(path), None, None) => {
             let password = match &wanted.password {
                 Some(secret) => files.secret(&format!("{place}.password"), secret)?,
-                None => String::new(),
+                None => Zeroizing::default(),
             };
             PrivateKey::from_pkcs12(&files.read(&place, path)?, &password)
                 .map_err(|e| Mistake::new(&place, format!("{}: {e}", path.display())))?
@@ -90,4 +102,59 @@ fn read_one(
     }
     let label = wanted.label.clone().unwrap_or_else(|| cert.subject());
     Ok(NamedKey { place, label, member, key, cert })
+}
+
+/// Puts into the token in `folder` what it lacks of `keys`. Without a `pin` there is nothing to do.
+pub(super) fn import(
+    folder: &Path,
+    place: &str,
+    pin: Option<&str>,
+    keys: Vec<NamedKey>,
+    now: UnixTime,
+    dry_run: bool,
+) -> Result<Vec<Line>, ApplyError> {
+    let Some(pin) = pin else { return Ok(Vec::new()) };
+    let pin_place = format!("{place}.pin");
+    let failed = |place: &str, reason: &dyn std::fmt::Display| ApplyError::Token {
+        place: place.to_owned(),
+        reason: reason.to_string(),
+    };
+    let mut lines = Vec::new();
+    let token = if SoftwareSigner::exists(folder) {
+        Some(SoftwareSigner::open(folder).map_err(|e| failed(&pin_place, &e))?)
+    } else {
+        lines.push(Line { change: Change::Add, what: "token".to_owned() });
+        None
+    };
+    let present = token.as_ref().map(SoftwareSigner::keys).unwrap_or_default();
+    let missing: Vec<_> = keys.into_iter().filter(|key| !key.is_in(&present)).collect();
+    lines.extend(missing.iter().map(NamedKey::line));
+    if dry_run || lines.is_empty() {
+        return Ok(lines);
+    }
+    let token = match token {
+        None => SoftwareSigner::create(folder, TOKEN_LABEL, pin).map_err(|e| failed(&pin_place, &e))?,
+        Some(token) => {
+            token.login(pin, now).map_err(|e| failed(&pin_place, &e))?;
+            token
+        }
+    };
+    for key in missing {
+        let NamedKey { place, label, member, key, cert } = key;
+        token.import_pair(&label, key, &cert, member).map_err(|e| failed(&place, &e))?;
+    }
+    Ok(lines)
+}
+
+impl NamedKey {
+    fn is_in(&self, present: &[KeyInfo]) -> bool {
+        present.iter().flat_map(|key| &key.certs).any(|known| known.cert == self.cert)
+    }
+    fn line(&self) -> Line {
+        let what = match &self.member {
+            None => format!("authentication key {}", self.label),
+            Some(member) => format!("signing key {} of {member}", self.label),
+        };
+        Line { change: Change::Add, what }
+    }
 }

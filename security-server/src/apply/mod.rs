@@ -95,20 +95,23 @@ pub fn run(options: &Options, actor: &str, now: UnixTime) -> Result<Report, Appl
     let keys = keys::read(&place, server, &files, now)?;
     let anchor = server.anchor.as_ref().map(|path| anchor(&place, server, path, &files)).transpose()?;
 
+    let pin = server.pin.as_ref().map(|pin| files.secret(&format!("{place}.pin"), pin)).transpose()?;
+
     let data = DataDir::open(&options.data_dir, crate::ROLE, crate::FORMAT)?;
     let store = Store::open(&data.folder("state")?)?;
     let conf = ServerConfStore::open(&store)?;
     let plan = Plan::make(conf.state(), &place, server, &files, options.prune)?;
-    let mut report = Report::default();
+    let folder = data.folder("keys")?;
+    let mut lines =
+        keys::import(&folder, &place, pin.as_ref().map(|pin| pin.as_str()), keys, now, options.dry_run)?;
     if !options.dry_run {
         conf.change(now, actor, plan.events)?;
     }
-    report.lines.extend(plan.lines);
+    lines.extend(plan.lines);
     if let Some(bytes) = anchor {
-        report.lines.extend(put_anchor(&data, &bytes, options.dry_run)?);
+        lines.extend(put_anchor(&data, &bytes, options.dry_run)?);
     }
-    let _ = keys;
-    Ok(report)
+    Ok(Report { lines })
 }
 
 /// The one server of the file, or the one asked for.

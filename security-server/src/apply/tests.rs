@@ -1,9 +1,13 @@
 use std::fs;
 
+use pki::cert::Certificate;
+use pki::issue::Role;
+use signer::software::SoftwareSigner;
+use signer::token::KeyUsage;
+
 use super::*;
 use crate::serverconf::event::{Endpoint, State};
-
-const NOW: UnixTime = UnixTime::from_secs(1_790_000_000);
+use crate::testing::{NOW, ca};
 
 /// A folder with the file, what it names and the data directory.
 struct Bench(tempfile::TempDir);
@@ -11,7 +15,7 @@ struct Bench(tempfile::TempDir);
 impl Bench {
     fn new() -> Self {
         let bench = Self(tempfile::tempdir().unwrap());
-        bench.put("is.crt", &crate::testing::ca().tls("is").1.to_pem());
+        bench.put("is.crt", &ca().tls("is").1.to_pem());
         bench
     }
     fn put(&self, name: &str, text: &str) {
@@ -33,6 +37,13 @@ impl Bench {
         self.put("server.yaml", yaml);
         let report = run(options, "test", NOW).map_err(|e| e.to_string())?;
         Ok(report.lines.iter().map(ToString::to_string).collect())
+    }
+    /// A key and its certificate in PEM, `name.key` and `name.crt`.
+    fn put_pair(&self, name: &str, role: Role) -> Certificate {
+        let (key, cert) = ca().issue(name, role);
+        self.put(&format!("{name}.key"), &pki::pem::encode("PRIVATE KEY", &key.to_pkcs8()));
+        self.put(&format!("{name}.crt"), &cert.to_pem());
+        cert
     }
     fn state(&self) -> State {
         let store = Store::open(&self.0.path().join("data/state")).unwrap();
@@ -80,7 +91,7 @@ fn fills_an_empty_folder_and_finds_nothing_to_do_the_second_time() {
         "+ server SERVER:EE/GOV/1/ss1",
         "~ timestamping services: TSA 1",
         "+ client SUBSYSTEM:EE/GOV/1/school",
-        "+ client SUBSYSTEM:EE/GOV/1/school: TLS certificate CN=is",
+        "+ client SUBSYSTEM:EE/GOV/1/school: TLS certificate CN=is,O=Causeway Tests",
         "+ client SUBSYSTEM:EE/GOV/1/school: SUBSYSTEM:EE/COM/8/y in local group friends",
         "+ service SUBSYSTEM:EE/GOV/1/school/register: * ** for LOCALGROUP:friends",
         "+ service SUBSYSTEM:EE/GOV/1/school/register: GET /persons/* for GLOBALGROUP:EE/all",
@@ -234,4 +245,98 @@ fn a_running_server_is_left_alone() {
     let bench = Bench::new();
     let _running = DataDir::open(&bench.options().data_dir, crate::ROLE, crate::FORMAT).unwrap();
     assert!(bench.apply(YAML).unwrap_err().contains("in use"));
+}
+
+const KEYS: &str = "
+servers:
+- owner: EE:GOV:1
+  code: ss1
+  pin: {file: pin}
+  keys:
+    authentication: [{label: a, key: auth.key, certificate: auth.crt}]
+    signing: [{key: sign.key, certificate: sign.crt, member: 'EE:GOV:2'}]
+";
+
+#[test]
+fn keys_go_into_the_token_once() {
+    let bench = Bench::new();
+    bench.put("pin", "1234\n");
+    let (auth, sign) = (bench.put_pair("auth", Role::Authentication), bench.put_pair("sign", Role::Signing));
+    let lines = bench.apply(KEYS).unwrap();
+    let label = sign.subject();
+    let signing = format!("+ signing key {label} of MEMBER:EE/GOV/2");
+    assert_eq!(lines[..3], ["+ token", "+ authentication key a", &signing]);
+
+    let token = SoftwareSigner::open(&bench.0.path().join("data/keys")).unwrap();
+    token.login("1234", NOW).unwrap();
+    let found: Vec<_> = token
+        .keys()
+        .into_iter()
+        .flat_map(|key| key.certs.into_iter().map(move |c| (key.usage, c.cert)))
+        .collect();
+    assert_eq!(found, [(KeyUsage::Authentication, auth), (KeyUsage::Signing, sign)]);
+
+    assert_eq!(bench.apply(KEYS).unwrap(), Vec::<String>::new());
+    bench.put_pair("auth", Role::Authentication);
+    bench.put("pin", "wrong");
+    let problem = bench.apply(KEYS).unwrap_err();
+    assert!(problem.contains("servers[0].pin: the PIN is wrong"), "{problem}");
+}
+
+#[test]
+fn keys_that_do_not_fit_are_refused_before_anything_is_changed() {
+    let bench = Bench::new();
+    bench.put("pin", "1234");
+    let cases: [(&str, [Role; 2], &str); 2] = [
+        (
+            "a signing certificate",
+            [Role::Signing, Role::Signing],
+            "authentication[0]: the certificate is not one for authentication",
+        ),
+        (
+            "an authentication certificate",
+            [Role::Authentication, Role::Authentication],
+            "signing[0]: the certificate is not one for signing",
+        ),
+    ];
+    for (name, [auth, sign], expected) in cases {
+        bench.put_pair("auth", auth);
+        bench.put_pair("sign", sign);
+        let problem = bench.apply(KEYS).expect_err(name);
+        assert!(problem.contains(expected), "{name}: {problem}");
+    }
+    bench.put_pair("auth", Role::Authentication);
+    bench.put_pair("other", Role::Signing);
+    bench.put_pair("sign", Role::Signing);
+    let problem = bench.apply(&KEYS.replace("sign.crt", "other.crt")).unwrap_err();
+    assert!(problem.contains("signing[0]: the certificate is not one of this key"), "{problem}");
+    let later = run(&bench.options(), "test", NOW.plus(crate::testing::DAY * 4000)).unwrap_err();
+    assert!(later.to_string().contains("has expired"), "{later}");
+    assert!(!bench.0.path().join("data").exists());
+}
+
+/// What `deploy/` shows works as it stands, given the files it names.
+#[test]
+fn the_sample_in_deploy_is_applied() {
+    let bench = Bench::new();
+    let sample = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/server.yaml");
+    bench.put("token-pin", "1234");
+    bench.put("information-system.crt", &ca().tls("is").1.to_pem());
+    bench.put_pair("auth", Role::Authentication);
+    bench.put_pair("sign", Role::Signing);
+    let source = proto::globalconf::anchor::AnchorSource {
+        url: "http://cs.example.org/internalconf".into(),
+        verification_certs: vec![ca().cert.der().to_vec()],
+    };
+    let anchor = Anchor { generated_at: Some(NOW), instance: "EE".into(), sources: vec![source] };
+    let anchor = String::from_utf8(anchor.write().unwrap()).unwrap();
+    bench.put("configuration-anchor.xml", &anchor);
+
+    let yaml = fs::read_to_string(sample).unwrap();
+    let lines = bench.apply(&yaml).unwrap();
+    assert!(lines.contains(&"+ configuration anchor".to_owned()), "{lines:#?}");
+    assert_eq!(fs::read_to_string(bench.0.path().join("data/configuration-anchor.xml")).unwrap(), anchor);
+    assert_eq!(bench.apply(&yaml).unwrap(), Vec::<String>::new());
+    let pruned = bench.apply_with(&yaml, &Options { prune: true, ..bench.options() }).unwrap();
+    assert_eq!(pruned, Vec::<String>::new(), "the file names everything that it brought");
 }
