@@ -218,6 +218,17 @@ pub struct Evidence {
 }
 
 impl Evidence {
+    /// A chain and its result come together or not at all. Half a pair has the code that every server gives it.
+    ///
+    /// # Errors
+    /// `signature_verification.internal_error`.
+    pub fn require_pair(&self, side: Side) -> Result<(), Failure> {
+        let half =
+            self.hash_chain.as_ref().is_some_and(|(result, chain)| result.is_empty() || chain.is_empty());
+        let path = [FaultCode::SignatureVerification, FaultCode::InternalError];
+        let refuse = || Failure::new(side, &path, "the hash chain came without its result, or the reverse");
+        if half { Err(refuse()) } else { Ok(()) }
+    }
     /// As `pki` takes it.
     pub fn borrowed(&self) -> pki::message_signature::Evidence<'_> {
         pki::message_signature::Evidence {

@@ -68,6 +68,7 @@ pub(super) async fn relay(cx: &Context, mut incoming: Request<'_>) -> Result<Ans
     let remainder = provider::rest(&mut reader, &cx.log, label).await?;
 
     // 8. The provider signed exactly this, and it answers exactly our request.
+    remainder.evidence.require_pair(SIDE)?;
     let (whole, labelled) = Whole::received(response, label, remainder.attachments);
     let signer = &ids.service.client;
     let verified = cx

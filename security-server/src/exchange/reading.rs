@@ -146,7 +146,7 @@ where
             }
         }
         let document = document.ok_or(TransportError::MissingSignature)?;
-        // Half a pair proves nothing: an empty half is refused as a malformed chain.
+        // Half a pair is refused where the signature is verified, after everything that is refused earlier.
         let hash_chain = match (result, chain) {
             (None, None) => None,
             (result, chain) => Some((result.unwrap_or_default(), chain.unwrap_or_default())),

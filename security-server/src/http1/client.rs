@@ -193,11 +193,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<S> {
     async fn next_head(&mut self) -> Result<Bytes, CallError> {
         let mut seen = 0;
         loop {
-            if let Some(end) = head::find_end(&self.wire.buf, &mut seen, false)? {
-                return Ok(self.wire.buf.split_to(end).freeze());
-            }
-            if self.wire.buf.len() > HEAD.bytes {
+            let end = head::find_end(&self.wire.buf, &mut seen, false)?;
+            if end.unwrap_or(self.wire.buf.len()) > HEAD.bytes {
                 return Err(HeadError::TooLarge { limit: HEAD.bytes }.into());
+            }
+            if let Some(end) = end {
+                return Ok(self.wire.buf.split_to(end).freeze());
             }
             match fill(&mut self.wire, &mut self.out, &mut self.failed).await {
                 Ok(n) if n > 0 => {}

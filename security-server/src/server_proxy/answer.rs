@@ -172,6 +172,7 @@ async fn answer(
     }
 
     // 6. The client's member signed exactly this, and it was not here before.
+    remainder.evidence.require_pair(SIDE)?;
     let (whole, labelled) = Whole::received(asked, label, remainder.attachments);
     let now = cx.clock.now();
     let verified = cx
