@@ -283,6 +283,38 @@ mod tests {
         assert!(matches!(late, Err(ClientError::Timeout { .. })), "{late:?}");
     }
 
+    /// A TLS listener with a certificate of its own for `localhost`, and that certificate.
+    async fn start_tls() -> (String, Vec<u8>) {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        let key = rustls::pki_types::PrivateKeyDer::try_from(made.signing_key.serialize_der()).unwrap();
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![made.cert.der().clone()], key)
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://localhost:{}/", listener.local_addr().unwrap().port());
+        let transport = Transport::tls(Arc::new(config));
+        tokio::spawn(serve(listener, transport, Limits::default(), Shutdown::default(), answer));
+        (url, made.cert.der().to_vec())
+    }
+
+    #[tokio::test]
+    async fn https_is_verified_when_there_are_roots() {
+        let (url, cert) = start_tls().await;
+        let (_, other) = start_tls().await;
+        let wait = Duration::from_secs(5);
+        for (name, roots, taken) in
+            [("no roots", vec![], true), ("its own", vec![cert], true), ("another", vec![other], false)]
+        {
+            let answer = Client::new(wait, wait, &roots).get(&url, 10).await;
+            assert_eq!(answer.is_ok(), taken, "{name}: {answer:?}");
+            assert!(taken || answer.unwrap_err().to_string().contains("certificate"), "{name}");
+        }
+    }
+
     #[tokio::test]
     async fn failures_say_why() {
         let client = Client::new(Duration::from_millis(300), Duration::from_secs(1), &[]);

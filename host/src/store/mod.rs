@@ -222,6 +222,15 @@ impl Store {
         collect(self.tree(tree)?.scan_prefix(prefix).take(limit))
     }
 
+    /// How many keys begin with `prefix`.
+    ///
+    /// # Errors
+    /// Database.
+    pub fn count_prefix(&self, tree: &str, prefix: &[u8]) -> Result<u64, StoreError> {
+        let mut keys = self.tree(tree)?.scan_prefix(prefix).keys();
+        keys.try_fold(0, |count, key| key.map(|_| count + 1)).map_err(database)
+    }
+
     /// The entry with the greatest key.
     ///
     /// # Errors

@@ -18,7 +18,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use super::container::escaped_id;
-use super::record::Record;
+use super::record::{Found, Record};
 use super::{Direction, MessageLog};
 
 /// Downloads that are made at the same time.
@@ -182,33 +182,31 @@ impl MessageLog {
         let Ok(_slot) = self.inner.downloads.acquire().await else {
             return failed("the message log is closed");
         };
-        let mut records = match self.records(&message_id, query).await {
-            Ok(records) => records,
+        let found = match self.found(&message_id, query).await {
+            Ok(found) => found,
             Err(answer) => return answer,
         };
-        if records.is_empty() {
+        if found.is_empty() {
             return AsicAnswer::text(404, "No signed documents found");
         }
-        if records.iter().any(|record| record.stamp.is_none()) {
+        for record in found.iter().filter(|record| !record.stamped) {
             if !query.force {
                 return AsicAnswer::text(500, "Message signature has not been timestamped yet!");
             }
-            if let Err(answer) = self.stamp_missing(&records).await {
-                return answer;
+            if let Err(error) = self.stamp_now(Some(record.id)).await {
+                tracing::warn!(%error, record = record.id.0, "a timestamp that a client asked for could not be made");
+                return AsicAnswer::text(500, "Could not create missing timestamp!");
             }
-            records = match self.records(&message_id, query).await {
-                Ok(records) => records,
-                Err(answer) => return answer,
-            };
         }
         if query.unique && query.direction().is_none() {
             let text = "Parameter \"unique\" not applicable without \"requestOnly\" or \"responseOnly\".";
             return AsicAnswer::text(400, text);
         }
-        self.write_answer(records, message_id, query).await
+        self.indexed().await;
+        self.write_answer(found, message_id, query).await
     }
 
-    async fn records(&self, message_id: &str, query: &AsicQuery) -> Result<Vec<Record>, AsicAnswer> {
+    async fn found(&self, message_id: &str, query: &AsicQuery) -> Result<Vec<Found>, AsicAnswer> {
         self.indexed().await;
         let (log, id, client, direction) =
             (self.clone(), message_id.to_owned(), query.client.clone(), query.direction());
@@ -217,21 +215,12 @@ impl MessageLog {
         Ok(found.into_iter().filter(|record| direction.is_none_or(|d| d == record.direction)).collect())
     }
 
-    async fn stamp_missing(&self, records: &[Record]) -> Result<(), AsicAnswer> {
-        for record in records.iter().filter(|record| record.stamp.is_none()) {
-            if let Err(error) = self.stamp_now(Some(record.id)).await {
-                tracing::warn!(%error, record = record.id.0, "a timestamp that a client asked for could not be made");
-                return Err(AsicAnswer::text(500, "Could not create missing timestamp!"));
-            }
-        }
-        Ok(())
-    }
-
-    async fn write_answer(&self, records: Vec<Record>, message_id: String, query: &AsicQuery) -> AsicAnswer {
-        let (dir, unique, direction) = (self.inner.dir.clone(), query.unique, query.direction());
-        let written = tokio::task::spawn_blocking(move || match (records.as_slice(), unique) {
+    async fn write_answer(&self, found: Vec<Found>, message_id: String, query: &AsicQuery) -> AsicAnswer {
+        let (log, unique, direction) = (self.clone(), query.unique, query.direction());
+        let written = tokio::task::spawn_blocking(move || match (found.as_slice(), unique) {
             ([record], true) => {
-                AsicAnswer::file(CONTAINER, &record.container_name(), container_file(&dir, record)?)
+                let record = log.read(record.id).map_err(io::Error::other)?;
+                AsicAnswer::file(CONTAINER, &record.container_name(), log.container_file(&record)?)
             }
             (_, true) => Ok(AsicAnswer::text(500, "More than one signed document found")),
             (_, false) => {
@@ -241,7 +230,7 @@ impl MessageLog {
                     Some(Direction::Response) => "-response",
                 };
                 let name = format!("{}{suffix}.zip", escaped_id(&message_id));
-                AsicAnswer::file(ZIP, &name, zip_file(&dir, &records)?)
+                AsicAnswer::file(ZIP, &name, log.zip_file(&found)?)
             }
         });
         match written.await {
@@ -250,37 +239,41 @@ impl MessageLog {
             Err(error) => failed(error),
         }
     }
+
+    fn container_file(&self, record: &Record) -> io::Result<File> {
+        let mut file = nameless(&self.inner.dir)?;
+        let mut out = io::BufWriter::new(&mut file);
+        record.write_container(&mut out).map_err(io::Error::other)?;
+        out.flush()?;
+        drop(out);
+        Ok(file)
+    }
+
+    /// A ZIP of containers, which are compressed already. One record is in memory at a time.
+    fn zip_file(&self, found: &[Found]) -> io::Result<File> {
+        let mut file = nameless(&self.inner.dir)?;
+        let mut zip = ZipWriter::new(io::BufWriter::new(&mut file));
+        for record in found {
+            let record = self.read(record.id).map_err(io::Error::other)?;
+            let mut container = self.container_file(&record)?;
+            let large = container.metadata()?.len() >= u64::from(u32::MAX);
+            let options = SimpleFileOptions::default()
+                .compression_method(CompressionMethod::Stored)
+                .last_modified_time(dos_time(record.at))
+                .large_file(large);
+            zip.start_file(record.container_name(), options)?;
+            container.rewind()?;
+            io::copy(&mut container, &mut zip)?;
+        }
+        zip.finish()?.flush()?;
+        Ok(file)
+    }
 }
 
 /// The cause goes to the log, not to the client.
 fn failed(error: impl std::fmt::Display) -> AsicAnswer {
     tracing::error!(%error, "signed documents could not be given out");
     AsicAnswer::text(500, "The signed documents cannot be read: the server's log says why")
-}
-
-fn container_file(dir: &Path, record: &Record) -> io::Result<File> {
-    let mut file = nameless(dir)?;
-    record.write_container(io::BufWriter::new(&mut file)).map_err(io::Error::other)?;
-    Ok(file)
-}
-
-/// A ZIP of containers, which are compressed already.
-fn zip_file(dir: &Path, records: &[Record]) -> io::Result<File> {
-    let mut file = nameless(dir)?;
-    let mut zip = ZipWriter::new(io::BufWriter::new(&mut file));
-    for record in records {
-        let mut container = container_file(dir, record)?;
-        let large = container.metadata()?.len() >= u64::from(u32::MAX);
-        let options = SimpleFileOptions::default()
-            .compression_method(CompressionMethod::Stored)
-            .last_modified_time(dos_time(record.at))
-            .large_file(large);
-        zip.start_file(record.container_name(), options)?;
-        container.rewind()?;
-        io::copy(&mut container, &mut zip)?;
-    }
-    zip.finish()?.flush()?;
-    Ok(file)
 }
 
 /// In UTC; the ZIP format knows the years from 1980 to 2107.

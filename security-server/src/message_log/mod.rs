@@ -203,44 +203,9 @@ impl MessageLog {
         surroundings: Arc<dyn Surroundings>,
         faults: Faults,
     ) -> Result<(Self, Timestamper), OpenError> {
-        let failed = |e: &dyn std::fmt::Display| OpenError(format!("{}: {e}", dir.display()));
-        std::fs::create_dir_all(dir).map_err(|e| failed(&e))?;
-        let (index_store, marker) = Index::open_store(dir).map_err(|e| failed(&e))?;
-        let recovered = recovery::recover(dir, marker.as_ref()).map_err(|e| failed(&e))?;
-        if let Some(recovered) = &recovered {
-            report(recovered);
-        }
-        let capacity = settings.segment_bytes;
-        let start = match recovered {
-            Some(found) => found,
-            None => new_log().map_err(|e| failed(&e))?,
-        };
-        let open = match start.tail.segment == 0 || start.sealed {
-            true => None,
-            false => {
-                let (number, end) = (start.tail.segment, start.tail.end);
-                let file = Writable::reopen(dir, number, end, capacity.max(end), faults.clone())
-                    .map_err(|e| failed(&e))?;
-                Some((file, start.salt))
-            }
-        };
-        let index = Index::start(dir, index_store, marker, &start.tail).map_err(|e| failed(&e))?;
+        let failed = |reason: String| OpenError(format!("{}: {reason}", dir.display()));
         let shared = Arc::new(Shared::default());
-        let mut writer = Writer::new(Start {
-            dir: dir.to_owned(),
-            segment_bytes: capacity,
-            log_id: start.log_id,
-            tail: start.tail,
-            open,
-            clock: clock.clone(),
-            faults,
-            index: index.clone(),
-            shared: shared.clone(),
-        });
-        writer.prepare().map_err(|e| failed(&e))?;
-        let (queue, requests) = channel();
-        let thread = std::thread::Builder::new().name("log-writer".into());
-        thread.spawn(move || writer.run(&requests)).map_err(|e| failed(&e))?;
+        let (index, queue) = start_writer(dir, &settings, clock.clone(), faults, &shared).map_err(failed)?;
         let (orders, ordered) = mpsc::channel(ORDERS);
         let inner = Inner {
             dir: dir.to_owned(),
@@ -416,6 +381,52 @@ fn head_of(entry: &Entry) -> RecordHead {
         signature: DocumentRef::default(),
         ..RecordHead::default()
     }
+}
+
+/// Finds where the log ends, brings the index there, and starts the thread that writes from there on.
+fn start_writer(
+    dir: &Path,
+    settings: &LogSettings,
+    clock: Clock,
+    faults: Faults,
+    shared: &Arc<Shared>,
+) -> Result<(Index, Sender<Queued>), String> {
+    let words = |e: std::io::Error| e.to_string();
+    std::fs::create_dir_all(dir).map_err(words)?;
+    let (index_store, marker) = Index::open_store(dir).map_err(|e| e.to_string())?;
+    let found = match recovery::recover(dir, marker.as_ref()).map_err(|e| e.to_string())? {
+        Some(found) => {
+            report(&found);
+            found
+        }
+        None => new_log().map_err(words)?,
+    };
+    let open = match found.sealed {
+        true => None,
+        false => {
+            let Tail { segment, end, .. } = found.tail;
+            let capacity = settings.segment_bytes.max(end);
+            let file = Writable::reopen(dir, segment, end, capacity, faults.clone()).map_err(words)?;
+            Some((file, found.salt))
+        }
+    };
+    let index = Index::start(dir, index_store, marker, &found.tail).map_err(|e| e.to_string())?;
+    let mut writer = Writer::new(Start {
+        dir: dir.to_owned(),
+        segment_bytes: settings.segment_bytes,
+        log_id: found.log_id,
+        tail: found.tail,
+        open,
+        clock,
+        faults,
+        index: index.clone(),
+        shared: shared.clone(),
+    });
+    writer.prepare().map_err(|e| e.to_string())?;
+    let (queue, requests) = channel();
+    let thread = std::thread::Builder::new().name("log-writer".into());
+    thread.spawn(move || writer.run(&requests)).map_err(words)?;
+    Ok((index, queue))
 }
 
 /// A log that holds nothing yet.

@@ -53,6 +53,17 @@ pub struct Record {
     pub stamp: Option<Stamp>,
 }
 
+/// A record that was looked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its number.
+    pub id: RecordId,
+    /// Request or response.
+    pub direction: Direction,
+    /// It has a timestamp.
+    pub stamped: bool,
+}
+
 /// A timestamp of a record.
 #[derive(Clone, Debug)]
 pub struct Stamp {
@@ -102,17 +113,23 @@ impl MessageLog {
     ///
     /// # Errors
     /// The index; records that cannot be read are left out and said in the log.
-    pub fn find(&self, message_id: &str, local: &ClientId) -> Result<Vec<Record>, LogError> {
+    pub fn find(&self, message_id: &str, local: &ClientId) -> Result<Vec<Found>, LogError> {
         let client = Client::from(local);
         let numbers = self.inner.index.by_message_id(message_id, &client, MAX_FOUND)?;
-        let mut found: Vec<Record> = numbers
+        let mut found: Vec<Found> = numbers
             .into_iter()
             .filter_map(|number| {
                 self.read(RecordId(number))
                     .inspect_err(|error| tracing::error!(%error, "a record of the message log is left out"))
                     .ok()
             })
+            // The index knows a hash only.
             .filter(|record| record.message_id == message_id && record.local() == local)
+            .map(|record| Found {
+                id: record.id,
+                direction: record.direction,
+                stamped: record.stamp.is_some(),
+            })
             .collect();
         found.sort_by_key(|record| record.id);
         Ok(found)

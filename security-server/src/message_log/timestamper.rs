@@ -227,14 +227,20 @@ impl Timestamper {
         Self { log, orders, clock }
     }
 
-    /// Stamps until `shutdown` says stop.
+    /// Stamps until `shutdown` says stop, even while a service keeps us waiting.
     pub async fn run(mut self, shutdown: Shutdown) {
+        tokio::select! {
+            () = shutdown.stopped() => {}
+            () = self.serve() => {}
+        }
+    }
+
+    async fn serve(&mut self) {
         let client = Client::new(CONNECT, TOTAL, &[]);
         let mut due = Instant::now() + FIRST_AFTER;
         let mut figures_due = due;
         loop {
             tokio::select! {
-                () = shutdown.stopped() => return,
                 () = tokio::time::sleep_until(due) => {
                     let began = Instant::now();
                     let done = self.stamp_waiting(&client).await;
@@ -242,21 +248,27 @@ impl Timestamper {
                 }
                 () = tokio::time::sleep_until(figures_due) => {}
                 order = self.orders.recv() => {
-                    let Some(Order { record, answer }) = order else { return };
-                    let done = match record {
-                        Some(record) => self.stamp_one(&client, record).await,
-                        None => self.stamp_waiting(&client).await,
-                    };
-                    if let (Err(_), None) = (&done, record) {
+                    let Some(order) = order else { return };
+                    if !self.obey(&client, order).await {
                         due = due.min(Instant::now() + self.pause(false));
                     }
-                    // Whoever asked may have gone.
-                    let _ = answer.send(done);
                 }
             }
             self.figures().await;
             figures_due = Instant::now() + FIGURES_EVERY;
         }
+    }
+
+    /// Stamps what was asked for; `false` when stamping everything failed.
+    async fn obey(&self, client: &Client, order: Order) -> bool {
+        let done = match order.record {
+            Some(record) => self.stamp_one(client, record).await,
+            None => self.stamp_waiting(client).await,
+        };
+        let went_well = done.is_ok() || order.record.is_some();
+        // Whoever asked may have gone.
+        let _ = order.answer.send(done);
+        went_well
     }
 
     pub(super) fn pause(&self, succeeded: bool) -> Duration {
@@ -393,7 +405,7 @@ impl Timestamper {
         let inner = &self.log.inner;
         inner.ask(&inner.slots, Request::Stamp { head: Box::new(head), leaves, answer }).await?;
         done.await.map_err(|_| LogError::Closed)??;
-        metrics::counter!("timestamped_records_count_total").increment(count as u64);
+        metrics::counter!("timestamped_records_total").increment(count as u64);
         tracing::debug!(records = count, "timestamped");
         Ok(())
     }

@@ -99,7 +99,7 @@ impl Index {
         if caught_up > 0 {
             tracing::info!(records = caught_up, "the index of the message log was brought up to date");
         }
-        let count = store.scan_prefix(TREE, b"u", usize::MAX).map_err(disk)?.len() as u64;
+        let count = store.count_prefix(TREE, b"u").map_err(disk)?;
         let waiting = Arc::new(AtomicU64::new(count));
         let (notes, queue) = sync_channel(QUEUE);
         let (thread_store, counter) = (store.clone(), waiting.clone());

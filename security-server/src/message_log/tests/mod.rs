@@ -12,7 +12,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use proto::id::MemberId;
 
-use super::record::Record;
+use super::record::{Found, Record};
 use super::*;
 
 pub(super) fn settings() -> LogSettings {
@@ -182,7 +182,7 @@ async fn finds_by_message_id_and_local_client() {
     }
     log.indexed().await;
     let ids = |id: &str, client: &ClientId| -> Vec<u64> {
-        log.find(id, client).unwrap().iter().map(|record| record.id.0).collect()
+        log.find(id, client).unwrap().iter().map(|found: &Found| found.id.0).collect()
     };
     assert_eq!(ids("id-7", &member("consumer")), [1, 4]);
     assert_eq!(ids("id-7", &member("provider")), [2]);

@@ -368,3 +368,21 @@ async fn waits_for_the_interval_or_after_a_failure_for_the_retry_delay() {
         assert_eq!(timestamper.pause(false).as_secs(), retry, "{interval}");
     }
 }
+
+#[tokio::test]
+async fn stops_at_once_even_while_a_service_is_silent() {
+    let dir = tempfile::tempdir().unwrap();
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let services = vec![("silent".into(), format!("http://{}/", silent.local_addr().unwrap()))];
+    let known = Known { services, trusted: Some(vec![]) };
+    let (log, timestamper, _) = open_knowing(dir.path(), Arc::new(known), settings());
+    log_signed(&log, 1..=1).await;
+    let shutdown = Shutdown::default();
+    let task = tokio::spawn(timestamper.run(shutdown.clone()));
+    let asked = tokio::spawn(async move { log.stamp_now(None).await });
+    let connection = silent.accept().await.unwrap();
+    shutdown.stop();
+    tokio::time::timeout(Duration::from_secs(5), task).await.unwrap().unwrap();
+    assert_eq!(asked.await.unwrap(), Err(TimestampError::Ended));
+    drop(connection);
+}
