@@ -12,6 +12,7 @@
 mod apply;
 mod config;
 mod exit;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -31,6 +32,7 @@ struct Program {
 enum Command {
     Apply(apply::Args),
     Config(config::Args),
+    Verify(verify::Args),
 }
 
 fn main() -> ExitCode {
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
     let outcome = match Program::parse().command {
         Command::Apply(args) => apply::run(args),
         Command::Config(args) => config::run(&args),
+        Command::Verify(args) => verify::run(&args),
     };
     match outcome {
         Ok(exit) => exit.into(),
