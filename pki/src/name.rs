@@ -83,6 +83,11 @@ impl Name {
     pub fn matches(&self, other: &Self) -> bool {
         self.der == other.der || self.canonical == other.canonical
     }
+    /// [`Self::matches`], or does when one is read from its end: who builds a name from its RFC 2253 text builds it so. For names that
+    /// only say where to look.
+    pub fn matches_either_way(&self, other: &Self) -> bool {
+        self.matches(other) || join(&self.rdns, true, Attribute::canonical) == other.canonical
+    }
     /// Value of the last attribute of this type (dotted OID); the reference reads names from their end. `None` also when that one is
     /// no string.
     pub fn last(&self, oid: &str) -> Option<&str> {
@@ -252,6 +257,9 @@ mod tests {
         ] {
             assert!(!base.matches(&other), "{}", other.rfc2253());
         }
+        let reversed = name(&[&[(ORGANIZATION, UTF8, b"Y")], &[(COMMON_NAME, UTF8, b"Test CA")]]);
+        assert!(base.matches_either_way(&reversed) && base.matches_either_way(&base));
+        assert!(!base.matches_either_way(&name(&[&[(COMMON_NAME, UTF8, b"Test CA")]])));
     }
 
     #[test]

@@ -6,6 +6,7 @@ use der::{Choice, Encode, Sequence};
 use crate::asn1::{AlgorithmIdentifier, oid};
 use crate::cert::Certificate;
 use crate::digest::DigestAlgorithm;
+use crate::name::Name;
 
 pub(super) const BASIC_RESPONSE: ObjectIdentifier = oid("1.3.6.1.5.5.7.48.1.1");
 
@@ -123,10 +124,13 @@ pub(super) enum ResponderId {
 }
 
 impl ResponderId {
-    /// `cert` has this name, or this key.
+    /// `cert` has this name, or this key. It only says whose key to try, so names need not be equal to the byte.
     pub(super) fn is(&self, cert: &Certificate) -> bool {
         match self {
-            Self::Name(name) => name.to_der().is_ok_and(|name| name == cert.subject_der()),
+            Self::Name(name) => {
+                let name = name.to_der().ok().and_then(|der| Name::parse(&der));
+                name.is_some_and(|name| name.matches_either_way(cert.subject_name()))
+            }
             Self::Key(hash) => DigestAlgorithm::Sha1.digest(cert.key_bits()).value == hash.as_bytes(),
         }
     }
