@@ -51,21 +51,7 @@ pub enum VerifyError {
     /// Something besides what covers the parts.
     #[error("the signature comes with {0}, which covers nothing")]
     Superfluous(String),
-    /// A certificate that is not for signing.
-    #[error("the certificate of {subject} is not for signing")]
-    NotForSigning {
-        /// Its subject.
-        subject: String,
-    },
-    /// A certificate of another member.
-    #[error("the signing certificate belongs to {found}, not to {expected}")]
-    Signer {
-        /// Whose it is.
-        found: String,
-        /// Whose it must be.
-        expected: String,
-    },
-    /// Path or OCSP.
+    /// The certificate: not for signing, of another member, no path, no good OCSP answer.
     #[error(transparent)]
     Trust(#[from] TrustError),
 }
@@ -76,10 +62,7 @@ impl VerifyError {
         match self {
             Self::Signature(error) => vec![error.fault_code()],
             Self::Chain(error) => vec![FaultCode::MalformedSignature, error.fault_code()],
-            Self::Uncovered(_) | Self::Superfluous(_) | Self::NotForSigning { .. } => {
-                vec![FaultCode::MalformedSignature]
-            }
-            Self::Signer { .. } => vec![FaultCode::IncorrectCertificate],
+            Self::Uncovered(_) | Self::Superfluous(_) => vec![FaultCode::MalformedSignature],
             Self::Trust(error) => error.fault_path(),
         }
     }
@@ -132,7 +115,7 @@ pub fn check_document(
     conf: &GlobalConf,
     at: UnixTime,
 ) -> Result<Trusted, VerifyError> {
-    check_signer(document, signer, conf)?;
+    trust::check_signing_certificate(conf, &document.signing, &signer.member)?;
     document.verify()?;
     check_trust(document, signer, conf, at)
 }
@@ -191,7 +174,7 @@ impl<R: FnMut(&DataRef<'_>) -> Result<Option<Found>, HashChainError>> Coverage<'
         at: UnixTime,
     ) -> Result<Verified, VerifyError> {
         let Outcome { by_digest, .. } = self.check_chain()?;
-        check_signer(self.document, signer, conf)?;
+        trust::check_signing_certificate(conf, &self.document.signing, &signer.member)?;
         self.document.verify()?;
         self.check_references()?;
         self.check_complete()?;
@@ -206,7 +189,7 @@ impl<R: FnMut(&DataRef<'_>) -> Result<Option<Found>, HashChainError>> Coverage<'
     }
 
     /// The chain, if the document refers to its result.
-    fn check_chain(&mut self) -> Result<Outcome, VerifyError> {
+    pub(crate) fn check_chain(&mut self) -> Result<Outcome, VerifyError> {
         match (self.document.reference(SIGNATURE_RESULT_URI), self.evidence.hash_chain) {
             (Some(_), Some((result, chain))) => {
                 let resolve = &mut self.resolve;
@@ -266,23 +249,6 @@ impl<R: FnMut(&DataRef<'_>) -> Result<Option<Found>, HashChainError>> Coverage<'
     }
 }
 
-/// The certificate is one for signing, and its subject names the member that `signer` is or belongs to.
-fn check_signer(document: &Document, signer: &ClientId, conf: &GlobalConf) -> Result<(), VerifyError> {
-    let cert = &document.signing;
-    if !cert.is_signing() {
-        return Err(VerifyError::NotForSigning { subject: cert.subject() });
-    }
-    let instance = &signer.member.instance;
-    let unknown = || TrustError::UnknownIssuer { subject: cert.subject() };
-    let profile = conf.ca_for(cert, instance).and_then(|ca| ca.profile).ok_or_else(unknown)?;
-    let expected = signer.member.to_string();
-    match profile.member(cert, instance) {
-        Ok(member) if member == signer.member => Ok(()),
-        Ok(other) => Err(VerifyError::Signer { found: other.to_string(), expected }),
-        Err(error) => Err(VerifyError::Signer { found: error.to_string(), expected }),
-    }
-}
-
 fn check_trust(
     document: &Document,
     signer: &ClientId,
@@ -291,3 +257,6 @@ fn check_trust(
 ) -> Result<Trusted, VerifyError> {
     Ok(trust::signer(conf, &document.signing, &document.extra, &document.ocsp, &signer.member, at)?)
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use proto::time::UnixTime;
 
 use crate::cert::Certificate;
 use crate::chain::{self, ChainError};
-use crate::globalconf::GlobalConf;
+use crate::globalconf::{CaInfo, GlobalConf};
 use crate::ocsp::{self, OcspError, Responders, Response};
 use crate::profile::ProfileError;
 
@@ -169,6 +169,30 @@ pub struct Trusted {
     pub ocsp: ocsp::Good,
 }
 
+/// What a certificate says of itself: it is for signing, and its subject names `member` by the profile of its CA [§11.3]. The first
+/// half of [`signer`], for those who look at a signature value before the path.
+///
+/// # Errors
+/// The first check that fails.
+pub fn check_signing_certificate<'a>(
+    conf: &'a GlobalConf,
+    cert: &Certificate,
+    member: &MemberId,
+) -> Result<&'a CaInfo, TrustError> {
+    let subject = || cert.subject();
+    if !cert.is_signing() {
+        return Err(TrustError::NotSigning { subject: subject() });
+    }
+    let instance = &member.instance;
+    let ca = conf.ca_for(cert, instance).ok_or_else(|| TrustError::UnknownIssuer { subject: subject() })?;
+    let profile = ca.profile.ok_or_else(|| TrustError::NoProfile { subject: subject() })?;
+    let found = profile.member(cert, instance)?;
+    if found != *member {
+        return Err(TrustError::OtherMember { found: found.to_string(), expected: member.to_string() });
+    }
+    Ok(ca)
+}
+
 /// A signing certificate of `member` at `at` [§11.1 row 1, §11.3].
 ///
 /// # Errors
@@ -181,22 +205,12 @@ pub fn signer(
     member: &MemberId,
     at: UnixTime,
 ) -> Result<Trusted, TrustError> {
-    let subject = || cert.subject();
-    if !cert.is_signing() {
-        return Err(TrustError::NotSigning { subject: subject() });
-    }
-    let instance = &member.instance;
-    let ca = conf.ca_for(cert, instance).ok_or_else(|| TrustError::UnknownIssuer { subject: subject() })?;
+    let ca = check_signing_certificate(conf, cert, member)?;
     if ca.authentication_only {
-        return Err(TrustError::AuthenticationOnly { subject: subject() });
-    }
-    let profile = ca.profile.ok_or_else(|| TrustError::NoProfile { subject: subject() })?;
-    let found = profile.member(cert, instance)?;
-    if found != *member {
-        return Err(TrustError::OtherMember { found: found.to_string(), expected: member.to_string() });
+        return Err(TrustError::AuthenticationOnly { subject: cert.subject() });
     }
     let path = chain::build(cert, extra, &ca.cert, at)?;
-    check_path(conf, &path, ocsp, instance, at)
+    check_path(conf, &path, ocsp, &member.instance, at)
 }
 
 /// The TLS chain (leaf first) of a security server that acts for `client` at `at` [§3.2, §11.1 rows 2 and 3].

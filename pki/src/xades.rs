@@ -63,6 +63,8 @@ pub struct Document {
     pub timestamp: Option<Vec<u8>>,
     /// SignedProperties have the digest that SignedInfo gives them.
     properties_match: bool,
+    /// SignedProperties name the signing certificate by its digest.
+    names_certificate: bool,
 }
 
 impl Document {
@@ -71,10 +73,10 @@ impl Document {
         self.references.iter().find(|(named, _)| named == uri).map(|(_, digest)| digest)
     }
 
-    /// The value holds over SignedInfo under the signing certificate's key, and SignedProperties has its digest.
+    /// The value holds over SignedInfo under the signing certificate's key, SignedProperties has its digest and names the certificate.
     ///
     /// # Errors
-    /// [`SignatureError::EmptyValue`], [`SignatureError::InvalidValue`].
+    /// [`SignatureError::EmptyValue`], [`SignatureError::InvalidValue`], [`SignatureError::OtherCertificate`].
     pub fn verify(&self) -> Result<(), SignatureError> {
         if self.value.is_empty() {
             return Err(SignatureError::EmptyValue);
@@ -82,7 +84,10 @@ impl Document {
         self.signing
             .verify(self.algorithm, EcdsaForm::Raw, &self.signed_info, &self.value)
             .map_err(|_| SignatureError::InvalidValue)?;
-        if self.properties_match { Ok(()) } else { Err(SignatureError::InvalidValue) }
+        if !self.properties_match {
+            return Err(SignatureError::InvalidValue);
+        }
+        if self.names_certificate { Ok(()) } else { Err(SignatureError::OtherCertificate) }
     }
 }
 
@@ -104,6 +109,9 @@ pub enum SignatureError {
     /// The value, or a digest in the document, is wrong.
     #[error("the signature value or a digest in it is wrong")]
     InvalidValue,
+    /// Signed over the digest of one certificate, carried with another of the same key.
+    #[error("the signature names another certificate than the one it carries")]
+    OtherCertificate,
     /// A reference to something that is not there.
     #[error("the signature refers to {0}, which is not there")]
     InvalidReference(String),
@@ -114,7 +122,7 @@ impl SignatureError {
     pub fn fault_code(&self) -> FaultCode {
         match self {
             Self::Xml(_) => FaultCode::InvalidXml,
-            Self::Malformed(_) => FaultCode::MalformedSignature,
+            Self::Malformed(_) | Self::OtherCertificate => FaultCode::MalformedSignature,
             Self::InvalidValue => FaultCode::InvalidSignatureValue,
             Self::TooManyReferences | Self::EmptyValue | Self::InvalidReference(_) => {
                 FaultCode::InternalError

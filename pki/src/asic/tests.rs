@@ -142,10 +142,11 @@ fn open_code(container: &[u8]) -> String {
 
 #[test]
 fn opening_asks_for_the_entries_in_the_order_of_the_reference() {
-    let mime: (&str, &[u8]) = ("mimetype", MEDIA_TYPE.as_bytes());
-    let message: (&str, &[u8]) = ("message.xml", b"m");
-    let signature: (&str, &[u8]) = ("META-INF/signatures.xml", b"s");
-    let cases: [(&str, &[(&str, &[u8])]); 14] = [
+    type Entry<'a> = (&'a str, &'a [u8]);
+    let mime: Entry<'_> = ("mimetype", MEDIA_TYPE.as_bytes());
+    let message: Entry<'_> = ("message.xml", b"m");
+    let signature: Entry<'_> = ("META-INF/signatures.xml", b"s");
+    let cases: [(&str, &[Entry<'_>]); 14] = [
         ("opened", &[mime, message, signature]),
         ("opened", &[("META-INF/", b""), mime, message, signature, ("unknown", b"x"), ("attachment1", b"")]),
         ("opened", &[("mimetype", b"Application/vnd.etsi.ASiC-e+zip"), message, signature]),

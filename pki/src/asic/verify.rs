@@ -17,6 +17,7 @@ use crate::hash_chain::{
     TIMESTAMP_CHAIN_URI,
 };
 use crate::message_signature::{Coverage, Evidence, VerifyError};
+use crate::trust::TrustError;
 use crate::tsp::{Token, TspError};
 use crate::xades::Document;
 
@@ -40,8 +41,7 @@ impl<R: Read + Seek> Container<R> {
             .map_err(|error| Rejection::new(STEP_DOCUMENT, &[error.fault_code()], error))?;
 
         let message = self.entry(MESSAGE).unwrap_or_default().to_vec();
-        let (signer, message_id) = message::sender(&message)
-            .map_err(|reason| Rejection::new(STEP_SENDER, &[FaultCode::InternalError], reason))?;
+        let sender = message::sender(&message);
 
         if [MESSAGE_URI, SIGNATURE_RESULT_URI].iter().all(|uri| document.reference(uri).is_none()) {
             let reason = "it refers neither to the message nor to a hash chain";
@@ -53,7 +53,7 @@ impl<R: Read + Seek> Container<R> {
         let chain = self.chain(SIGNATURE_CHAIN_RESULT, SIGNATURE_CHAIN);
         let chain = chain.map(|(result, chain)| (result.to_vec(), chain.to_vec()));
         let parts = self.parts();
-        let coverage = Coverage {
+        let mut coverage = Coverage {
             document: &document,
             evidence: Evidence {
                 signature: &signature,
@@ -63,6 +63,10 @@ impl<R: Read + Seek> Container<R> {
             lenient: true,
             resolve: |data: &DataRef<'_>| self.find(data, &message),
         };
+        // A message that cannot be read is refused where its sender is first needed, after the chain.
+        coverage.check_chain().map_err(refused)?;
+        let (signer, message_id) =
+            sender.map_err(|reason| Rejection::new(STEP_SENDER, &[FaultCode::InternalError], reason))?;
         let verified = coverage.verify(&signer, conf, timestamped_at).map_err(refused)?;
         Ok(Report {
             signer,
@@ -111,7 +115,7 @@ impl<R: Read + Seek> Container<R> {
         token.verify(stamped, conf.tsa_certs()).map_err(unstamped)
     }
 
-    /// Digests of what is in the container, to be compared; attachments that are not are proven by the chain alone.
+    /// Digests of what is in the container, to be compared; what is not is proven by the chain alone.
     fn find(&mut self, data: &DataRef<'_>, message: &[u8]) -> Result<Option<Found>, HashChainError> {
         if data.uri == MESSAGE_URI {
             return hash_chain::digest_data(data, message).map(|digest| Some(Found::Data(digest)));
@@ -123,8 +127,7 @@ impl<R: Read + Seek> Container<R> {
         }
         match self.attachment_digest(data.uri, data.algorithm) {
             Ok(Some(digest)) => Ok(Some(Found::Data(digest))),
-            Ok(None) if hash_chain::is_attachment(data.uri) => Ok(Some(Found::Absent)),
-            Ok(None) => Ok(None),
+            Ok(None) => Ok(Some(Found::Absent)),
             Err(error) => Err(HashChainError::Malformed(format!("{} cannot be read: {error}", data.uri))),
         }
     }
@@ -137,8 +140,10 @@ fn unstamped(error: TspError) -> Rejection {
 fn refused(error: VerifyError) -> Rejection {
     let step = match &error {
         VerifyError::Chain(_) => STEP_CHAIN,
-        VerifyError::NotForSigning { .. } | VerifyError::Signer { .. } => STEP_SIGNER,
         VerifyError::Signature(_) | VerifyError::Uncovered(_) | VerifyError::Superfluous(_) => STEP_SIGNATURE,
+        VerifyError::Trust(
+            TrustError::NotSigning { .. } | TrustError::OtherMember { .. } | TrustError::Profile(_),
+        ) => STEP_SIGNER,
         VerifyError::Trust(_) => STEP_TRUST,
     };
     Rejection::new(step, &error.fault_path(), error)

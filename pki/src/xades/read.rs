@@ -43,13 +43,14 @@ impl Document {
         let properties = qualifying.required(XADES, "SignedProperties")?;
         let unsigned = qualifying.optional(XADES, "UnsignedProperties");
         qualifying.end()?;
-        let signing_time = read_properties(properties, &signing)?;
+        let (signing_time, names_certificate) = read_properties(properties, &signing)?;
         let unsigned = Unsigned::read(unsigned)?;
         Ok(Self {
             algorithm: signed.algorithm,
             signed_info: c14n::canonicalize(info, &signed.method),
             value: strict::base64(value, "SignatureValue")?,
             properties_match: signed.properties.matches(properties)?,
+            names_certificate,
             references: signed.references,
             signing,
             extra: unsigned.extra,
@@ -176,6 +177,8 @@ impl Reference {
                 let method = transforms.map_or(Ok(Method::Inclusive), read_canonical_transform)?;
                 Ok(Self::Properties(PropertiesReference { id: id.to_owned(), method, digest }))
             }
+            // An empty URI would be the whole document.
+            (None, None) if uri.is_empty() => Err(malformed("a reference is to the document itself")),
             (None, None) if transforms.is_none() => Ok(Self::Part(uri.to_owned(), digest)),
             (None, None) => Err(malformed("a reference to a part has a transform")),
             (Some(_), _) | (None, Some(_)) => {
@@ -218,11 +221,11 @@ fn qualifying_properties<'a, 'input>(
     Ok(Elements::of(qualifying, "QualifyingProperties")?)
 }
 
-/// The time of signing; on the way, the signed digest of the certificate must be that of `signing`, which itself is not signed.
+/// The time of signing, and whether the digest of the certificate that is signed is that of `signing`, which itself is not signed.
 fn read_properties(
     properties: Node<'_, '_>,
     signing: &Certificate,
-) -> Result<Option<UnixTime>, SignatureError> {
+) -> Result<(Option<UnixTime>, bool), SignatureError> {
     let signature_properties = only_child(properties, "SignedSignatureProperties")?
         .ok_or_else(|| malformed("there are no SignedSignatureProperties"))?;
     let time = match only_child(signature_properties, "SigningTime")? {
@@ -238,8 +241,7 @@ fn read_properties(
         return Err(malformed("the signing certificate is not named by the SignedProperties"));
     };
     let named = Elements::of(list, "SigningCertificate")?.required(XADES, "Cert")?;
-    check_certificate_digest(named, signing)?;
-    Ok(time)
+    Ok((time, has_digest(signing, named)?))
 }
 
 /// A date-time; one without an offset is read as UTC.
@@ -248,18 +250,14 @@ fn read_time(text: &str) -> Option<UnixTime> {
     UnixTime::from_iso8601(text).or_else(|| UnixTime::from_iso8601(&format!("{text}Z")))
 }
 
-/// `xades:CertDigest`, which comes first in a `Cert`, is that of `cert`.
-fn check_certificate_digest(named: Node<'_, '_>, cert: &Certificate) -> Result<(), SignatureError> {
+/// `cert` has the `xades:CertDigest`, which comes first in a `Cert`.
+fn has_digest(cert: &Certificate, named: Node<'_, '_>) -> Result<bool, SignatureError> {
     let digest = Elements::of(named, "Cert")?.required(XADES, "CertDigest")?;
     let mut children = Elements::of(digest, "CertDigest")?;
     let algorithm = strict::digest_method(children.required(DS, "DigestMethod")?)?;
     let value = strict::base64(children.required(DS, "DigestValue")?, "DigestValue")?;
     children.end()?;
-    if cert.digest(algorithm) == value {
-        Ok(())
-    } else {
-        Err(malformed("a certificate does not have its digest"))
-    }
+    Ok(cert.digest(algorithm) == value)
 }
 
 /// The child with this name in the XAdES namespace, which may stand once.
@@ -317,7 +315,9 @@ fn read_extra(properties: Node<'_, '_>) -> Result<Vec<Certificate>, SignatureErr
             .find(|node| strict::attribute(*node, "Id") == Some(id))
             .ok_or_else(|| malformed("a certificate that is referred to is not there"))?;
         let cert = certificate(node, "EncapsulatedX509Certificate")?;
-        check_certificate_digest(reference, &cert)?;
+        if !has_digest(&cert, reference)? {
+            return Err(malformed("a certificate does not have the digest that is given for it"));
+        }
         extra.push(cert);
     }
     children.end()?;

@@ -23,19 +23,7 @@ struct Signer {
 impl Signer {
     fn new(kind: KeyKind, name: &str) -> Self {
         let key = PrivateKey::generate(kind).expect("a key is made");
-        let (from, to) = (UnixTime::from_secs(1_700_000_000), UnixTime::from_secs(2_300_000_000));
-        let subject = vec![(crate::name::COMMON_NAME, name.to_owned())];
-        let template = crate::issue::Template {
-            subject: &subject,
-            role: crate::issue::Role::Signing,
-            serial: &[1],
-            not_before: from,
-            not_after: to,
-            dns_names: &[],
-            addresses: &[],
-            ocsp_url: None,
-        };
-        Self { cert: crate::issue::self_signed(&template, &key).expect("a certificate is made"), key }
+        Self { cert: certify(&key, name), key }
     }
 
     fn sign(&self, template: &Template, algorithm: SignatureAlgorithm, uri: &str, data: &[u8]) -> Vec<u8> {
@@ -47,6 +35,21 @@ impl Signer {
     fn template(&self, intermediates: &[Certificate]) -> Template {
         Template::new(&self.cert, intermediates, &[b"ocsp".to_vec()], self.key.default_algorithm())
     }
+}
+
+fn certify(key: &PrivateKey, name: &str) -> Certificate {
+    let subject = vec![(crate::name::COMMON_NAME, name.to_owned())];
+    let template = crate::issue::Template {
+        subject: &subject,
+        role: crate::issue::Role::Signing,
+        serial: &[1],
+        not_before: UnixTime::from_secs(1_700_000_000),
+        not_after: UnixTime::from_secs(2_300_000_000),
+        dns_names: &[],
+        addresses: &[],
+        ocsp_url: None,
+    };
+    crate::issue::self_signed(&template, key).expect("a certificate is made")
 }
 
 static RSA: LazyLock<Signer> = LazyLock::new(|| Signer::new(KeyKind::Rsa(2048), "rsa & <co>, \"x\"\r"));
@@ -225,18 +228,31 @@ fn refuses_what_was_changed_after_signing() {
         (
             "the certificate in KeyInfo",
             good.replace(&encode(P256.cert.der()), &encode(P384.cert.der())),
-            SignatureError::Malformed("a certificate does not have its digest".to_owned()),
+            SignatureError::InvalidValue,
         ),
+        ("the certificate's digest", good.replace(&own_digest, &other_digest), SignatureError::InvalidValue),
         (
-            "the certificate's digest",
-            good.replace(&own_digest, &other_digest),
-            SignatureError::Malformed("a certificate does not have its digest".to_owned()),
+            "the digest of an intermediate",
+            good.replace(&other_digest, &own_digest),
+            SignatureError::Malformed(
+                "a certificate does not have the digest that is given for it".to_owned(),
+            ),
         ),
     ];
     for (name, xml, expected) in cases {
         assert_ne!(xml, good, "{name}");
         assert_eq!(judge(&xml).expect_err(name), expected, "{name}");
     }
+}
+
+/// The certificate in KeyInfo is not signed: another one with the same key would verify, were it not for the digest that is.
+#[test]
+fn a_signature_holds_for_the_certificate_it_names() {
+    let renewed = certify(&P256.key, "renewed");
+    let xml = document().replace(&encode(P256.cert.der()), &encode(renewed.der()));
+    let read = Document::parse(xml.as_bytes()).expect("it parses");
+    assert_eq!(read.signing, renewed);
+    assert_eq!(read.verify(), Err(SignatureError::OtherCertificate));
 }
 
 #[test]
