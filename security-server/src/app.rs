@@ -41,6 +41,7 @@ use crate::config::Settings;
 use crate::configuration_client::{ConfigurationClient, Published};
 use crate::context::Context;
 use crate::exchange::Kept;
+use crate::health::Watched;
 use crate::message_log::MessageLog;
 use crate::message_log::settings::LogSettings;
 use crate::message_log::timestamper::{Snapshots, Timestamper};
@@ -49,7 +50,7 @@ use crate::serverconf::ServerConf;
 use crate::serverconf::event::State;
 use crate::serverconf::store::ServerConfStore;
 use crate::tls::{Acceptor, InternalTls, PeerTls};
-use crate::{client_proxy, health, ocsp_port, server_proxy};
+use crate::{client_proxy, ocsp_port, server_proxy};
 
 /// Between looks for a changed configuration: how long a client that was registered or removed may wait.
 const REFRESH: Duration = Duration::from_millis(250);
@@ -77,22 +78,22 @@ pub async fn run(settings: Settings, ready_file: Option<&Path>, shutdown: Shutdo
     };
     let listeners = Listeners::bind(&settings).await?;
     let mut bound = listeners.addresses()?;
-    let ctx = opened.ctx.clone();
+    let watched = opened.watched();
     let mut tasks = JoinSet::new();
     if let Some(address) = settings.health_listen {
-        let asked = ctx.clone();
-        let check: host::health::Check = Arc::new(move || health::check(&asked));
+        let asked = watched.clone();
+        let check: host::health::Check = Arc::new(move || asked.check());
         let (address, serve) = host::health::listen(address, metrics, check, shutdown.clone())
             .await
             .with_context(|| format!("health-check-listen = {address}"))?;
         bound.insert("health", address);
         spawn(&mut tasks, "health", serve);
     }
-    let server = ctx.serverconf.load().server_id().to_string();
-    let log = ctx.log.clone();
+    let server = watched.ctx.serverconf.load().server_id().to_string();
+    let log = watched.ctx.log.clone();
     start_tasks(&mut tasks, opened, listeners);
     if let Some(path) = ready_file {
-        spawn(&mut tasks, "ready file", ready(ctx.clone(), path.to_owned(), bound.clone()));
+        spawn(&mut tasks, "ready file", ready(watched, path.to_owned(), bound.clone()));
     }
     tracing::info!(server, ?bound, "the security server has started");
 
@@ -166,6 +167,11 @@ impl Opened {
             settings,
         };
         Ok((Self { ctx, conf, signer, configuration, timestamper, peer_tls }, data))
+    }
+
+    fn watched(&self) -> Watched {
+        let (configuration, signer) = (self.configuration.clone(), self.signer.clone());
+        Watched { ctx: self.ctx.clone(), configuration, signer }
     }
 }
 
@@ -248,6 +254,7 @@ impl Listeners {
 
 /// Every task of the server; each ends when the server is told to stop.
 fn start_tasks(tasks: &mut JoinSet<&'static str>, opened: Opened, listeners: Listeners) {
+    let watched = opened.watched();
     let Opened { ctx, conf, signer, configuration, timestamper, peer_tls } = opened;
     let (shutdown, clock, handshake) = (&ctx.shutdown, &ctx.clock, ctx.settings.limits.connect);
     let server = ctx.serverconf.load().server_id().clone();
@@ -272,7 +279,7 @@ fn start_tasks(tasks: &mut JoinSet<&'static str>, opened: Opened, listeners: Lis
     spawn(tasks, "OCSP fetcher", fetcher);
     spawn(tasks, "timestamper", timestamper.run(shutdown.clone()));
     spawn(tasks, "configuration watch", watch(ctx.clone(), conf, signer.clone(), server));
-    spawn(tasks, "housekeeping", housekeeping(ctx.clone(), signer));
+    spawn(tasks, "housekeeping", housekeeping(watched));
     spawn(tasks, "timestamp on demand", timestamp_on_demand(ctx.clone()));
 
     if let Some(listener) = listeners.client_http {
@@ -337,12 +344,11 @@ async fn watch(ctx: Context, conf: Arc<ServerConfStore>, signer: Arc<SoftwareSig
 }
 
 /// Measures, and clears what has waited for too long.
-async fn housekeeping(ctx: Context, signer: Arc<SoftwareSigner>) {
+async fn housekeeping(watched: Watched) {
     loop {
-        health::measure(&ctx);
-        metrics::gauge!("causeway_signer_queue").set(signer.queue_length() as f64);
-        ctx.peers.purge();
-        if pause(&ctx.shutdown, HOUSEKEEPING).await {
+        watched.measure();
+        watched.ctx.peers.purge();
+        if pause(&watched.ctx.shutdown, HOUSEKEEPING).await {
             return;
         }
     }
@@ -370,9 +376,9 @@ async fn timestamp_on_demand(ctx: Context) {
 }
 
 /// Writes the ready file when messages can be exchanged.
-async fn ready(ctx: Context, path: PathBuf, bound: BTreeMap<&'static str, SocketAddr>) {
-    while !health::check(&ctx).ready {
-        if pause(&ctx.shutdown, READINESS).await {
+async fn ready(watched: Watched, path: PathBuf, bound: BTreeMap<&'static str, SocketAddr>) {
+    while !watched.is_ready() {
+        if pause(&watched.ctx.shutdown, READINESS).await {
             return;
         }
     }
@@ -428,15 +434,31 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn starts_without_a_configuration_stops_when_told_and_starts_again() {
-        let (folder, settings) = server(YAML);
+        let (folder, mut settings) = server(YAML);
+        // A loopback address of this test's own, since the port is only told when the server is ready.
+        let own = [127, 72, u8::try_from(std::process::id() % 250).unwrap(), 1];
+        let health = TcpListener::bind((std::net::IpAddr::from(own), 0)).await.unwrap().local_addr().unwrap();
+        settings.health_listen = Some(health);
+        let client = Client::new(Duration::from_secs(1), Duration::from_secs(1), &[]);
         for _ in 0..2 {
             let (shutdown, ready) = (Shutdown::default(), folder.path().join("ready"));
             let running = {
                 let (settings, shutdown, ready) = (settings.clone(), shutdown.clone(), ready.clone());
                 tokio::spawn(async move { run(settings, Some(&ready), shutdown).await })
             };
-            tokio::time::sleep(Duration::from_millis(500)).await;
-            assert!(!running.is_finished());
+            let answer = loop {
+                assert!(!running.is_finished());
+                if let Ok(answer) = client.get(&format!("http://{health}/health"), 10_000).await {
+                    break answer;
+                }
+            };
+            assert_eq!(answer.status, 503);
+            let said: serde_json::Value = serde_json::from_slice(&answer.body).unwrap();
+            let details = &said["details"];
+            assert_eq!(details["server"], "SERVER:EE/GOV/1/ss1");
+            assert_eq!(details["keys"]["token_logged_in"], true);
+            let reason = details["global_configuration"]["reason"].as_str().unwrap();
+            assert!(reason.starts_with("no global configuration"), "{said}");
             assert!(!ready.exists(), "no message can be exchanged without a configuration");
             let twice = start_error(settings.clone()).await;
             assert!(twice.contains("in use"), "{twice}");
