@@ -449,5 +449,5 @@ fn report(recovered: &Recovered) {
     for damage in &recovered.damage {
         tracing::error!(%damage, "the message log is damaged; the rest of it is not affected");
     }
-    metrics::counter!("message_log_damage_total").increment(recovered.damage.len() as u64);
+    metrics::counter!("causeway_message_log_damage_total").increment(recovered.damage.len() as u64);
 }

@@ -371,11 +371,11 @@ impl Timestamper {
         for (service, url) in services {
             match ask_one(client, &url, &imprint, &trusted).await {
                 Ok((token, at)) => {
-                    metrics::counter!("timestamp_requests_total", "outcome" => "ok").increment(1);
+                    metrics::counter!("causeway_timestamp_requests_total", "outcome" => "ok").increment(1);
                     return Ok(Kept { token, at, service });
                 }
                 Err(reason) => {
-                    metrics::counter!("timestamp_requests_total", "outcome" => "failed").increment(1);
+                    metrics::counter!("causeway_timestamp_requests_total", "outcome" => "failed").increment(1);
                     tracing::warn!(service, url, reason, "a timestamping service failed");
                     reasons.push(format!("{service}: {reason}"));
                 }
@@ -405,7 +405,7 @@ impl Timestamper {
         let inner = &self.log.inner;
         inner.ask(&inner.slots, Request::Stamp { head: Box::new(head), leaves, answer }).await?;
         done.await.map_err(|_| LogError::Closed)??;
-        metrics::counter!("timestamped_records_total").increment(count as u64);
+        metrics::counter!("causeway_timestamped_records_total").increment(count as u64);
         tracing::debug!(records = count, "timestamped");
         Ok(())
     }
@@ -438,10 +438,10 @@ impl Timestamper {
         let state = self.log.timestamping();
         let countdown =
             state.countdown(limit, now).or(limit).map_or(f64::INFINITY, |left| left.as_secs_f64());
-        metrics::gauge!("timestamp_backlog_records").set(self.log.unstamped() as f64);
-        metrics::gauge!("timestamp_oldest_unstamped_seconds").set(oldest);
-        metrics::gauge!("timestamp_failing").set(f64::from(u8::from(state != Timestamping::Healthy)));
-        metrics::gauge!("timestamp_countdown_seconds").set(countdown);
+        metrics::gauge!("causeway_timestamp_backlog_records").set(self.log.unstamped() as f64);
+        metrics::gauge!("causeway_timestamp_oldest_unstamped_seconds").set(oldest);
+        metrics::gauge!("causeway_timestamp_failing").set(f64::from(u8::from(state != Timestamping::Healthy)));
+        metrics::gauge!("causeway_timestamp_countdown_seconds").set(countdown);
         if let (Timestamping::Failing { .. }, Some(left)) = (state, state.countdown(limit, now)) {
             tracing::debug!(seconds_left = left.as_secs(), "timestamping fails");
         }

@@ -350,7 +350,7 @@ impl Writer {
         *lock(&self.start.shared.tail) = Some(self.synced.clone());
         self.documents.clear();
         self.segment = Some(Open { file, salt, capacity });
-        metrics::counter!("message_log_segments_total").increment(1);
+        metrics::counter!("causeway_message_log_segments_total").increment(1);
         Ok(())
     }
 
@@ -386,14 +386,14 @@ impl Writer {
             self.refuse(&e);
             return false;
         }
-        metrics::counter!("message_log_written_bytes_total").increment(self.run.len());
+        metrics::counter!("causeway_message_log_written_bytes_total").increment(self.run.len());
         self.run.clear();
         self.written = self.next.clone();
         if sync {
             self.synced = self.written.clone();
             *lock(&self.start.shared.tail) = Some(self.synced.clone());
-            metrics::counter!("message_log_fsync_total").increment(1);
-            metrics::histogram!("message_log_commit_seconds").record(began.elapsed().as_secs_f64());
+            metrics::counter!("causeway_message_log_fsync_total").increment(1);
+            metrics::histogram!("causeway_message_log_commit_seconds").record(began.elapsed().as_secs_f64());
         }
         self.answer(sync);
         true
@@ -420,7 +420,7 @@ impl Writer {
             }
         }
         if synced {
-            metrics::histogram!("message_log_batch_records").record(f64::from(records));
+            metrics::histogram!("causeway_message_log_batch_records").record(f64::from(records));
             self.start.index.tell(Note::Reached(self.synced.clone()));
         }
     }
@@ -429,7 +429,7 @@ impl Writer {
     fn refuse(&mut self, error: &std::io::Error) -> LogError {
         let reason = error.to_string();
         tracing::error!(reason, "the message log cannot be written; messages are refused until it can");
-        metrics::counter!("message_log_failures_total").increment(1);
+        metrics::counter!("causeway_message_log_failures_total").increment(1);
         self.start.shared.fail(&reason);
         self.segment = None;
         self.last_try = Some(Instant::now());
