@@ -4,6 +4,7 @@
 //! come from that one declaration, so they cannot disagree. Environment variables play no part here.
 //!
 //! A file is at most [`MAX_FILE_BYTES`]. What a value means together with others is checked by the server that owns it.
+use std::net::SocketAddr;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -262,6 +263,40 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
+}
+
+/// An address to listen on, or `off`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen(pub Option<SocketAddr>);
+
+impl Listen {
+    /// At this address.
+    pub fn at(ip: [u8; 4], port: u16) -> Self {
+        Self(Some((ip, port).into()))
+    }
+}
+
+impl serde::Serialize for Listen {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(address) => to.collect_str(&address),
+            None => to.serialize_str("off"),
+        }
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for Listen {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        if text == "off" {
+            return Ok(Self(None));
+        }
+        text.parse().map(|address| Self(Some(address))).map_err(|_| {
+            serde::de::Error::custom(format!(
+                "{text:?} is neither `off` nor an address with a port, such as 127.0.0.1:8080"
+            ))
+        })
+    }
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use host::settings::Listen;
 use proto::fault::Style;
 
 /// Where the configuration anchor is in the data folder, unless the settings name another place.
@@ -155,39 +156,6 @@ host::settings! {
         pub ocsp_bytes: usize = 65_536,
         /// Largest signature, hash chain result or hash chain, bytes each.
         pub signature_bytes: usize = 4 * 1024 * 1024,
-    }
-}
-
-/// An address to listen on, or `off`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listen(pub Option<SocketAddr>);
-
-impl Listen {
-    fn at(ip: [u8; 4], port: u16) -> Self {
-        Self(Some((ip, port).into()))
-    }
-}
-
-impl serde::Serialize for Listen {
-    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Some(address) => to.collect_str(&address),
-            None => to.serialize_str("off"),
-        }
-    }
-}
-
-impl<'de> serde::Deserialize<'de> for Listen {
-    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        if text == "off" {
-            return Ok(Self(None));
-        }
-        text.parse().map(|address| Self(Some(address))).map_err(|_| {
-            serde::de::Error::custom(format!(
-                "{text:?} is neither `off` nor an address with a port, such as 127.0.0.1:8080"
-            ))
-        })
     }
 }
 
