@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use host::settings::Listen;
+pub use host::settings::Listen;
 use proto::fault::Style;
 
 /// Where the configuration anchor is in the data folder, unless the settings name another place.
