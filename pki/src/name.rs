@@ -7,6 +7,8 @@
 use x509_parser::asn1_rs::{Any, FromDer, Tag};
 use x509_parser::x509::{AttributeTypeAndValue, X509Name};
 
+use crate::issue::Subject;
+
 /// commonName.
 pub const COMMON_NAME: &str = "2.5.4.3";
 /// serialNumber.
@@ -87,6 +89,20 @@ impl Name {
     /// only say where to look.
     pub fn matches_either_way(&self, other: &Self) -> bool {
         self.matches(other) || join(&self.rdns, true, Attribute::canonical) == other.canonical
+    }
+    /// All attributes in order, for a certificate with this subject; `None` when one is of a rare type or no string.
+    pub fn attributes(&self) -> Option<Subject> {
+        let known = KEYWORDS.iter().map(|(oid, _)| *oid).chain([
+            SERIAL_NUMBER,
+            BUSINESS_CATEGORY,
+            ORGANIZATION_IDENTIFIER,
+        ]);
+        let known: Vec<&'static str> = known.collect();
+        let one = |attribute: &Attribute| {
+            let oid = known.iter().find(|oid| **oid == attribute.oid)?;
+            Some((*oid, attribute.text.clone()?))
+        };
+        self.rdns.iter().flatten().map(one).collect()
     }
     /// Value of the last attribute of this type (dotted OID); the reference reads names from their end. `None` also when that one is
     /// no string.

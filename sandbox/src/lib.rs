@@ -5,6 +5,7 @@
 //!
 //! | Module | Holds |
 //! |---|---|
+//! | [`authority`], [`ocsp_responder`], [`tsa`] | a CA with its OCSP responder and its timestamping service, over HTTP |
 //! | [`loopback`] | addresses 127.x.y.z, claimed so that parallel processes never share one |
 //! | [`http`] | the small HTTP server under the trust and sample services |
 //! | [`parties`] | who is who: two cities, their servers, services and rights |
@@ -12,9 +13,12 @@
 //! | [`child`] | servers as child processes: ready when they say so, dead when the parent is |
 //! | [`services`] | what the provider offers: the population register of one city over REST and SOAP, and a probe |
 
+pub mod authority;
 pub mod child;
 pub mod http;
 pub mod information_system;
 pub mod loopback;
+pub mod ocsp_responder;
 pub mod parties;
 pub mod services;
+pub mod tsa;

@@ -68,13 +68,16 @@ impl CertId {
                 && self.serial == expected.serial
         })
     }
+    /// It means a certificate that `issuer` issued, and says so with SHA-1.
+    pub fn is_issued_by(&self, issuer: &Certificate) -> bool {
+        let digest = |data: &[u8]| DigestAlgorithm::Sha1.digest(data).value;
+        self.algorithm.algorithm == SHA1
+            && self.name_hash.as_bytes() == digest(issuer.subject_der())
+            && self.key_hash.as_bytes() == digest(issuer.key_bits())
+    }
     /// Content of the serial number's INTEGER, sign byte included.
     pub fn serial_integer(&self) -> &[u8] {
         self.serial.value()
-    }
-    /// SHA-1 of the issuer's key bits, as far as the request uses SHA-1.
-    pub fn key_hash(&self) -> &[u8] {
-        self.key_hash.as_bytes()
     }
 }
 
