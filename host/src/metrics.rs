@@ -55,7 +55,7 @@ fn builder() -> Result<PrometheusBuilder, BuildError> {
         .set_buckets_for_metric(Matcher::Suffix("_records".into()), RECORDS)
 }
 
-/// What the kernel says about this process, under the names that Prometheus client libraries agree on.
+/// What the kernel says about a process, under the names that Prometheus client libraries agree on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Process {
     /// User and system time, seconds.
@@ -69,10 +69,15 @@ pub struct Process {
 }
 
 impl Process {
-    /// Reads `/proc/self`; `None` where there is none.
+    /// Of this process; `None` where there is no `/proc`.
     pub fn read() -> Option<Self> {
-        let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
-        let open_fds = std::fs::read_dir("/proc/self/fd").map_or(0, |entries| entries.count() as u64);
+        Self::of(std::process::id())
+    }
+
+    /// Of any process; `None` when it is gone. Another user's open files are not to be seen and count as none.
+    pub fn of(pid: u32) -> Option<Self> {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let open_fds = std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |entries| entries.count() as u64);
         Self::parse(
             &stat,
             open_fds,
