@@ -3,15 +3,17 @@
 //! | File | Command |
 //! |---|---|
 //! | `demo` | `causeway demo`: a whole exchange on this machine |
-//! | `security_server`, `central_server` | the two servers |
-//! | `apply` | fills a stopped security server from a file |
-//! | `verify` | says whether a container is evidence |
+//! | [`security_server`], `central_server` | the two servers; [`daemon`] is what they share |
+//! | [`apply`] | fills a stopped security server from a file |
+//! | [`verify`] | says whether a container is evidence |
 //! | [`config`] | prints documented sample settings |
 //! | [`exit`] | what the exit status says |
 
 mod apply;
 mod config;
+mod daemon;
 mod exit;
+mod security_server;
 mod verify;
 
 use std::process::ExitCode;
@@ -30,18 +32,21 @@ struct Program {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Runs a security server until it is told to stop.
+    SecurityServer(daemon::Args),
     Apply(apply::Args),
-    Config(config::Args),
     Verify(verify::Args),
+    Config(config::Args),
 }
 
 fn main() -> ExitCode {
-    // Keys are in memory: no core dump, no debugger of the same user. Where the kernel cannot do it the program still runs.
-    let _ = rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::NotDumpable);
+    // Keys are in memory: no core dump, in whatever role. Where the kernel refuses, the servers say so when they start.
+    let _ = signer::process::forbid_core_dumps();
     let outcome = match Program::parse().command {
+        Command::SecurityServer(args) => security_server::run(&args),
         Command::Apply(args) => apply::run(args),
-        Command::Config(args) => config::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Config(args) => config::run(&args),
     };
     match outcome {
         Ok(exit) => exit.into(),
