@@ -348,6 +348,7 @@ async fn housekeeping(watched: Watched) {
     loop {
         watched.measure();
         watched.ctx.peers.purge();
+        watched.ctx.kept.services.purge();
         if pause(&watched.ctx.shutdown, HOUSEKEEPING).await {
             return;
         }

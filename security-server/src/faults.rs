@@ -104,6 +104,10 @@ impl Failure {
         }
         self
     }
+    /// What the reader is told.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
     /// Whether the reader is told to come back later.
     pub fn is_busy(&self) -> bool {
         self.busy

@@ -2,6 +2,8 @@
 //!
 //! Codes are those of wire dossier §5, §6, §13.1 and §22, and of the recorded answers of the stock servers.
 
+#![allow(clippy::unwrap_used, reason = "a set-up that fails is a test that fails")]
+
 mod support;
 
 use std::sync::Arc;

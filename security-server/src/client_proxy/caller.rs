@@ -7,9 +7,8 @@ use proto::time::UnixTime;
 
 use super::Caller;
 use crate::context::Context;
-use crate::exchange::View;
 use crate::faults::{Failure, Faulty};
-use crate::serverconf::{Client, ConnectionType};
+use crate::serverconf::{Client, ConnectionType, ServerConf};
 
 /// Why an information system may not speak for a client.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -60,12 +59,12 @@ impl Caller {
     pub(super) fn speaks_for(
         &self,
         cx: &Context,
-        view: &View,
+        server: &ServerConf,
         client: &ClientId,
         now: UnixTime,
     ) -> Result<Admitted, Failure> {
         let enforce = cx.settings.enforce_client_cert_validity;
-        let known = view.server.client(client).filter(|known| known.registered);
+        let known = server.client(client).filter(|known| known.registered);
         known
             .ok_or_else(|| CallerError::UnknownClient(client.clone()))
             .and_then(|known| self.check(known, cx.internal_tls.cert(), enforce, now))

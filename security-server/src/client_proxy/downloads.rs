@@ -1,16 +1,26 @@
 //! What an information system may fetch from its own server, without a message: members, evidence, configuration [trust dossier §5.1].
+//!
+//! Members and configuration are for everybody who reaches the port. Evidence is for the client it is of, identified as for messages;
+//! an expired configuration does not keep it back. Errors of `/asic` and `/verificationconf` are statuses with plain text.
 
+use futures_util::StreamExt;
 use pki::globalconf::GlobalConf;
 use proto::fault::{FaultCode, Side};
 use proto::id::ClientId;
 use proto::xml::{escape_attribute, escape_text};
 
-use super::Request;
+use tokio::sync::Semaphore;
+
+use super::{Request, plain};
 use crate::context::Context;
 use crate::exchange::View;
 use crate::faults::{Failure, Refusal};
 use crate::http1::Headers;
 use crate::http1::server::{Answer, AnswerBody};
+use crate::message_log::download::{self, AsicAnswer, AsicQuery};
+
+/// Zips of the configuration that are made at the same time.
+static ZIPS: Semaphore = Semaphore::const_new(2);
 
 const SIDE: Side = Side::ClientProxy;
 
@@ -36,6 +46,52 @@ pub(super) fn list_clients(cx: &Context, request: &Request<'_>) -> Result<Answer
     let mut headers = Headers::default();
     headers.push("Content-Type", content_type);
     Ok(Answer { status: 200, headers, body: AnswerBody::Bytes(body.into()) })
+}
+
+/// `GET /asic?…`: containers of the messages of a client.
+pub(super) async fn asic(cx: &Context, request: &Request<'_>) -> Answer {
+    let query = match AsicQuery::parse(request.target.query.as_deref().unwrap_or_default()) {
+        Ok(query) => query,
+        Err(answer) => return file(answer),
+    };
+    let server = cx.serverconf.load_full();
+    match request.caller.speaks_for(cx, &server, &query.client, cx.clock.now()) {
+        Ok(_admitted) => file(cx.log.download(&query).await),
+        Err(failure) => plain(401, failure.message()),
+    }
+}
+
+fn file(answer: AsicAnswer) -> Answer {
+    let mut headers = Headers::default();
+    headers.push("Content-Type", answer.content_type);
+    if let Some(disposition) = answer.disposition {
+        headers.push("Content-Disposition", disposition);
+    }
+    let length = answer.body.len();
+    Answer {
+        status: answer.status,
+        headers,
+        body: AnswerBody::Stream { length, stream: answer.body.stream().boxed() },
+    }
+}
+
+/// `GET /verificationconf`: what an offline verifier needs of the configuration.
+pub(super) async fn verification_conf(cx: &Context) -> Answer {
+    // Anybody may ask, and each answer is a zip of everything.
+    let Ok(_permit) = ZIPS.acquire().await else { return plain(503, "the server is busy: try again later") };
+    let folder = cx.settings.data_dir.join("globalconf");
+    let made = tokio::task::spawn_blocking(move || download::verification_conf(&folder)).await;
+    let zip = match made.map_err(std::io::Error::other).and_then(|made| made) {
+        Ok(zip) => zip,
+        Err(error) => {
+            tracing::warn!(%error, "the stored global configuration could not be packed");
+            return plain(500, "the stored global configuration could not be packed");
+        }
+    };
+    let mut headers = Headers::default();
+    headers.push("Content-Type", "application/zip");
+    headers.push("Content-Disposition", "filename=\"verificationconf.zip\"");
+    Answer { status: 200, headers, body: AnswerBody::Bytes(zip.into()) }
 }
 
 /// The first value of a query parameter, unescaped.

@@ -3,7 +3,7 @@
 //! | Request | Handler |
 //! |---|---|
 //! | path starts with `/r1/`, any method | [`rest`] |
-//! | GET `/listClients` | [`downloads`] |
+//! | GET `/listClients`, `/asic`, `/verificationconf` | [`downloads`] |
 //! | everything else | [`soap`] |
 //!
 //! Paths are compared raw and exactly. What is no acceptable HTTP never reaches a handler and is answered in plain HTTP, then the
@@ -77,6 +77,8 @@ enum Handler {
     Rest,
     Soap,
     ListClients,
+    Asic,
+    VerificationConf,
 }
 
 impl Handler {
@@ -84,6 +86,8 @@ impl Handler {
         match (method, path) {
             (_, path) if path.starts_with("/r1/") => Self::Rest,
             ("GET", "/listClients") => Self::ListClients,
+            ("GET", "/asic") => Self::Asic,
+            ("GET", "/verificationconf") => Self::VerificationConf,
             _ => Self::Soap,
         }
     }
@@ -92,6 +96,8 @@ impl Handler {
             Self::Rest => "rest",
             Self::Soap => "soap",
             Self::ListClients => "listClients",
+            Self::Asic => "asic",
+            Self::VerificationConf => "verificationconf",
         }
     }
 }
@@ -220,9 +226,15 @@ async fn exchange(cx: &Context, request: Request<'_>) -> Answer {
             Handler::Rest => rest::relay(cx, request).await,
             Handler::Soap => soap::relay(cx, request).await,
             Handler::ListClients => downloads::list_clients(cx, &request),
+            Handler::Asic => Ok(downloads::asic(cx, &request).await),
+            Handler::VerificationConf => Ok(downloads::verification_conf(cx).await),
         };
         let (answer, outcome) = match result {
-            Ok(answer) => (answer, "ok".to_owned()),
+            Ok(answer) if matches!(handler, Handler::Rest | Handler::Soap) => (answer, "ok".to_owned()),
+            Ok(answer) => {
+                let outcome = if answer.status < 400 { "ok".to_owned() } else { answer.status.to_string() };
+                (answer, outcome)
+            }
             Err(refusal) => refused(cx, handler, refusal, &accept),
         };
         finished("client", handler.name(), &outcome, begun);
@@ -285,6 +297,9 @@ mod tests {
             ("GET", "/listClients/", Handler::Soap),
             ("HEAD", "/listClients", Handler::Soap),
             ("GET", "/LISTCLIENTS", Handler::Soap),
+            ("GET", "/asic", Handler::Asic),
+            ("POST", "/asic", Handler::Soap),
+            ("GET", "/verificationconf", Handler::VerificationConf),
             ("POST", "/", Handler::Soap),
             ("OPTIONS", "*", Handler::Soap),
         ];

@@ -42,7 +42,7 @@ pub(super) async fn relay(cx: &Context, mut incoming: Request<'_>) -> Result<Ans
     ids.record();
 
     // 3. The client is ours, and this connection may speak for it.
-    let admitted = incoming.caller.speaks_for(cx, &view, &request.client, now)?;
+    let admitted = incoming.caller.speaks_for(cx, &view.server, &request.client, now)?;
 
     // 4. The log takes messages, and the client has a slot.
     cx.log.check_ready(now).or_fail(SIDE)?;

@@ -1,11 +1,15 @@
 //! The information system that offers the services: does what the path says, byte for byte, and remembers what it was sent.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::TcpListener;
+
+use super::pki::Pair;
 
 /// A request as it arrived.
 #[derive(Clone, Debug)]
@@ -20,23 +24,54 @@ pub struct Seen {
 pub struct Backend {
     pub address: SocketAddr,
     pub seen: Arc<Mutex<Vec<Seen>>>,
+    /// Connections that were accepted.
+    pub accepted: Arc<AtomicUsize>,
 }
 
 impl Backend {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let backend = Self { address: listener.local_addr().unwrap(), seen: Arc::default() };
+        let backend =
+            Self { address: listener.local_addr().unwrap(), seen: Arc::default(), accepted: Arc::default() };
+        let serving = backend.clone();
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                serving.accepted.fetch_add(1, Ordering::Relaxed);
+                let seen = serving.seen.clone();
+                tokio::spawn(async move { while serve(&mut socket, &seen).await.is_some() {} });
+            }
+        });
+        backend
+    }
+    /// The same over TLS, showing `pair`.
+    pub async fn start_tls(pair: &Pair) -> Self {
+        let chain = vec![CertificateDer::from(pair.cert.der().to_vec())];
+        let key = PrivateKeyDer::Pkcs8(pair.key.to_pkcs8().to_vec().into());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .unwrap();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let backend =
+            Self { address: listener.local_addr().unwrap(), seen: Arc::default(), accepted: Arc::default() };
         let serving = backend.clone();
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                let seen = serving.seen.clone();
+                let (acceptor, seen) = (acceptor.clone(), serving.seen.clone());
                 tokio::spawn(async move {
-                    let mut socket = socket;
-                    while serve(&mut socket, &seen).await.is_some() {}
+                    let Ok(mut stream) = acceptor.accept(socket).await else { return };
+                    while serve(&mut stream, &seen).await.is_some() {}
                 });
             }
         });
         backend
+    }
+    pub fn connections(&self) -> usize {
+        self.accepted.load(Ordering::Relaxed)
     }
     pub fn calls(&self) -> usize {
         self.seen.lock().unwrap().len()
@@ -46,7 +81,7 @@ impl Backend {
     }
 }
 
-async fn serve(socket: &mut TcpStream, seen: &Mutex<Vec<Seen>>) -> Option<()> {
+async fn serve(socket: &mut (impl AsyncRead + AsyncWrite + Unpin), seen: &Mutex<Vec<Seen>>) -> Option<()> {
     let (head, body) = read_message(socket).await?;
     let target = head.split(' ').nth(1)?.to_owned();
     let request = Seen { head: head.clone(), body };
@@ -56,6 +91,18 @@ async fn serve(socket: &mut TcpStream, seen: &Mutex<Vec<Seen>>) -> Option<()> {
     let soap = path.starts_with("/soap");
     match action.as_str() {
         "down" => return None,
+        "pause" => {
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            write(socket, "200 OK", "", b"done", Some(4)).await?;
+        }
+        "zeros" => {
+            let size: usize = path.rsplit('/').next()?.parse().ok()?;
+            write(socket, "200 OK", "", b"", Some(size)).await?;
+            let chunk = vec![0; 64 << 10];
+            for _ in 0..size / chunk.len() {
+                socket.write_all(&chunk).await.ok()?;
+            }
+        }
         "slow" => tokio::time::sleep(Duration::from_secs(30)).await,
         "stalls" => {
             write(socket, "200 OK", "Content-Type: text/plain\r\n", b"begun", Some(1000)).await?;
@@ -116,7 +163,7 @@ async fn serve(socket: &mut TcpStream, seen: &Mutex<Vec<Seen>>) -> Option<()> {
     Some(())
 }
 
-async fn respond_soap(socket: &mut TcpStream, request: &str) -> Option<()> {
+async fn respond_soap(socket: &mut (impl AsyncRead + AsyncWrite + Unpin), request: &str) -> Option<()> {
     let body = request
         .replace("<p:testQuery>", "<p:testQueryResponse>")
         .replace("</p:testQuery>", "</p:testQueryResponse>");
@@ -125,7 +172,7 @@ async fn respond_soap(socket: &mut TcpStream, request: &str) -> Option<()> {
 }
 
 async fn write(
-    socket: &mut TcpStream,
+    socket: &mut (impl AsyncRead + AsyncWrite + Unpin),
     status: &str,
     lines: &str,
     body: &[u8],

@@ -2,11 +2,8 @@
 //!
 //! `COM/1111` owns the consumer's server, `GOV/2222` the provider's; time stands still at [`pki::NOW`]. Both logs count their records.
 
-#![allow(
-    dead_code,
-    clippy::unwrap_used,
-    reason = "each test program uses its part; a failed set-up is a failed test"
-)]
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
+#![allow(clippy::unwrap_used, reason = "a set-up that fails is a test that fails")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -153,6 +150,8 @@ impl World {
         let clock = Clock::fixed(NOW);
         let backend = Backend::start().await;
         let is_pair = pki.tls("IS");
+        let (pinned, other) = (pki.tls("service"), pki.tls("other service"));
+        let secure = [Backend::start_tls(&pinned).await, Backend::start_tls(&other).await];
         let (consumer_auth, provider_auth) = (pki.auth("ss1"), pki.auth("ss2"));
         let conf = global_conf(&pki, &consumer_auth.cert, &provider_auth.cert);
         let globalconf = Arc::new(ArcSwap::from_pointee(Some(Arc::new(conf))));
@@ -165,7 +164,8 @@ impl World {
             (pki.signing(&consumer_member()), pki.signing(&provider_member()));
         let provider_signer = signer(&pki, &provider_member(), &provider_signing, &provider_auth);
         let server = Parts { clock: &clock, globalconf: &globalconf, options: &options, ports };
-        let provider_state = provider_state(backend.address);
+        let provider_state =
+            provider_state(backend.address, &pinned.cert, secure.map(|backend| backend.address));
         let (provider_port, messages) = match options.play_provider {
             true => (Some(messages), listen().await.unwrap()),
             false => (None, messages),
@@ -370,7 +370,7 @@ fn consumer_state(is_cert: &Certificate) -> State {
 }
 
 /// Services are named after what they are for: `echo` may be called, `endpoint` by its path, `noaccess` by nobody.
-fn provider_state(backend: SocketAddr) -> State {
+fn provider_state(backend: SocketAddr, pinned: &Certificate, secure: [SocketAddr; 2]) -> State {
     let base = format!("http://{backend}");
     let nobody = "http://127.0.0.1:1/x".to_owned();
     let mut events = vec![
@@ -400,6 +400,13 @@ fn provider_state(backend: SocketAddr) -> State {
     for (code, url) in soap {
         service(&mut events, code, Some("v1"), &url, ServiceKind::Wsdl, Some(everything.clone()), 5);
     }
+    for (code, address) in ["pinned", "otherpin"].into_iter().zip(secure) {
+        let url = format!("https://{address}/rest");
+        service(&mut events, code, None, &url, ServiceKind::Rest, Some(everything.clone()), 5);
+        let settings = ServiceSettings { url, timeout_seconds: 5, verify_tls: true };
+        events.push(Event::ServiceChanged { client: provider(), code: code.into(), version: None, settings });
+    }
+    events.push(Event::TlsCertAdded { client: provider(), der: pinned.der().to_vec() });
     service(&mut events, "disabled", None, &format!("{base}/rest"), ServiceKind::Rest, Some(everything), 5);
     let notice = Some("down for maintenance".to_owned());
     events.push(Event::DescriptionSwitched {

@@ -126,7 +126,7 @@ pub fn fault(reply: &Reply) -> Option<(String, String, String)> {
     let text = reply.text();
     let start = text.find("<?xml version=\"1.0\" encoding=\"UTF-8\"?><SOAP-ENV:Envelope")?;
     let end = text[start..].find("</SOAP-ENV:Envelope>")? + start + "</SOAP-ENV:Envelope>".len();
-    let fault = proto::fault::Fault::from_soap(text[start..end].as_bytes())?;
+    let fault = proto::fault::Fault::from_soap(&text.as_bytes()[start..end])?;
     Some((fault.code, fault.message, fault.detail))
 }
 

@@ -1,7 +1,7 @@
 //! Keys, certificates and OCSP answers of the two servers, good ones and bad ones.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -142,6 +142,7 @@ pub struct TestSigner {
     pub keys: Mutex<HashMap<KeyId, Arc<PrivateKey>>>,
     pub own: Mutex<Arc<OwnKeys>>,
     pub logged_out: AtomicBool,
+    operations: AtomicUsize,
 }
 
 #[async_trait::async_trait]
@@ -157,6 +158,7 @@ impl Signer for TestSigner {
         if self.logged_out.load(Ordering::Relaxed) {
             return Err(SignerError::LoggedOut);
         }
+        self.operations.fetch_add(1, Ordering::Relaxed);
         let found =
             self.keys.lock().unwrap().get(key).cloned().ok_or_else(|| SignerError::NoKey(key.clone()))?;
         found.sign(algorithm, form, &message).map_err(|e| SignerError::Failed(e.to_string()))
@@ -167,6 +169,10 @@ impl Signer for TestSigner {
 }
 
 impl TestSigner {
+    /// Private-key operations for messages so far.
+    pub fn operations(&self) -> usize {
+        self.operations.load(Ordering::Relaxed)
+    }
     /// With one signing key and one authentication key.
     pub fn with(signing: Arc<SigningIdentity>, key: &PrivateKey, auth: Arc<AuthIdentity>) -> Arc<Self> {
         let ocsp_by_sha1 = auth

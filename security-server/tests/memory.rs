@@ -1,0 +1,55 @@
+//! Memory does not grow with a body: a big answer passes through both servers while this process stays small.
+//!
+//! A program of its own, because it measures its process.
+
+#![allow(clippy::unwrap_used, reason = "a set-up that fails is a test that fails")]
+
+mod support;
+
+use support::client::rest;
+use support::{Options, World};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// Resident memory in bytes, as the kernel counts it.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|rest| rest.trim().trim_end_matches(" kB").parse::<usize>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+async fn fetch(world: &World, size: usize) -> usize {
+    let mut socket = TcpStream::connect(world.consumer.http).await.unwrap();
+    socket.write_all(&rest("GET", "CONSUMER", &format!("echo/zeros/{size}"), "", b"")).await.unwrap();
+    let (mut buffer, mut taken, mut most) = (vec![0; 64 << 10], 0, 0);
+    loop {
+        let n = socket.read(&mut buffer).await.unwrap();
+        if n == 0 {
+            break;
+        }
+        if taken == 0 {
+            assert!(buffer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&buffer[..n]));
+        }
+        taken += n;
+        most = most.max(resident());
+    }
+    assert!(taken > size, "{taken} of {size} bytes came through");
+    most
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_big_body_passes_through_small_memory() {
+    if resident() == 0 {
+        println!("skipped: this system does not say how much memory a process has");
+        return;
+    }
+    let world = World::with(Options { max_body_bytes: 1 << 30, ..Options::default() }).await;
+    let size = 96 << 20;
+    // The first one warms up: code, connections, buffers.
+    let warm = fetch(&world, 8 << 20).await;
+    let most = fetch(&world, size).await;
+    let grown = most.saturating_sub(warm);
+    println!("96 MiB through both servers: {} KiB more than for 8 MiB", grown / 1024);
+    assert!(grown < 24 << 20, "resident memory grew by {grown} bytes for a body of {size}");
+}
