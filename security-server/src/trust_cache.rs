@@ -12,8 +12,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use pki::cert::Certificate;
+use pki::digest::DigestValue;
 use pki::globalconf::GlobalConf;
-use pki::hash_chain::Parts;
+use pki::hash_chain::{MESSAGE_URI, Parts};
 use pki::message_signature::{self, VerifyError};
 use pki::trust::{self, TrustError};
 use pki::xades::Document;
@@ -122,8 +123,12 @@ impl TrustCache {
         conf: &GlobalConf,
         now: UnixTime,
     ) -> Result<Verified<M>, VerifyError> {
-        let parts: Parts = whole.parts.iter().chain(labelled).cloned().collect();
-        match self.check(&parts, &evidence, signer, conf, now) {
+        let mut parts: Parts = whole.parts.iter().chain(labelled).cloned().collect();
+        let checked = Document::parse(&evidence.document).map_err(VerifyError::from).and_then(|document| {
+            parts.extend(message_as_referred_to(&document, &parts, whole.message.raw()));
+            self.check(document, &parts, &evidence, signer, conf, now)
+        });
+        match checked {
             Ok(Held { until, signature_value, position }) => {
                 Ok(Verified { whole, evidence, at: now, until, signature_value, position })
             }
@@ -138,13 +143,13 @@ impl TrustCache {
 
     fn check(
         &self,
+        document: Document,
         parts: &Parts,
         evidence: &Evidence,
         signer: &ClientId,
         conf: &GlobalConf,
         now: UnixTime,
     ) -> Result<Held, VerifyError> {
-        let document = Document::parse(&evidence.document)?;
         let covered = message_signature::check_coverage(&document, evidence.borrowed(), parts, false)?;
         let key = key("document", conf, &[&evidence.document, signer.to_string().as_bytes()]);
         let until = match self.get(conf, &key, now) {
@@ -239,6 +244,14 @@ fn key(question: &str, conf: &GlobalConf, inputs: &[&[u8]]) -> Key {
     key
 }
 
+/// A signature without a chain may refer to the message with another digest than the parts are labelled with, as a stock sender does
+/// that is set to SHA-256.
+fn message_as_referred_to(document: &Document, parts: &Parts, raw: &[u8]) -> Option<(String, DigestValue)> {
+    let asked = document.reference(MESSAGE_URI)?.algorithm;
+    let known = parts.iter().any(|(uri, digest)| uri == MESSAGE_URI && digest.algorithm == asked);
+    (!known).then(|| (MESSAGE_URI.to_owned(), asked.digest(raw)))
+}
+
 impl Verdicts {
     fn get(&mut self, generation: u64, key: &Key) -> Option<UnixTime> {
         if self.generation != generation {
@@ -265,7 +278,61 @@ impl Verdicts {
 
 #[cfg(test)]
 mod tests {
+    use pki::digest::DigestAlgorithm;
+    use proto::rest::RestRequest;
+    use proto::transport::{Decoder, Direction, Event, Limits};
+
     use super::*;
+
+    /// The body of a recorded HTTP message.
+    fn unchunked(http: &[u8]) -> Vec<u8> {
+        let line = |data: &[u8]| data.windows(2).position(|two| two == b"\r\n").expect("a line ends");
+        let head = http.windows(4).position(|four| four == b"\r\n\r\n").expect("the head ends");
+        let (mut rest, mut body) = (&http[head + 4..], Vec::new());
+        loop {
+            let digits = std::str::from_utf8(&rest[..line(rest)]).expect("a chunk's size");
+            let size = usize::from_str_radix(digits, 16).expect("in hexadecimal");
+            if size == 0 {
+                return body;
+            }
+            let start = line(rest) + 2;
+            body.extend_from_slice(&rest[start..start + size]);
+            rest = &rest[start + size + 2..];
+        }
+    }
+
+    /// A stock server set to SHA-256 labels its parts SHA-512 and refers to the message with SHA-256; it is believed.
+    #[test]
+    fn takes_the_digest_that_the_signature_refers_to() {
+        let Some(dir) = testkit::vectors::dir() else { return };
+        let captures = dir.join("captures");
+        let http =
+            std::fs::read(captures.join("digest-sha256/rest-get/request.http")).expect("the recording");
+        let body = unchunked(&http);
+        let boundary: String =
+            body[2..].iter().take_while(|byte| **byte != b'\r').map(|b| char::from(*b)).collect();
+        let content_type = format!("multipart/mixed; boundary={boundary}");
+        let mut decoder =
+            Decoder::new(&content_type, Direction::Request, Limits::default()).expect("a boundary");
+        decoder.feed(body.into());
+        decoder.finish();
+        let (mut message, mut document) = (None, None);
+        while let Ok(Some(event)) = decoder.poll() {
+            match event {
+                Event::Message { raw, .. } => message = Some(RestRequest::parse(raw).expect("a request")),
+                Event::Signature(raw) => document = Some(raw),
+                _ => {}
+            }
+        }
+        let message = message.expect("the message part");
+        let signer = message.client.clone();
+        let evidence = Evidence { document: document.expect("the signature"), hash_chain: None };
+        let conf = pki::globalconf::load_directory(&captures.join("env-ec/globalconf")).expect("it loads");
+        let now = UnixTime::from_iso8601("2026-11-21T19:17:35Z").expect("a time");
+        let (whole, labelled) = Whole::received(message, DigestAlgorithm::Sha512, Vec::new());
+        let verified = TrustCache::new().verify(whole, &labelled, evidence, &signer, &conf, now);
+        assert!(verified.is_ok(), "{:?}", verified.err());
+    }
 
     #[test]
     fn verdicts_are_bounded_and_fall_with_their_configuration() {
