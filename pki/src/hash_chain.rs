@@ -46,6 +46,10 @@ pub const MAX_BYTES: usize = 4 << 20;
 /// Most steps between the result and a part. A batch of 10000 messages is 14 deep.
 pub const MAX_DEPTH: usize = 64;
 
+/// Limits of the XML gate. A thousand parts take three elements each.
+const LIMITS: xml::Limits =
+    xml::Limits { bytes: MAX_BYTES, depth: 16, attributes: 16, namespaces: 32, elements: 100_000 };
+
 /// Namespace of both documents.
 const HASH_CHAIN: &str = "http://cyber.ee/hashchain";
 
@@ -176,14 +180,13 @@ pub fn verify_with(
     required: &[&str],
     mut resolve: impl FnMut(&DataRef<'_>) -> Result<Option<Found>, HashChainError>,
 ) -> Result<Outcome, HashChainError> {
-    let limits = xml::Limits { bytes: MAX_BYTES, ..xml::Limits::default() };
-    let result_tree = xml::tree(result, &limits)?;
+    let result_tree = xml::tree(result, &LIMITS)?;
     let (uri, expected) = read_result(result_tree.root_element())?;
     let (base, first_step) = split_step_uri(uri)?;
     if base != chain_uri {
         return Err(HashChainError::Unresolved(shorten(base)));
     }
-    let chain_tree = xml::tree(chain, &limits)?;
+    let chain_tree = xml::tree(chain, &LIMITS)?;
     let mut walk = Walk {
         chain_uri,
         steps: read_chain(chain_tree.root_element())?,
