@@ -123,7 +123,7 @@ impl TrustCache {
         conf: &GlobalConf,
         now: UnixTime,
     ) -> Result<Verified<M>, VerifyError> {
-        let mut parts: Parts = whole.parts.iter().chain(labelled).cloned().collect();
+        let mut parts = digests(&whole.parts, labelled, evidence.hash_chain.is_some());
         let checked = Document::parse(&evidence.document).map_err(VerifyError::from).and_then(|document| {
             parts.extend(message_as_referred_to(&document, &parts, whole.message.raw()));
             self.check(document, &parts, &evidence, signer, conf, now)
@@ -244,6 +244,12 @@ fn key(question: &str, conf: &GlobalConf, inputs: &[&[u8]]) -> Key {
     key
 }
 
+/// The digests a signature is held against. In a hash chain the parts have the digest of their label and no other [§10.4].
+fn digests(parts: &Parts, labelled: &Parts, chained: bool) -> Parts {
+    let parts = if chained && !labelled.is_empty() { &[] } else { parts.as_slice() };
+    parts.iter().chain(labelled).cloned().collect()
+}
+
 /// A signature without a chain may refer to the message with another digest than the parts are labelled with, as a stock sender does
 /// that is set to SHA-256.
 fn message_as_referred_to(document: &Document, parts: &Parts, raw: &[u8]) -> Option<(String, DigestValue)> {
@@ -332,6 +338,15 @@ mod tests {
         let (whole, labelled) = Whole::received(message, DigestAlgorithm::Sha512, Vec::new());
         let verified = TrustCache::new().verify(whole, &labelled, evidence, &signer, &conf, now);
         assert!(verified.is_ok(), "{:?}", verified.err());
+    }
+
+    #[test]
+    fn in_a_chain_the_label_decides() {
+        let parts = |algorithm: DigestAlgorithm| vec![(MESSAGE_URI.to_owned(), algorithm.digest(b"message"))];
+        let (own, labelled) = (parts(DigestAlgorithm::Sha512), parts(DigestAlgorithm::Sha256));
+        assert_eq!(digests(&own, &labelled, true), labelled);
+        assert_eq!(digests(&own, &Parts::new(), true), own);
+        assert_eq!(digests(&own, &labelled, false), [own.clone(), labelled].concat());
     }
 
     #[test]
