@@ -62,9 +62,9 @@ fn every_container_of_the_vectors_gets_its_verdict() {
 /// The folder as servers keep it, the ZIP that they hand out, and what it unpacks to.
 #[test]
 fn configuration_comes_in_three_forms() {
-    let Some(dir) = vectors::dir() else { return };
-    let container = dir.join("captures/asic/rest-get-consumer-request.asice");
-    let conf = dir.join("captures/env-rsa/globalconf");
+    let Some((area, _)) = vectors::area("captures/asic") else { return };
+    let container = area.join("rest-get-consumer-request.asice");
+    let conf = area.join("../env-rsa/globalconf");
     let folder = tempfile::tempdir().expect("a temporary folder");
     let unpacked = folder.path().join("unpacked");
     let zip = folder.path().join("verificationconf.zip");
@@ -95,11 +95,11 @@ fn configuration_comes_in_three_forms() {
 
 #[test]
 fn files_are_judged_one_by_one_and_in_words() {
-    let Some(dir) = vectors::dir() else { return };
-    let conf = dir.join("captures/env-rsa/globalconf");
-    let good = dir.join("captures/asic/soap-attachments-provider-response.asice");
+    let Some((area, _)) = vectors::area("captures/asic") else { return };
+    let conf = area.join("../env-rsa/globalconf");
+    let good = area.join("soap-attachments-provider-response.asice");
     let absent = Path::new("no-such-file.asice");
-    let output = verify(&[absent, &good, &dir], &conf, true);
+    let output = verify(&[absent, &good, &area], &conf, true);
     assert_eq!(output.status.code(), Some(7));
     let verdicts: Vec<_> = objects(&output).iter().map(|object| object["verdict"].clone()).collect();
     assert_eq!(verdicts, ["reject", "accept", "reject"]);

@@ -71,11 +71,11 @@ fn recorded_containers() {
 /// The servers' archives: ZIPs of containers, all from messages that were accepted.
 #[test]
 fn archived_containers() {
-    let Some(dir) = vectors::dir() else { return };
+    let Some((folder, _)) = vectors::area("captures/asic") else { return };
     let mut tally = Tally::new("captures/messagelog (containers)");
-    let conf = load_conf(&dir.join("captures/env-rsa/globalconf"));
-    let odd = sent_as_a_request(&dir.join("captures/errors-soap/response-as-request/request.http"));
-    for archive in archives(&dir.join("captures/messagelog")) {
+    let conf = load_conf(&folder.join("../env-rsa/globalconf"));
+    let odd = sent_as_a_request(&folder.join("../errors-soap/response-as-request/request.http"));
+    for archive in archives(&folder.join("../messagelog")) {
         for (name, container) in entries(&read_file(&archive)) {
             if !name.ends_with(".asice") {
                 continue;
@@ -181,9 +181,8 @@ fn write_again(container: &[u8]) -> Result<(), String> {
 /// No byte of a container that a proof rests on can be changed unnoticed.
 #[test]
 fn a_changed_entry_is_refused() {
-    let Some(dir) = vectors::dir() else { return };
-    let conf = load_conf(&dir.join("captures/env-rsa/globalconf"));
-    let folder = dir.join("captures/asic");
+    let Some((folder, _)) = vectors::area("captures/asic") else { return };
+    let conf = load_conf(&folder.join("../env-rsa/globalconf"));
     let container = read_file(&folder.join("batched-rest-post-consumer-request.asice"));
     let report = asic::verify(Cursor::new(&container), &conf).expect("the recorded container is good");
     let original = entries(&container);

@@ -310,10 +310,8 @@ mod tests {
     /// A stock server set to SHA-256 labels its parts SHA-512 and refers to the message with SHA-256; it is believed.
     #[test]
     fn takes_the_digest_that_the_signature_refers_to() {
-        let Some(dir) = testkit::vectors::dir() else { return };
-        let captures = dir.join("captures");
-        let http =
-            std::fs::read(captures.join("digest-sha256/rest-get/request.http")).expect("the recording");
+        let Some((area, _)) = testkit::vectors::area("captures/digest-sha256") else { return };
+        let http = std::fs::read(area.join("rest-get/request.http")).expect("the recording");
         let body = unchunked(&http);
         let boundary: String =
             body[2..].iter().take_while(|byte| **byte != b'\r').map(|b| char::from(*b)).collect();
@@ -333,7 +331,7 @@ mod tests {
         let message = message.expect("the message part");
         let signer = message.client.clone();
         let evidence = Evidence { document: document.expect("the signature"), hash_chain: None };
-        let conf = pki::globalconf::load_directory(&captures.join("env-ec/globalconf")).expect("it loads");
+        let conf = pki::globalconf::load_directory(&area.join("../env-ec/globalconf")).expect("it loads");
         let now = UnixTime::from_iso8601("2026-11-21T19:17:35Z").expect("a time");
         let (whole, labelled) = Whole::received(message, DigestAlgorithm::Sha512, Vec::new());
         let verified = TrustCache::new().verify(whole, &labelled, evidence, &signer, &conf, now);
