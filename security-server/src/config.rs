@@ -132,6 +132,9 @@ host::settings! {
         pub connections: usize = 10_000,
         /// Largest head of a request or answer, bytes.
         pub head_bytes: usize = 65_536,
+        /// Largest head of a request of an information system, bytes. The value is the stock servers'; raise it for information
+        /// systems that send longer headers.
+        pub client_head_bytes: usize = 8_202,
         /// Most header lines of a head.
         pub headers: usize = 256,
         /// Largest SOAP envelope or REST header part, bytes.
@@ -270,6 +273,8 @@ impl Federations {
 pub struct Limits {
     /// Largest request or response head on any edge, bytes.
     pub head_bytes: usize,
+    /// Largest request head of an information system, bytes.
+    pub client_head_bytes: usize,
     /// Most header lines.
     pub headers: usize,
     /// Largest SOAP envelope or REST header part, bytes.
@@ -376,6 +381,7 @@ impl LimitsSection {
         };
         Ok(Limits {
             head_bytes: at_least_8k("limits.head-bytes", self.head_bytes)?,
+            client_head_bytes: at_least_8k("limits.client-head-bytes", self.client_head_bytes)?,
             headers: above_zero("limits.headers", self.headers)?,
             message_bytes: at_least_8k("limits.message-bytes", self.message_bytes)?,
             memory_body_bytes: self.memory_body_bytes,

@@ -401,6 +401,7 @@ async fn relayed(answer: Answer) -> (World, Reply) {
     let pki = support::pki::Pki {
         ca: support::pki::copy(&world.pki.ca),
         responder: support::pki::copy(&world.pki.responder),
+        now: NOW,
     };
     let (provider, answer) = (support::pki::copy(&world.provider_signing), Arc::new(answer));
     let shared = Arc::new((pki, provider));

@@ -1,3 +1,4 @@
+//! One signature for many, whatever happens to the ones who wait: with a signer that counts.
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pki::algorithm::SignatureAlgorithm;

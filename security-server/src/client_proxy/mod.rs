@@ -148,7 +148,7 @@ async fn connection(
     let caller = Caller { secure: accepted.secure, cert: accepted.chain.into_iter().next() };
     let limits = &cx.settings.limits;
     let limits = ServerLimits {
-        head: HeadLimits { bytes: limits.head_bytes, lines: limits.headers },
+        head: HeadLimits { bytes: limits.client_head_bytes, lines: limits.headers },
         idle: limits.idle,
         keep_alive: limits.keep_alive,
     };

@@ -1,3 +1,4 @@
+//! Codes, statuses and forms of what is told.
 use proto::fault::Style;
 
 use super::*;

@@ -375,7 +375,8 @@ impl Timestamper {
                     return Ok(Kept { token, at, service });
                 }
                 Err(reason) => {
-                    metrics::counter!("causeway_timestamp_requests_total", "outcome" => "failed").increment(1);
+                    metrics::counter!("causeway_timestamp_requests_total", "outcome" => "failed")
+                        .increment(1);
                     tracing::warn!(service, url, reason, "a timestamping service failed");
                     reasons.push(format!("{service}: {reason}"));
                 }
@@ -440,7 +441,8 @@ impl Timestamper {
             state.countdown(limit, now).or(limit).map_or(f64::INFINITY, |left| left.as_secs_f64());
         metrics::gauge!("causeway_timestamp_backlog_records").set(self.log.unstamped() as f64);
         metrics::gauge!("causeway_timestamp_oldest_unstamped_seconds").set(oldest);
-        metrics::gauge!("causeway_timestamp_failing").set(f64::from(u8::from(state != Timestamping::Healthy)));
+        metrics::gauge!("causeway_timestamp_failing")
+            .set(f64::from(u8::from(state != Timestamping::Healthy)));
         metrics::gauge!("causeway_timestamp_countdown_seconds").set(countdown);
         if let (Timestamping::Failing { .. }, Some(left)) = (state, state.countdown(limit, now)) {
             tracing::debug!(seconds_left = left.as_secs(), "timestamping fails");

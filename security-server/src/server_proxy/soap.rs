@@ -59,8 +59,8 @@ async fn call(cx: &Context, accepted: &Accepted, asked: &SoapAsked) -> Result<Re
     let service = accepted.authorised.service();
     let client = accepted.view.server.client(&service.id.client);
     let raw = asked.message.raw.clone();
-    let mut lines = vec![("Content-Type".to_owned(), SERVICE_CONTENT_TYPE.to_vec())];
-    lines.extend(asked.action.clone().map(|action| ("SOAPAction".to_owned(), action)));
+    let action = asked.action.clone().map(|action| ("SOAPAction".to_owned(), action));
+    let content_type = ("Content-Type".to_owned(), SERVICE_CONTENT_TYPE.to_vec());
     let body = CallBody {
         length: raw.len() as u64,
         stream: futures_util::stream::once(std::future::ready(Ok(raw))).boxed(),
@@ -71,7 +71,7 @@ async fn call(cx: &Context, accepted: &Accepted, asked: &SoapAsked) -> Result<Re
         method: "POST",
         path: "",
         query: None,
-        lines,
+        lines: action.into_iter().chain([content_type]).collect(),
         body: Some(body),
     };
     let reply = cx.kept.services.call(&cx.internal_tls, call).await.or_fail(SIDE)?;

@@ -191,7 +191,7 @@ fn gzip(plain: &[u8]) -> Vec<u8> {
 }
 
 /// Head as text and the body by its `Content-Length`.
-pub async fn read_message(socket: &mut (impl tokio::io::AsyncRead + Unpin)) -> Option<(String, Vec<u8>)> {
+pub async fn read_message(socket: &mut (impl AsyncRead + Unpin)) -> Option<(String, Vec<u8>)> {
     let mut bytes = Vec::new();
     let end = loop {
         if let Some(at) = bytes.windows(4).position(|w| w == b"\r\n\r\n") {

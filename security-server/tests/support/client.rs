@@ -126,8 +126,11 @@ async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, request: &[u8]) -
     parse(&answer)
 }
 
-/// Splits an answer that ended with its connection.
+/// Splits an answer that ended with its connection; interim answers are passed over.
 pub fn parse(answer: &[u8]) -> Reply {
+    if let Some(rest) = answer.strip_prefix(b"HTTP/1.1 100 Continue\r\n\r\n") {
+        return parse(rest);
+    }
     let end = answer.windows(4).position(|w| w == b"\r\n\r\n").map_or(answer.len(), |at| at + 4);
     let head: String = answer[..end].iter().copied().map(char::from).collect();
     let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);

@@ -207,20 +207,22 @@ async fn records(server: &Server) -> u64 {
 
 /// A signer with one signing key, named after the member's code, and one authentication key.
 pub fn signer(pki: &Pki, member: &MemberId, signing: &Pair, auth: &Pair) -> Arc<TestSigner> {
-    let identity = pki::signing_identity(member, signing, vec![pki.good(&signing.cert)]);
-    let auth = pki::auth_identity(auth, vec![pki.good(&auth.cert)]);
+    let identity = pki::signing_identity(member, signing, vec![pki.good(&signing.cert)], pki.now);
+    let auth = pki::auth_identity(auth, vec![pki.good(&auth.cert)], pki.now);
     TestSigner::with(identity, &signing.key, auth)
 }
 
-struct Parts<'a> {
-    clock: &'a Clock,
-    globalconf: &'a Arc<ArcSwap<Option<Arc<GlobalConf>>>>,
-    options: &'a Options,
-    ports: (u16, u16),
+/// What servers of one world have in common.
+pub struct Parts<'a> {
+    pub clock: &'a Clock,
+    pub globalconf: &'a Arc<ArcSwap<Option<Arc<GlobalConf>>>>,
+    pub options: &'a Options,
+    /// Of the provider, for messages and OCSP answers.
+    pub ports: (u16, u16),
 }
 
 impl Parts<'_> {
-    async fn start(
+    pub async fn start(
         &self,
         signer: Arc<TestSigner>,
         state: &State,

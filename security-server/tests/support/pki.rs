@@ -33,6 +33,8 @@ pub struct Pair {
 pub struct Pki {
     pub ca: Pair,
     pub responder: Pair,
+    /// When its OCSP answers are made.
+    pub now: UnixTime,
 }
 
 static SERIAL: AtomicU32 = AtomicU32::new(1000);
@@ -72,7 +74,7 @@ impl Pki {
                 .unwrap();
         let ca = Pair { key, cert };
         let responder = issued(&ca, &named("OCSP"), Role::OcspResponder, NOW.plus(DAY * 365));
-        Self { ca, responder }
+        Self { ca, responder, now: NOW }
     }
     pub fn signing(&self, member: &MemberId) -> Pair {
         issued(&self.ca, &subject(member), Role::Signing, NOW.plus(DAY * 365))
@@ -99,7 +101,7 @@ impl Pki {
         respond(&[answer], responder, at).unwrap().into()
     }
     pub fn good(&self, cert: &Certificate) -> Bytes {
-        self.ocsp(cert, Status::Good, NOW)
+        self.ocsp(cert, Status::Good, self.now)
     }
 }
 
@@ -111,7 +113,12 @@ fn issued(ca: &Pair, subject: &Subject, role: Role, until: UnixTime) -> Pair {
 }
 
 /// A signing certificate ready for use.
-pub fn signing_identity(member: &MemberId, pair: &Pair, ocsp: Vec<Bytes>) -> Arc<SigningIdentity> {
+pub fn signing_identity(
+    member: &MemberId,
+    pair: &Pair,
+    ocsp: Vec<Bytes>,
+    now: UnixTime,
+) -> Arc<SigningIdentity> {
     Arc::new(SigningIdentity {
         key: member.code.clone(),
         member: member.clone(),
@@ -119,12 +126,12 @@ pub fn signing_identity(member: &MemberId, pair: &Pair, ocsp: Vec<Bytes>) -> Arc
         intermediates: Vec::new(),
         ocsp,
         algorithm: pair.key.default_algorithm(),
-        until: NOW.plus(DAY),
+        until: now.plus(DAY),
     })
 }
 
 /// A TLS identity.
-pub fn auth_identity(pair: &Pair, ocsp: Vec<Bytes>) -> Arc<AuthIdentity> {
+pub fn auth_identity(pair: &Pair, ocsp: Vec<Bytes>, now: UnixTime) -> Arc<AuthIdentity> {
     let der = PrivateKeyDer::Pkcs8(pair.key.to_pkcs8().to_vec().into());
     let chain = vec![CertificateDer::from(pair.cert.der().to_vec())];
     let provider = rustls::crypto::ring::default_provider();
@@ -132,7 +139,7 @@ pub fn auth_identity(pair: &Pair, ocsp: Vec<Bytes>) -> Arc<AuthIdentity> {
         chain: vec![pair.cert.clone()],
         ocsp,
         certified: Arc::new(CertifiedKey::from_der(chain, der, &provider).unwrap()),
-        until: NOW.plus(DAY),
+        until: now.plus(DAY),
     })
 }
 

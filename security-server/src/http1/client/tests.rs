@@ -1,3 +1,4 @@
+//! One call of a service, over a pipe.
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;

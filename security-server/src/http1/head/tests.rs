@@ -1,3 +1,4 @@
+//! What is taken as HTTP and how it is framed, near misses first.
 use super::*;
 
 const LIMITS: HeadLimits = HeadLimits { bytes: 16 << 10, lines: 200 };

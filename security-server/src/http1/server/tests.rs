@@ -1,3 +1,4 @@
+//! One connection of an information system, over a pipe.
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 
 use super::*;
