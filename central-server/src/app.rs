@@ -1,0 +1,194 @@
+//! Builds every part of a central server, owns every task, drains.
+//!
+//! Start: registry, token (logged in with the PIN file when there is one), a first generation; then listeners are bound, so that a wrong
+//! address fails the start; then tasks. A server whose first generation fails serves what an earlier run published, as long as that
+//! holds, and says so in its health. Stop: listeners close, answers under way have `drain-time` to end. A task that ends before it
+//! is told to ends the server.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use host::clock::Clock;
+use host::health::Health;
+use host::http::{Transport, serve};
+use host::metrics::Metrics;
+use host::shutdown::Shutdown;
+use serde_json::json;
+use signer::SoftwareSigner;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+
+use crate::config::Settings;
+use crate::configuration_source::web::Web;
+use crate::configuration_source::{ConfigurationSource, documents};
+use crate::offline::Offline;
+use crate::tls;
+
+/// For tasks to end by themselves after the drain.
+const LAST_MOMENT: Duration = Duration::from_secs(2);
+
+/// Runs a central server until `shutdown` says stop, then drains.
+///
+/// `ready_file` is written, whole, when all listeners answer: `{"pid": …, "listeners": {"http": …, "https": …, "health": …}}` with the
+/// addresses bound, for starters that gave port 0.
+///
+/// # Errors
+/// It could not start, or a part of it failed for good.
+pub async fn run(settings: Settings, ready_file: Option<&Path>, shutdown: Shutdown) -> anyhow::Result<()> {
+    signer::process::forbid_core_dumps().context("core dumps cannot be switched off")?;
+    let metrics = Metrics::install();
+    let opened = {
+        let settings = settings.clone();
+        tokio::task::spawn_blocking(move || Opened::open(&settings)).await??
+    };
+    let mut bound = BTreeMap::new();
+    let mut tasks = JoinSet::new();
+    let web = Web::new(&opened.public, Clock::System);
+    listen(
+        &mut tasks,
+        &mut bound,
+        "http",
+        settings.http_listen,
+        Transport::Plain,
+        &settings,
+        &shutdown,
+        &web,
+    )
+    .await?;
+    if let Some(address) = settings.https_listen {
+        let transport = Transport::tls(Arc::clone(&opened.tls));
+        listen(&mut tasks, &mut bound, "https", address, transport, &settings, &shutdown, &web).await?;
+    }
+    if let Some(address) = settings.health_listen {
+        let source = Arc::clone(&opened.source);
+        let check: host::health::Check = Arc::new(move || health(&source));
+        let (address, serving) = host::health::listen(address, metrics, check, shutdown.clone())
+            .await
+            .with_context(|| format!("health-check-listen = {address}"))?;
+        bound.insert("health", address);
+        spawn(&mut tasks, serving);
+    }
+    spawn(&mut tasks, Arc::clone(&opened.source).run(settings.generation_interval, shutdown.clone()));
+    if let Some(path) = ready_file {
+        let text = json!({ "pid": std::process::id(), "listeners": bound }).to_string();
+        host::files::write_atomic(path, text.as_bytes(), 0o644)
+            .with_context(|| path.display().to_string())?;
+    }
+    tracing::info!(?bound, "the central server has started");
+
+    let outcome = wait(&mut tasks, &shutdown).await;
+    shutdown.stop();
+    tracing::info!(limit = ?settings.drain, "draining");
+    if !shutdown.drained(settings.drain).await {
+        tracing::warn!("answers were still under way at the end of the drain time");
+    }
+    let _ = tokio::time::timeout(LAST_MOMENT, async { while tasks.join_next().await.is_some() {} }).await;
+    tasks.shutdown().await;
+    tracing::info!("the central server has stopped");
+    outcome
+}
+
+/// What is opened before anything runs. The data directory is locked as long as it lives.
+struct Opened {
+    source: Arc<ConfigurationSource>,
+    public: std::path::PathBuf,
+    tls: Arc<rustls::ServerConfig>,
+    _data: Offline,
+}
+
+impl Opened {
+    /// Blocks: opens databases, logs in, generates.
+    fn open(settings: &Settings) -> anyhow::Result<Self> {
+        let clock = Clock::System;
+        let data = Offline::open(&settings.data_dir, clock.clone())?;
+        let token = open_token(&data, &settings.pin_file, &clock)?;
+        let public = data.folder("public")?;
+        let source = Arc::new(ConfigurationSource::new(
+            Arc::clone(data.registry()),
+            Arc::new(token),
+            clock.clone(),
+            settings.minimum_version,
+            public.clone(),
+            data.folder("anchors")?,
+        ));
+        // What it failed of is in its status and the log; the server starts all the same.
+        let _ = source.generate().is_ok();
+        let address = data.registry().state().address.clone();
+        let tls = tls::server_config(&data.folder("tls")?, documents::host_of(&address), clock.now())?;
+        Ok(Self { source, public, tls, _data: data })
+    }
+}
+
+/// The token, logged in when there is a PIN file. A token that stays logged out lets the server serve, but not sign.
+fn open_token(data: &Offline, pin_file: &Path, clock: &Clock) -> anyhow::Result<SoftwareSigner> {
+    let folder = data.folder("keys")?;
+    let pin = match std::fs::read_to_string(pin_file) {
+        Ok(pin) => Some(pin),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Err(error) => return Err(error).with_context(|| pin_file.display().to_string()),
+    };
+    if !SoftwareSigner::exists(&folder) {
+        let pin = pin.with_context(|| {
+            format!("there is no token yet, and no PIN for one in {}", pin_file.display())
+        })?;
+        return Ok(data.token(pin.trim_end())?);
+    }
+    let token = SoftwareSigner::open(&folder)?;
+    match pin {
+        Some(pin) => token
+            .login(pin.trim_end(), clock.now())
+            .with_context(|| format!("the PIN in {} was not taken", pin_file.display()))?,
+        None => tracing::error!(file = %pin_file.display(), "there is no PIN file: nothing can be signed"),
+    }
+    Ok(token)
+}
+
+#[expect(clippy::too_many_arguments, reason = "one call for each of two listeners")]
+async fn listen(
+    tasks: &mut JoinSet<()>,
+    bound: &mut BTreeMap<&'static str, SocketAddr>,
+    name: &'static str,
+    address: SocketAddr,
+    transport: Transport,
+    settings: &Settings,
+    shutdown: &Shutdown,
+    web: &Web,
+) -> anyhow::Result<()> {
+    let context = || format!("center.{name}-listen = {address}");
+    let listener = TcpListener::bind(address).await.with_context(context)?;
+    bound.insert(name, listener.local_addr()?);
+    let web = web.clone();
+    let handler = move |request, _| {
+        let web = web.clone();
+        async move { web.answer(request).await }
+    };
+    spawn(tasks, serve(listener, transport, settings.limits, shutdown.clone(), handler));
+    Ok(())
+}
+
+fn spawn(tasks: &mut JoinSet<()>, task: impl Future<Output = ()> + Send + 'static) {
+    tasks.spawn(task);
+}
+
+/// Until the server is told to stop, or a task ends that should not.
+async fn wait(tasks: &mut JoinSet<()>, shutdown: &Shutdown) -> anyhow::Result<()> {
+    tokio::select! {
+        () = shutdown.stopped() => Ok(()),
+        Some(ended) = tasks.join_next() => match ended {
+            Ok(()) if shutdown.stopping() => Ok(()),
+            Ok(()) => bail!("a part of the server has ended"),
+            Err(error) => Err(error).context("a part of the server has failed"),
+        }
+    }
+}
+
+/// Ready while what is published holds.
+fn health(source: &ConfigurationSource) -> Health {
+    let status = source.status();
+    Health { ready: status.is_good(Clock::System.now()), details: json!({ "configuration": status }) }
+}

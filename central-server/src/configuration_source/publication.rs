@@ -1,0 +1,218 @@
+//! The files that are published, and how one configuration takes the place of another [trust dossier §2.4, §2.10].
+//!
+//! ```text
+//! <folder>/V<n>/internalconf, externalconf     signed directories, replaced every minute
+//! <folder>/V<n>/<stamp>/<part>                 the parts they list
+//! ```
+//!
+//! Parts are written under a new stamp when something changed; else the directories are signed anew over the parts that are there.
+//! Directories of all versions are written as `.tmp` first and renamed when all of them are good. A stamp that is no longer listed
+//! stays for [`KEEP`], for readers with a directory that is a little older. Deleting the folder loses nothing: everything is
+//! generated again.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use host::files::sync_dir;
+use pki::digest::DigestAlgorithm;
+use proto::globalconf::directory::Part;
+use proto::time::UnixTime;
+
+use crate::registry::SourceKind;
+
+/// How long parts stay that no directory lists any more.
+pub const KEEP: Duration = Duration::from_secs(600);
+/// What directories list parts by.
+const HASH: DigestAlgorithm = DigestAlgorithm::Sha512;
+/// Published files are for everybody.
+const SUFFIX: &str = ".tmp";
+
+/// A part to be published.
+#[derive(Clone, Debug)]
+pub struct Content {
+    /// Content identifier.
+    pub identifier: String,
+    /// File name.
+    pub name: String,
+    /// Bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// The parts of one version as they lie on the disk.
+#[derive(Clone, Debug)]
+pub struct Written {
+    /// Of which revision of the registry.
+    pub revision: u64,
+    /// The stamp they lie under.
+    stamp: String,
+    /// As directories list them.
+    pub parts: Vec<Part>,
+}
+
+/// The published folder.
+#[derive(Debug)]
+pub struct Publication {
+    folder: PathBuf,
+    written: HashMap<u32, Written>,
+}
+
+impl Publication {
+    /// Over a folder, which may hold an earlier publication.
+    pub fn new(folder: PathBuf) -> Self {
+        Self { folder, written: HashMap::new() }
+    }
+
+    /// The parts of a version, when those on the disk are of this revision.
+    pub fn parts_of(&self, version: u32, revision: u64) -> Option<&Written> {
+        self.written.get(&version).filter(|written| written.revision == revision)
+    }
+
+    /// Writes the parts of a version under a new stamp. No directory lists them yet.
+    ///
+    /// # Errors
+    /// Disk.
+    pub fn write_parts(
+        &self,
+        version: u32,
+        revision: u64,
+        instance: &str,
+        contents: &[Content],
+        now: UnixTime,
+    ) -> io::Result<Written> {
+        let of_version = self.folder.join(format!("V{version}"));
+        fs::create_dir_all(&of_version)?;
+        let stamp = new_stamp(&of_version, now)?;
+        let dir = of_version.join(&stamp);
+        let mut parts = Vec::new();
+        for content in contents {
+            write_synced(&dir.join(&content.name), &content.bytes)?;
+            parts.push(Part {
+                content_identifier: content.identifier.clone(),
+                instance: instance.to_owned(),
+                location: format!("/V{version}/{stamp}/{}", content.name),
+                file_name: None,
+                hash_algorithm_uri: HASH.uri().to_owned(),
+                hash: HASH.digest(&content.bytes).value,
+            });
+        }
+        sync_dir(&dir)?;
+        sync_dir(&of_version)?;
+        Ok(Written { revision, stamp, parts })
+    }
+
+    /// Lets signed directories take the place of the present ones, all of them at once as far as a file system can.
+    ///
+    /// # Errors
+    /// Disk. Some of the new directories may be in place, each good in itself.
+    pub fn commit(
+        &mut self,
+        directories: &[(u32, SourceKind, Vec<u8>)],
+        written: HashMap<u32, Written>,
+        now: UnixTime,
+    ) -> io::Result<()> {
+        let path = |version: u32, source: SourceKind| {
+            self.folder.join(format!("V{version}")).join(source.directory())
+        };
+        for (version, source, bytes) in directories {
+            write_synced(&temporary(&path(*version, *source)), bytes)?;
+        }
+        for (version, source, _) in directories {
+            let target = path(*version, *source);
+            fs::rename(temporary(&target), &target)?;
+        }
+        for (version, new) in &written {
+            let of_version = self.folder.join(format!("V{version}"));
+            sync_dir(&of_version)?;
+            match self.written.get(version) {
+                // From now on its time runs.
+                Some(old) if old.stamp != new.stamp => touch(&of_version.join(&old.stamp), now),
+                Some(_) | None => {}
+            }
+        }
+        self.written = written;
+        Ok(())
+    }
+
+    /// Removes stamps that have not been listed for [`KEEP`], and versions that are no longer published.
+    pub fn clean(&self, now: UnixTime) {
+        for version in proto::globalconf::MIN_VERSION..=proto::globalconf::MAX_VERSION {
+            let of_version = self.folder.join(format!("V{version}"));
+            let used = self.written.get(&version).map(|written| written.stamp.as_str());
+            if used.is_none() {
+                for source in SourceKind::ALL {
+                    let path = of_version.join(source.directory());
+                    if path.exists() {
+                        report(&path, fs::remove_file(&path));
+                    }
+                }
+            }
+            for entry in fs::read_dir(&of_version).into_iter().flatten().flatten() {
+                let name = entry.file_name();
+                let stamp = name.to_str().filter(|name| is_stamp(name));
+                if stamp.is_some_and(|stamp| Some(stamp) != used && is_old(&entry.path(), now)) {
+                    report(&entry.path(), fs::remove_dir_all(entry.path()));
+                }
+            }
+        }
+    }
+}
+
+/// Name of a folder of parts: the time in UTC down to nanoseconds.
+pub fn is_stamp(name: &str) -> bool {
+    name.len() == 23 && name.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Creates a folder with the stamp of `now`, or of the next nanosecond that is free.
+fn new_stamp(of_version: &Path, now: UnixTime) -> io::Result<String> {
+    let format =
+        time::macros::format_description!("[year][month][day][hour][minute][second][subsecond digits:9]");
+    let first = i128::from(now.0) * 1_000_000;
+    for nanos in first.. {
+        let at = time::OffsetDateTime::from_unix_timestamp_nanos(nanos).map_err(io::Error::other)?;
+        let stamp = at.format(format).map_err(io::Error::other)?;
+        match fs::create_dir(of_version.join(&stamp)) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            created => return created.map(|()| stamp),
+        }
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+fn temporary(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(SUFFIX);
+    name.into()
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn system(time: UnixTime) -> SystemTime {
+    UNIX_EPOCH + time.since(UnixTime(0))
+}
+
+fn touch(dir: &Path, now: UnixTime) {
+    // Without it the folder goes a little earlier.
+    let touched = File::open(dir).and_then(|dir| dir.set_modified(system(now)));
+    if let Err(error) = touched {
+        tracing::debug!(%error, path = %dir.display(), "the time of a folder could not be set");
+    }
+}
+
+fn is_old(dir: &Path, now: UnixTime) -> bool {
+    let modified = fs::metadata(dir).and_then(|metadata| metadata.modified());
+    modified.is_ok_and(|modified| system(now).duration_since(modified).is_ok_and(|age| age > KEEP))
+}
+
+fn report(path: &Path, outcome: io::Result<()>) {
+    match outcome {
+        Ok(()) => tracing::debug!(path = %path.display(), "no longer published"),
+        Err(error) => tracing::warn!(%error, path = %path.display(), "could not be removed"),
+    }
+}
