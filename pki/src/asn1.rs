@@ -122,6 +122,12 @@ pub(crate) fn raw_elements(ber: &[u8]) -> Option<Vec<&[u8]>> {
     Some(found)
 }
 
+/// The first value, without what follows it.
+pub(crate) fn first_element(ber: &[u8]) -> Option<&[u8]> {
+    let rest = definite_one(ber, &mut Vec::new(), 0)?;
+    Some(&ber[..ber.len() - rest.len()])
+}
+
 /// Rewrites the first value of `input` into `out`; gives what follows it.
 fn definite_one<'a>(input: &'a [u8], out: &mut Vec<u8>, depth: usize) -> Option<&'a [u8]> {
     let (&tag, after) = input.split_first()?;

@@ -14,8 +14,10 @@ use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension, X509Extension};
 
 use crate::algorithm::{EcdsaForm, SignatureAlgorithm};
+use crate::asn1;
 use crate::digest::DigestAlgorithm;
 use crate::name::Name;
+use crate::pem;
 use crate::public_key::{PublicKey, Strength, VerifyError};
 
 /// Longest certificate, DER or PEM.
@@ -127,9 +129,7 @@ impl Certificate {
         if bytes.first() == Some(&0x30) {
             return Self::parse_der(bytes.to_vec());
         }
-        Self::parse_der(
-            crate::pem::blocks(bytes, "CERTIFICATE").into_iter().next().ok_or(CertError::Malformed)?,
-        )
+        Self::parse_der(from_pem(bytes).into_iter().next().ok_or(CertError::Malformed)?)
     }
 
     /// Every certificate of a PEM text, or the one of a DER file.
@@ -140,10 +140,7 @@ impl Certificate {
         if bytes.first() == Some(&0x30) {
             return Ok(vec![Self::parse(bytes)?]);
         }
-        let certs: Vec<_> = crate::pem::blocks(bytes, "CERTIFICATE")
-            .into_iter()
-            .map(Self::parse_der)
-            .collect::<Result<_, _>>()?;
+        let certs: Vec<_> = from_pem(bytes).into_iter().map(Self::parse_der).collect::<Result<_, _>>()?;
         if certs.is_empty() { Err(CertError::Malformed) } else { Ok(certs) }
     }
 
@@ -180,7 +177,7 @@ impl Certificate {
     }
     /// PEM text.
     pub fn to_pem(&self) -> String {
-        crate::pem::encode("CERTIFICATE", &self.0.der)
+        pem::encode("CERTIFICATE", &self.0.der)
     }
     /// The subject.
     pub fn subject_name(&self) -> &Name {
@@ -433,6 +430,16 @@ impl Extensions {
         }
         Ok(())
     }
+}
+
+/// DER of the certificates in a PEM text. OpenSSL's trusted certificates have more behind the certificate, which nobody asks for.
+fn from_pem(text: &[u8]) -> Vec<Vec<u8>> {
+    let blocks = pem::blocks(text, "CERTIFICATE");
+    if !blocks.is_empty() {
+        return blocks;
+    }
+    let trusted = pem::blocks(text, "TRUSTED CERTIFICATE");
+    trusted.iter().filter_map(|der| asn1::first_element(der)).map(<[u8]>::to_vec).collect()
 }
 
 /// Key usage, basic constraints, extended key usage.

@@ -99,7 +99,9 @@ mod tests {
     /// As the `openssl` program reads it, which is where CAs start.
     #[test]
     fn openssl_reads_the_wanted_usage() {
-        let Some(openssl) = crate::test_pki::openssl() else { return };
+        let Some(openssl) = crate::test_pki::openssl("how openssl reads our signing requests") else {
+            return;
+        };
         let dir = crate::test_pki::scratch("csr");
         let file = dir.join("request.der");
         let key = crate::test_pki::rsa_key();

@@ -1,7 +1,7 @@
 //! Private keys: generation, PKCS#8, PKCS#12, signing. Used by the signer, the central server and the sandbox; nobody else.
 //!
 //! OpenSSL generates and signs: ring makes no RSA keys, signs RSA at half the rate, and has no ECDSA with SHA-512, which is what
-//! messages need. PKCS#12 files are opened by `p12-keystore`, which knows the old ciphers that stores in the field use.
+//! messages need. PKCS#12 is read in `pkcs12`.
 //! Input is at most [`MAX_KEY_FILE_BYTES`]. Keys are RSA of 2048 to 8192 bits, P-256 or P-384; others are refused when read.
 
 use openssl::ec::{EcGroup, EcKey};
@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 use crate::algorithm::{EcdsaForm, Scheme, SignatureAlgorithm};
 use crate::cert::Certificate;
 use crate::digest::DigestAlgorithm;
+use crate::pkcs12;
 use crate::public_key::{Curve, MAX_RSA_BITS, MIN_RSA_BITS, PublicKey};
 
 /// Longest key or PKCS#12 file.
@@ -121,17 +122,8 @@ impl PrivateKey {
         if file.len() > MAX_KEY_FILE_BYTES {
             return Err(KeyError::Malformed);
         }
-        let archive = p12_keystore::Pkcs12Archive::from_pkcs12(file, password).map_err(|error| {
-            use p12_keystore::error::Error;
-            match error {
-                // Stores without a MAC show a wrong password by what decryption yields.
-                Error::MacError(_) | Error::UnpadError | Error::Pkcs5Error(_) => KeyError::Password,
-                _ => KeyError::Malformed,
-            }
-        })?;
-        let key = archive.keys.first().ok_or(KeyError::Malformed)?;
-        let key = Self::from_pkcs8(key.key.as_der())?;
-        let certs = archive.certs.iter().map(|bag| bag.cert.as_der().to_vec()).collect();
+        let (pkcs8, certs) = pkcs12::open(file, password)?;
+        let key = Self::from_pkcs8(&pkcs8)?;
         let certs = key.own_first(certs);
         Ok((key, certs))
     }

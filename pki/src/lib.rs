@@ -30,6 +30,7 @@ pub mod message_signature;
 pub mod name;
 pub mod ocsp;
 pub mod pem;
+mod pkcs12;
 pub mod profile;
 pub mod public_key;
 mod strict;

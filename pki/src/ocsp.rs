@@ -261,7 +261,12 @@ impl Response {
         Err(failure)
     }
 
-    fn is_signed_by(&self, responder: &Certificate) -> bool {
+    /// Certificates sent along, which prove nothing by themselves.
+    pub fn certificates(&self) -> &[Certificate] {
+        &self.certs
+    }
+    /// The signature verifies with this certificate's key; whether it may speak is another question.
+    pub fn is_signed_by(&self, responder: &Certificate) -> bool {
         let Some(algorithm) = self.algorithm else { return false };
         let strength = Strength::of(self.produced_at);
         let key = responder.public_key();

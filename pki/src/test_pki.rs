@@ -90,17 +90,12 @@ pub(crate) fn scratch(name: &str) -> std::path::PathBuf {
     dir
 }
 
-/// Runs the `openssl` program and gives all it says; `None` where there is none.
-pub(crate) fn openssl() -> Option<impl Fn(&[&str]) -> String> {
-    let run = |arguments: &[&str]| {
-        std::process::Command::new("openssl").args(arguments).stdin(std::process::Stdio::null()).output()
-    };
-    if run(&["version"]).is_err() {
-        eprintln!("skipped: there is no openssl program");
-        return None;
-    }
-    Some(move |arguments: &[&str]| {
-        let output = run(arguments).unwrap();
+/// Runs the `openssl` program for `test` and gives all it says; `None` where there is none.
+pub(crate) fn openssl(test: &str) -> Option<impl Fn(&[&str]) -> String> {
+    testkit::tools::tool("openssl", test)?;
+    Some(|arguments: &[&str]| {
+        let mut command = std::process::Command::new("openssl");
+        let output = command.args(arguments).stdin(std::process::Stdio::null()).output().unwrap();
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     })
 }

@@ -224,7 +224,7 @@ fn a_request_asks_about_the_certificate() {
 fn openssl_agrees() {
     let scene = Scene::new();
     let dir = crate::test_pki::scratch("ocsp");
-    let Some(openssl) = crate::test_pki::openssl() else { return };
+    let Some(openssl) = crate::test_pki::openssl("what openssl says to our OCSP answers") else { return };
     let write = |name: &str, bytes: &[u8]| {
         let path = dir.join(name);
         std::fs::write(&path, bytes).unwrap();

@@ -1,5 +1,6 @@
 //! Signers and peers of a small instance: root, intermediate, a server with one client.
 
+use std::slice;
 use std::time::Duration;
 
 use proto::globalconf::shared_parameters::{
@@ -259,13 +260,13 @@ fn peers_through_an_intermediate() {
     let both = [of_leaf.clone(), of_middle.clone()];
     let needs = "ssl_authentication_failed.invalid_cert_path.cert_validation";
     assert_eq!(tls_code(scene.peer(&chain, &both)), "good");
-    assert_eq!(tls_code(scene.peer(&chain, &[of_leaf.clone()])), needs);
+    assert_eq!(tls_code(scene.peer(&chain, slice::from_ref(&of_leaf))), needs);
     assert_eq!(tls_code(scene.peer(&chain, &[of_middle])), needs);
     let revoked = answer(&scene.root, &scene.middle.cert, Status::Revoked, NOW);
     assert_eq!(tls_code(scene.peer(&chain, &[of_leaf.clone(), revoked])), needs);
     assert_eq!(tls_code(scene.peer(&chain[..1], &both)), "internal_error");
     scene.lists_middle = true;
-    assert_eq!(tls_code(scene.peer(&chain[..1], &[of_leaf.clone()])), "good");
+    assert_eq!(tls_code(scene.peer(&chain[..1], slice::from_ref(&of_leaf))), "good");
     // A stranger at the end of the chain does not help, nor does it harm.
     let stranger = TestCa::named("Unknown CA", PrivateKey::generate(KeyKind::P256).unwrap());
     assert_eq!(tls_code(scene.peer(&[leaf, stranger.cert], &[of_leaf])), "good");
@@ -315,7 +316,7 @@ fn peers_that_are_refused() {
     }
     let ocsp = [good(&scene.root, &leaf)];
     let other = ClientId { member: scene.member.clone(), subsystem: Some("OTHER".to_owned()) };
-    let found = tls_peer(&scene.conf(), &[leaf.clone()], &ocsp, &other, NOW);
+    let found = tls_peer(&scene.conf(), slice::from_ref(&leaf), &ocsp, &other, NOW);
     assert!(matches!(found, Err(TrustError::NotClient { .. })), "{found:?}");
     let owner = ClientId { member: scene.member.clone(), subsystem: None };
     assert!(tls_peer(&scene.conf(), &[leaf], &ocsp, &owner, NOW).is_ok());

@@ -114,7 +114,7 @@ fn reads_ber() {
 /// The `openssl` program takes our tokens, and we take its.
 #[test]
 fn openssl_agrees() {
-    let Some(openssl) = crate::test_pki::openssl() else { return };
+    let Some(openssl) = crate::test_pki::openssl("what openssl says to our timestamps") else { return };
     let scene = Scene::new(rsa_key());
     let dir = crate::test_pki::scratch("tsp");
     let path = |name: &str| dir.join(name).to_str().unwrap().to_owned();
