@@ -411,3 +411,24 @@ fn vectors_declarations_of_parts() {
     }
     tally.finish();
 }
+
+#[tokio::test]
+async fn a_change_is_published_at_once_and_the_task_stops_when_told() {
+    let scene = tokio::task::spawn_blocking(|| Scene::new(KeyKind::P256)).await.unwrap();
+    scene.source.generate().unwrap();
+    let before = scene.stamps();
+    let source = Scene::source(&scene.offline, &scene.token, &scene.clock, 2);
+    let shutdown = Shutdown::default();
+    let task = tokio::spawn(Arc::new(source).run(Duration::from_secs(3600), shutdown.clone()));
+    // The task subscribes when it first runs.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    scene.execute(Command::AddMember { id: member("3"), name: "Three".into() });
+    let published = async {
+        while scene.stamps() == before {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), published).await.expect("long before the next interval");
+    shutdown.stop();
+    tokio::time::timeout(Duration::from_secs(10), task).await.unwrap().unwrap();
+}

@@ -328,7 +328,7 @@ fn about_trust_services(state: &State, command: Command) -> Result<Event, Refusa
     match command {
         Command::AddCa { cert, settings } => {
             let cert = certificate(&cert)?;
-            absent(state.ca(&id_of(cert.der())).is_none(), "CA", &cert.subject())?;
+            absent(state.ca(&id_of(cert.der())).is_none(), "CA", cert.subject())?;
             Ok(Event::CaAdded { settings: ca_profile(settings, &cert)?, cert: der(&cert) })
         }
         Command::ChangeCa { ca, settings } => {
@@ -342,7 +342,7 @@ fn about_trust_services(state: &State, command: Command) -> Result<Event, Refusa
         Command::AddIntermediateCa { ca, cert } => {
             service(&ca)?;
             let cert = certificate(&cert)?;
-            absent(state.ca(&id_of(cert.der())).is_none(), "CA", &cert.subject())?;
+            absent(state.ca(&id_of(cert.der())).is_none(), "CA", cert.subject())?;
             Ok(Event::IntermediateCaAdded { ca, cert: der(&cert) })
         }
         Command::RemoveIntermediateCa { ca, intermediate } => {

@@ -428,3 +428,65 @@ fn a_restart_finds_everything_and_refusals_are_recorded() {
     assert!(matches!(&last.event, Event::Refused { asked, .. } if asked == "add a member"));
     assert_eq!((last.actor.as_str(), last.at), ("ben", AT));
 }
+
+/// The child's part of [`acknowledges_only_after_fdatasync`]: changes the registry, then acknowledges by writing to a file. By
+/// itself it does nothing.
+#[test]
+fn child_that_changes_and_acknowledges() {
+    use std::os::unix::fs::FileExt;
+    let Some(dir) = std::env::var_os("CAUSEWAY_TEST_REGISTRY").map(PathBuf::from) else { return };
+    let registry = Registry::open(&dir, Clock::fixed(AT)).unwrap();
+    let acknowledgements = fs::File::create(dir.join("acknowledged")).unwrap();
+    registry.execute_all("setup", some()).unwrap();
+    // The store's own periodic sync is not to help.
+    std::thread::sleep(std::time::Duration::from_millis(700));
+    for number in 0..5_u64 {
+        let name = format!("Member {number}");
+        registry.execute("anna", Command::AddMember { id: member(&format!("1{number}")), name }).unwrap();
+        acknowledgements.write_all_at(b"a", number).unwrap();
+    }
+}
+
+/// Watches the system calls of a child: each acknowledgement comes after an fdatasync of the database and of its journal since the
+/// acknowledgement before.
+#[test]
+fn acknowledges_only_after_fdatasync() {
+    let name = "the order of acknowledgement and fdatasync";
+    let Some(mut strace) = testkit::tools::tool("strace", name) else { return };
+    let dir = tempfile::tempdir().unwrap();
+    let trace = dir.path().join("trace");
+    let run = strace
+        .args(["-f", "-y", "-e", "trace=fdatasync,pwrite64", "-o"])
+        .arg(&trace)
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "registry::tests::child_that_changes_and_acknowledges"])
+        .env("CAUSEWAY_TEST_REGISTRY", dir.path())
+        .output()
+        .unwrap();
+    let text = fs::read_to_string(&trace).unwrap_or_default();
+    if text.is_empty() {
+        return testkit::tools::skip(name, &String::from_utf8_lossy(&run.stderr));
+    }
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stdout));
+    let (mut database, mut journal, mut acknowledged) = (false, false, 0);
+    let mut unfinished = std::collections::HashMap::new();
+    for line in text.lines() {
+        let thread = line.split_whitespace().next().unwrap_or_default();
+        let done = if line.contains("fdatasync resumed") {
+            unfinished.remove(thread).unwrap_or_default()
+        } else if line.contains("fdatasync(") && line.contains("<unfinished") {
+            unfinished.insert(thread, line);
+            continue;
+        } else {
+            line
+        };
+        if done.contains("fdatasync(") {
+            database |= done.contains("/sled/db>");
+            journal |= done.contains("/journal>");
+        } else if done.contains("pwrite64(") && done.contains("/acknowledged>") {
+            assert!(database && journal, "acknowledged before the sync: {line}");
+            (database, journal, acknowledged) = (false, false, acknowledged + 1);
+        }
+    }
+    assert_eq!(acknowledged, 5, "{text}");
+}
