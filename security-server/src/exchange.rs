@@ -29,6 +29,7 @@ use proto::time::UnixTime;
 use signer::Signer;
 
 use crate::batcher::Batcher;
+use crate::budget::Budget;
 use crate::faults::Failure;
 use crate::message_log::{self, Direction, LogError, MessageLog, Stored};
 use crate::replay::Replay;
@@ -80,7 +81,12 @@ pub struct Kept {
     pub replay: Replay,
     /// Connections to the information systems that offer services.
     pub services: Services,
+    /// Memory for what must be held whole.
+    pub budget: Budget,
 }
+
+/// Bytes of envelopes, header parts and signatures that all exchanges together may hold.
+const HELD_BYTES: usize = 512 << 20;
 
 impl Kept {
     /// Nothing kept yet. `signer` makes the signatures.
@@ -90,6 +96,7 @@ impl Kept {
             trust: TrustCache::new(),
             replay: Replay::new(),
             services: Services::new(),
+            budget: Budget::new(HELD_BYTES),
         }
     }
 }
@@ -274,6 +281,17 @@ impl<P: Proven> Logged<P> {
     pub fn attachments(&self) -> &[Stored] {
         &self.attachments
     }
+    /// Bytes of the message with its bodies.
+    pub fn size(&self) -> u64 {
+        self.message().raw().len() as u64 + self.attachments.iter().map(Stored::len).sum::<u64>()
+    }
+}
+
+/// Puts the sizes of both messages into the span of the exchange.
+pub fn record_sizes(request: u64, response: u64) {
+    let span = tracing::Span::current();
+    span.record("bytes_in", request);
+    span.record("bytes_out", response);
 }
 
 /// Puts a message into the log; durable on return.

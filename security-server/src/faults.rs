@@ -20,6 +20,7 @@ use proto::transport::TransportError;
 
 use crate::admission::Busy;
 use crate::batcher::SignError;
+use crate::budget::Exhausted;
 use crate::exchange::reading::ReadError;
 use crate::http1::Headers;
 use crate::http1::server::{Answer, AnswerBody};
@@ -241,15 +242,19 @@ impl Faulty for ReadError {
             Self::Transport(e) => e.path(),
             Self::Connection(_) | Self::Idle(_) => vec![FaultCode::IoError],
             Self::Log(e) => e.path(),
+            Self::Exhausted(e) => e.path(),
         }
     }
     fn sentence(&self) -> String {
         match self {
             Self::Transport(e) => e.sentence(),
             Self::Connection(_) => "the connection broke while the message was read".into(),
-            Self::Idle(_) => self.to_string(),
+            Self::Idle(_) | Self::Exhausted(_) => self.to_string(),
             Self::Log(e) => e.sentence(),
         }
+    }
+    fn busy(&self) -> bool {
+        matches!(self, Self::Exhausted(_))
     }
 }
 
@@ -310,6 +315,15 @@ impl Faulty for SignError {
 impl Faulty for Busy {
     fn path(&self) -> Vec<FaultCode> {
         // No code of the protocol says "later"; the status does where there is one.
+        vec![FaultCode::InternalError]
+    }
+    fn busy(&self) -> bool {
+        true
+    }
+}
+
+impl Faulty for Exhausted {
+    fn path(&self) -> Vec<FaultCode> {
         vec![FaultCode::InternalError]
     }
     fn busy(&self) -> bool {

@@ -13,7 +13,7 @@
 //! | [`peers`] | connections to other security servers: TLS, verification, pool |
 //! | [`tls`] | which stack, which keys, on every edge |
 //! | [`ocsp_port`], [`ocsp_cache`] | port 5577 in both roles; what peers said and how long it is believed |
-//! | [`admission`] | fair shares of bounded slots |
+//! | [`admission`], [`budget`] | fair shares of bounded slots; memory for what must be held whole |
 //! | [`exchange`] | what both sides share: proofs, the two ends of the wire |
 //! | [`http1`] | HTTP towards information systems, byte for byte |
 //! | [`faults`] | where an error becomes an answer |
@@ -29,6 +29,7 @@ pub mod admission;
 pub mod app;
 pub mod apply;
 pub mod batcher;
+pub mod budget;
 pub mod client_proxy;
 pub mod config;
 pub mod configuration_client;

@@ -218,6 +218,8 @@ async fn exchange(cx: &Context, request: Request<'_>) -> Answer {
         service = Empty,
         peer = Empty,
         fault = Empty,
+        bytes_in = Empty,
+        bytes_out = Empty,
     );
     let begun = Instant::now();
     async move {

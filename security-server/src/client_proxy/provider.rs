@@ -9,6 +9,7 @@ use pki::digest::DigestAlgorithm;
 use proto::fault::{FaultCode, Side};
 use proto::transport::{self, Decoder, Direction, Protocol};
 
+use crate::budget::Hold;
 use crate::config::Limits;
 use crate::exchange;
 use crate::exchange::reading::{First, Incoming, Or, Remainder};
@@ -75,6 +76,7 @@ pub(super) async fn converse<T>(
     sending: impl Future<Output = Result<T, SendError>>,
     answer: impl Future<Output = Result<PeerResponse, PeerError>>,
     limits: &Limits,
+    hold: Hold,
 ) -> Result<(T, PeerResponse), Refusal> {
     tokio::pin!(sending, answer);
     let early = tokio::select! {
@@ -87,12 +89,12 @@ pub(super) async fn converse<T>(
         early = &mut answer => early.or_fail(SIDE)?,
     };
     // `sending` stays until the answer is read: dropped, it would break the connection under it.
-    let refusal = early_refusal(early, limits).await;
+    let refusal = early_refusal(early, limits, hold).await;
     Err(refusal.unwrap_or_else(|refusal| refusal))
 }
 
-async fn early_refusal(answer: PeerResponse, limits: &Limits) -> Result<Refusal, Refusal> {
-    let mut reader = open(answer, None, limits)?.0;
+async fn early_refusal(answer: PeerResponse, limits: &Limits, hold: Hold) -> Result<Refusal, Refusal> {
+    let mut reader = open(answer, None, limits, hold)?.0;
     match reader.first().await.or_fail(SIDE)? {
         Or::Fault(xml) => Ok(Refusal::theirs(SIDE, xml)),
         Or::Message(_) => {
@@ -126,6 +128,7 @@ pub(super) fn open(
     answer: PeerResponse,
     protocol: Option<Protocol>,
     limits: &Limits,
+    hold: Hold,
 ) -> Result<(Incoming<PeerBody>, AnswerHead), Failure> {
     let (head, body) = answer.into_parts();
     if !matches!(head.status.as_u16(), 200 | 500) {
@@ -147,7 +150,7 @@ pub(super) fn open(
         label: text(transport::HASH_ALGORITHM),
         original_content_type: text(transport::ORIGINAL_CONTENT_TYPE),
     };
-    Ok((Incoming::new(body, decoder, limits.peer_answer), head))
+    Ok((Incoming::new(body, decoder, limits.peer_answer, hold), head))
 }
 
 /// The message part of an answer.

@@ -61,7 +61,8 @@ pub(super) async fn relay(cx: &Context, mut incoming: Request<'_>) -> Result<Ans
     let (sent, answer) = send(cx, &mut incoming, request, &ids, admitted, connection, &identity).await?;
 
     // 7. The answer is read to its end, its body into the log's spool. A fault anywhere in it is the answer.
-    let (mut reader, head) = provider::open(answer, Some(Protocol::Rest), &cx.settings.limits)?;
+    let (mut reader, head) =
+        provider::open(answer, Some(Protocol::Rest), &cx.settings.limits, cx.kept.budget.hold())?;
     let first = provider::first(&mut reader).await?;
     let label = head.label()?;
     let response = RestResponse::parse(first.raw).map_err(|e| Failure::of_rest(&e, Place::ConsumerPort))?;
@@ -80,7 +81,8 @@ pub(super) async fn relay(cx: &Context, mut incoming: Request<'_>) -> Result<Ans
 
     // 9. The log has it; then the information system may.
     let logged = exchange::log(&cx.log, verified, Direction::Response, true, &ids).await.or_fail(SIDE)?;
-    Ok(release(&logged))
+    exchange::record_sizes(sent.size(), logged.size());
+    Ok(release(logged))
 }
 
 /// Builds the header part from the request as it came.
@@ -137,7 +139,7 @@ async fn send(
         out.finish(&logged).await?;
         Ok(logged)
     };
-    provider::converse(sending, answer, &cx.settings.limits).await
+    provider::converse(sending, answer, &cx.settings.limits, cx.kept.budget.hold()).await
 }
 
 /// Sends the body, digests it and keeps it, in one pass. A body without a byte is no part (wire dossier §7.5).
@@ -194,7 +196,7 @@ fn check_consistent(
 }
 
 /// What the information system gets: the signed header lines, and the body from where it lies.
-fn release(logged: &Logged<Verified<RestResponse>>) -> Answer {
+fn release(logged: Logged<Verified<RestResponse>>) -> Answer {
     let response = logged.message();
     let mut headers = Headers::default();
     for (name, value) in response.client_headers() {

@@ -21,6 +21,7 @@ use signer::SigningIdentity;
 use super::Request;
 use super::caller::Admitted;
 use super::provider::{self, AnswerHead};
+use crate::budget::Hold;
 use crate::context::Context;
 use crate::exchange::{self, Ids, Logged, Signed, Verified, View, Whole, writing};
 use crate::faults::{Failure, OrFail, Refusal};
@@ -43,7 +44,8 @@ pub(super) async fn relay(cx: &Context, mut incoming: Request<'_>) -> Result<Ans
 
     // 2. The envelope as it will be signed; its identifiers.
     let content_type = check_head(&incoming)?;
-    let raw = read_envelope(&mut incoming, cx.settings.limits.message_bytes).await?;
+    let mut hold = cx.kept.budget.hold();
+    let raw = read_envelope(&mut incoming, cx.settings.limits.message_bytes, &mut hold).await?;
     let request = parse(raw, &content_type)?;
     let ids = ids(&request);
     ids.record();
@@ -66,7 +68,8 @@ pub(super) async fn relay(cx: &Context, mut incoming: Request<'_>) -> Result<Ans
         send(cx, &incoming, request, &content_type, &ids, admitted, connection, &identity).await?;
 
     // 7. The answer is read to its end. A fault anywhere in it is the answer.
-    let (mut reader, head) = provider::open(answer, Some(Protocol::Soap), &cx.settings.limits)?;
+    let (mut reader, head) =
+        provider::open(answer, Some(Protocol::Soap), &cx.settings.limits, cx.kept.budget.hold())?;
     let first = provider::first(&mut reader).await?;
     let label = head.label()?;
     let part_type = first.head.get("content-type").unwrap_or(transport::TEXT_XML).to_owned();
@@ -89,7 +92,8 @@ pub(super) async fn relay(cx: &Context, mut incoming: Request<'_>) -> Result<Ans
 
     // 9. The log has it; then the information system may.
     let logged = exchange::log(&cx.log, verified, Direction::Response, true, &ids).await.or_fail(SIDE)?;
-    Ok(release(&logged, &head, &part_type))
+    exchange::record_sizes(sent.size(), logged.size());
+    Ok(release(logged, &head, &part_type))
 }
 
 /// Method, content type and SOAPAction; gives the content type.
@@ -121,7 +125,7 @@ fn attachments(side: Side) -> Failure {
 }
 
 /// The whole envelope, within `limit` bytes and [`ENVELOPE`].
-async fn read_envelope(incoming: &mut Request<'_>, limit: usize) -> Result<Bytes, Failure> {
+async fn read_envelope(incoming: &mut Request<'_>, limit: usize, hold: &mut Hold) -> Result<Bytes, Failure> {
     let all = async {
         let (mut first, mut joined) = (Bytes::new(), BytesMut::new());
         while let Some(data) = incoming.next().await? {
@@ -129,6 +133,7 @@ async fn read_envelope(incoming: &mut Request<'_>, limit: usize) -> Result<Bytes
                 let message = format!("the SOAP message is larger than {limit} bytes");
                 return Err(Failure::new(Side::Client, &[FaultCode::InvalidSoap], message));
             }
+            hold.grow_to(first.len() + joined.len() + data.len()).or_fail(SIDE)?;
             if first.is_empty() && joined.is_empty() {
                 first = data;
             } else {
@@ -199,7 +204,7 @@ async fn send(
         out.finish(&logged).await?;
         Ok(logged)
     };
-    provider::converse(sending, answer, &cx.settings.limits).await
+    provider::converse(sending, answer, &cx.settings.limits, cx.kept.budget.hold()).await
 }
 
 /// The response is about this request.
@@ -222,7 +227,7 @@ fn check_consistent(
 }
 
 /// What the information system gets: the envelope, byte for byte, under the type its peer gave it.
-fn release(logged: &Logged<Verified<SoapMessage>>, head: &AnswerHead, part_type: &str) -> Answer {
+fn release(logged: Logged<Verified<SoapMessage>>, head: &AnswerHead, part_type: &str) -> Answer {
     let original = head.original_content_type.as_deref().filter(|t| is_soap_type(t)).unwrap_or(part_type);
     let content_type = match media_type::parameter(original, "charset") {
         Some(_) => Cow::Borrowed(original),

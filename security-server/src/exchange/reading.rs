@@ -1,6 +1,7 @@
 //! The receiving end of a transport message: events in protocol order, bodies into the log's spool while they are hashed.
 //!
-//! Every wait is bounded by the caller's idle time. Nothing of a body is held beyond the chunk that passes.
+//! Every wait is bounded by the caller's idle time. Nothing of a body is held beyond the chunk that passes; what must be held whole is
+//! counted against the server's [`crate::budget`].
 
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use proto::multipart::PartHead;
 use proto::transport::{Decoder, Event, MessageKind, TransportError};
 
 use super::Evidence;
+use crate::budget::{Exhausted, Hold};
 use crate::message_log::{LogError, MessageLog, Stored};
 
 /// What is read and dropped of a message that was refused.
@@ -33,6 +35,9 @@ pub enum ReadError {
     /// Its body could not be kept.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// There is no memory for it now.
+    #[error(transparent)]
+    Exhausted(#[from] Exhausted),
 }
 
 /// The message part, and what stood before it.
@@ -86,6 +91,9 @@ pub struct Incoming<B> {
     decoder: Decoder,
     idle: Option<Duration>,
     ended: bool,
+    hold: Hold,
+    /// Bytes fed to the decoder that did not come out as a body: what it, or we, hold.
+    collected: usize,
 }
 
 impl<B> Incoming<B>
@@ -93,9 +101,9 @@ where
     B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
-    /// `idle` bounds each wait for more of the body.
-    pub fn new(body: B, decoder: Decoder, idle: Option<Duration>) -> Self {
-        Self { body, decoder, idle, ended: false }
+    /// `idle` bounds each wait for more of the body; `hold` counts what is held of it.
+    pub fn new(body: B, decoder: Decoder, idle: Option<Duration>, hold: Hold) -> Self {
+        Self { body, decoder, idle, ended: false, hold, collected: 0 }
     }
 
     /// Everything up to the message part.
@@ -176,13 +184,20 @@ where
     async fn next(&mut self) -> Result<Event, ReadError> {
         loop {
             if let Some(event) = self.decoder.poll()? {
+                if let Event::AttachmentData(data) = &event {
+                    self.collected = self.collected.saturating_sub(data.len());
+                }
                 return Ok(event);
             }
             if self.ended {
                 return Err(TransportError::Truncated.into());
             }
             match self.chunk().await? {
-                Some(data) => self.decoder.feed(data),
+                Some(data) => {
+                    self.collected += data.len();
+                    self.hold.grow_to(self.collected)?;
+                    self.decoder.feed(data);
+                }
                 None => {
                     self.ended = true;
                     self.decoder.finish();

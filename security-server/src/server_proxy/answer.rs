@@ -83,6 +83,8 @@ pub(super) async fn respond(
         service = Empty,
         peer = Empty,
         fault = Empty,
+        bytes_in = Empty,
+        bytes_out = Empty,
     );
     let begun = Instant::now();
     let kept = (peer.causeway || cx.settings.keep_stock_connections) && !cx.shutdown.stopping();
@@ -139,7 +141,7 @@ async fn answer(
     let decoder = Decoder::new(content_type, TransportDirection::Request, cx.settings.limits.transport)
         .or_fail(SIDE)?
         .expect(transport.protocol);
-    let mut reader = Incoming::new(body, decoder, Some(cx.settings.limits.idle));
+    let mut reader = Incoming::new(body, decoder, Some(cx.settings.limits.idle), cx.kept.budget.hold());
     let Or::Message(first) = reader.first().await.or_fail(SIDE)? else {
         return Err(Failure::of(SIDE, &TransportError::MissingSoap).into());
     };

@@ -78,8 +78,10 @@ async fn write(
     };
     let whole = Whole::new(response, bodies);
     let signed = cx.kept.batcher.sign(&accepted.identity, whole).await.or_fail(SIDE)?;
-    let logged = exchange::log(&cx.log, signed, Direction::Response, false, &accepted.ids).await;
-    Ok(logged.or_fail(SIDE)?)
+    let logged =
+        exchange::log(&cx.log, signed, Direction::Response, false, &accepted.ids).await.or_fail(SIDE)?;
+    exchange::record_sizes(accepted.request.size(), logged.size());
+    Ok(logged)
 }
 
 /// The request as it was signed: its header lines in order, its path and query behind the URL of the service, its body whatever

@@ -15,6 +15,7 @@ use proto::transport;
 use super::answer::{Accepted, Opened, fault};
 use super::asked::{Asked, SoapAsked};
 use super::services::{Call, Reply, ServiceError};
+use crate::budget::Hold;
 use crate::context::Context;
 use crate::exchange::{self, Logged, Outgoing, Signed, Whole, writing};
 use crate::faults::{Failure, OrFail, Refusal};
@@ -100,7 +101,8 @@ async fn write(
     content_type: &str,
     out: &mut Outgoing,
 ) -> Result<Logged<Signed<SoapMessage>>, Refusal> {
-    let raw = read_envelope(reply, cx.settings.limits.message_bytes).await?;
+    let mut hold = cx.kept.budget.hold();
+    let raw = read_envelope(reply, cx.settings.limits.message_bytes, &mut hold).await?;
     let of_service = |e| Failure::of_soap(&e, Place::ProviderEdge);
     let mut response = match soap::parse(raw, content_type).map_err(of_service)? {
         Soap::Message(message) => *message,
@@ -111,17 +113,21 @@ async fn write(
     out.soap(content_type, &[], &response.raw);
     let whole = Whole::new(response, Vec::new());
     let signed = cx.kept.batcher.sign(&accepted.identity, whole).await.or_fail(SIDE)?;
-    Ok(exchange::log(&cx.log, signed, Direction::Response, false, &accepted.ids).await.or_fail(SIDE)?)
+    let logged =
+        exchange::log(&cx.log, signed, Direction::Response, false, &accepted.ids).await.or_fail(SIDE)?;
+    exchange::record_sizes(accepted.request.size(), logged.size());
+    Ok(logged)
 }
 
 /// The whole envelope, within `limit` bytes.
-async fn read_envelope(mut reply: Reply, limit: usize) -> Result<Bytes, Failure> {
+async fn read_envelope(mut reply: Reply, limit: usize, hold: &mut Hold) -> Result<Bytes, Failure> {
     let mut raw = BytesMut::new();
     while let Some(data) = reply.next().await.map_err(|e| Failure::of(SIDE, &e).of_next_hop())? {
         if raw.len() + data.len() > limit {
             let message = format!("the answer of the service is larger than {limit} bytes");
             return Err(Failure::new(SIDE, &[FaultCode::ServiceFailed, FaultCode::InvalidSoap], message));
         }
+        hold.grow_to(raw.len() + data.len()).or_fail(SIDE)?;
         raw.extend_from_slice(&data);
     }
     Ok(raw.freeze())
