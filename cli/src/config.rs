@@ -27,6 +27,8 @@ enum Verb {
 pub(crate) enum Role {
     /// One member's security server.
     SecurityServer,
+    /// The central server of an instance.
+    CentralServer,
 }
 
 impl Role {
@@ -34,6 +36,7 @@ impl Role {
     pub(crate) fn sample(self) -> String {
         match self {
             Self::SecurityServer => host::settings::render_sample::<security_server::config::File>(),
+            Self::CentralServer => host::settings::render_sample::<central_server::config::File>(),
         }
     }
 }

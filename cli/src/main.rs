@@ -2,16 +2,19 @@
 //!
 //! | File | Command |
 //! |---|---|
-//! | `demo` | `causeway demo`: a whole exchange on this machine |
-//! | [`security_server`], `central_server` | the two servers; [`daemon`] is what they share |
+//! | [`demo`] | `causeway demo`: a whole exchange on this machine |
+//! | [`security_server`], [`central_server`] | the two servers; [`daemon`] is what they share |
 //! | [`apply`] | fills a stopped security server from a file |
 //! | [`verify`] | says whether a container is evidence |
 //! | [`config`] | prints documented sample settings |
 //! | [`exit`] | what the exit status says |
 
 mod apply;
+mod central_server;
 mod config;
 mod daemon;
+#[cfg(feature = "sandbox")]
+mod demo;
 mod exit;
 mod security_server;
 mod verify;
@@ -32,8 +35,12 @@ struct Program {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[cfg(feature = "sandbox")]
+    Demo(demo::Args),
     /// Runs a security server until it is told to stop.
     SecurityServer(daemon::Args),
+    /// Runs a central server until it is told to stop.
+    CentralServer(daemon::Args),
     Apply(apply::Args),
     Verify(verify::Args),
     Config(config::Args),
@@ -43,6 +50,9 @@ fn main() -> ExitCode {
     // Keys are in memory: no core dump, in whatever role. Where the kernel refuses, the servers say so when they start.
     let _ = signer::process::forbid_core_dumps();
     let outcome = match Program::parse().command {
+        #[cfg(feature = "sandbox")]
+        Command::Demo(args) => demo::run(&args),
+        Command::CentralServer(args) => central_server::run(&args),
         Command::SecurityServer(args) => security_server::run(&args),
         Command::Apply(args) => apply::run(args),
         Command::Verify(args) => verify::run(&args),

@@ -97,12 +97,7 @@ impl Child {
     /// # Errors
     /// [`ChildError`]; nothing of it is left running.
     pub async fn start(start: &Start, limit: Duration) -> Result<Self, ChildError> {
-        match std::fs::remove_file(&start.ready_file) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(io_error(&start.ready_file)(error));
-            }
-            _ => {}
-        }
+        forget(&start.ready_file)?;
         let log = new_log(&start.log).map_err(io_error(&start.log))?;
         let mut process = Command::new(&start.program)
             .arg(start.role)
@@ -141,14 +136,9 @@ impl Child {
         Ok(Self { process, ready })
     }
 
-    /// Its process.
-    pub fn pid(&self) -> u32 {
-        self.ready.pid
-    }
-
-    /// Where it listens.
-    pub fn listener(&self, name: &str) -> Option<SocketAddr> {
-        self.ready.listeners.get(name).copied()
+    /// What it said.
+    pub fn ready(&self) -> &Ready {
+        &self.ready
     }
 
     /// Waits until it ends by itself.
@@ -196,7 +186,16 @@ fn new_log(path: &Path) -> io::Result<File> {
     }
 }
 
-fn read_ready(path: &Path) -> Result<Option<Ready>, ChildError> {
+/// Removes an old ready file.
+pub(crate) fn forget(ready_file: &Path) -> Result<(), ChildError> {
+    match std::fs::remove_file(ready_file) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(io_error(ready_file)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// What a server said, if it has.
+pub(crate) fn read_ready(path: &Path) -> Result<Option<Ready>, ChildError> {
     match std::fs::read(path) {
         Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| io_error(path)(error.into())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -250,8 +249,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let script = format!("trap 'kill $!; exit 0' TERM; {READY}; sleep 60 & wait");
         let child = started(&start(dir.path(), &script), LIMIT).await.unwrap();
-        assert_eq!(child.listener("server"), Some("127.0.0.1:5500".parse().unwrap()));
-        assert_eq!(child.listener("client"), None);
+        assert_eq!(child.ready().listeners["server"], "127.0.0.1:5500".parse().unwrap());
+        assert_eq!(Some(child.ready().pid), child.process.id());
         assert!(child.stop(LIMIT).await);
     }
 

@@ -77,6 +77,11 @@ impl Claim {
         Err(ClaimError::NoneFree { last })
     }
 
+    /// The address, to be claimed again.
+    pub fn v4(&self) -> Ipv4Addr {
+        self.address
+    }
+
     /// The address.
     pub fn address(&self) -> IpAddr {
         IpAddr::V4(self.address)

@@ -73,3 +73,8 @@ pub fn resident_details() -> ServiceId {
 pub fn probe() -> ServiceId {
     population().service(PROBE)
 }
+
+/// The subsystem that would offer the management services.
+pub fn management() -> ClientId {
+    operator().subsystem("management")
+}

@@ -47,6 +47,7 @@ impl Watched {
             "message_log": {
                 "ready": log.is_ok(),
                 "reason": log.as_ref().err().map(ToString::to_string),
+                "records": ctx.log.records(),
                 "without_timestamp": ctx.log.unstamped(),
             },
             "exchanges": { "client_proxy": ctx.client_slots.in_use(), "server_proxy": ctx.server_slots.in_use() },

@@ -276,6 +276,11 @@ impl MessageLog {
         walk.await.map_err(|_| LogError::Closed)?.map_err(|e| LogError::Disk(e.to_string()))
     }
 
+    /// How many records there are, durable ones only.
+    pub fn records(&self) -> u64 {
+        lock(&self.inner.shared.tail).as_ref().map_or(0, |tail| tail.next_sequence - 1)
+    }
+
     /// Writes what waits, syncs the index and ends the writer; later appends fail with [`LogError::Closed`].
     pub async fn close(&self) {
         let (answer, closed) = oneshot::channel();

@@ -1,0 +1,195 @@
+//! The three servers, as tasks of this process (tests) or as child processes of this program (demo, benches).
+//!
+//! Both read the same settings file and say in the same ready file when they can do their work and where they listen.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use host::shutdown::Shutdown;
+use tokio::task::JoinHandle;
+
+use super::files::Files;
+use crate::child::{Child, Ready, Start, read_ready};
+
+/// For a server to get ready; generous, since test machines are busy.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// Between two looks for a ready file.
+const POLL: Duration = Duration::from_millis(5);
+
+/// Where servers run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// Tasks of this process.
+    Tasks,
+    /// Processes of their own.
+    Processes {
+        /// The program, which takes a role as its subcommand; see [`crate::child::Start`].
+        program: PathBuf,
+    },
+}
+
+/// Which server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// One per instance.
+    CentralServer,
+    /// One per member.
+    SecurityServer,
+}
+
+impl Role {
+    /// As it is called on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CentralServer => central_server::ROLE,
+            Self::SecurityServer => security_server::ROLE,
+        }
+    }
+
+    /// Format of its data directory.
+    pub(super) fn format(self) -> u32 {
+        match self {
+            Self::CentralServer => central_server::FORMAT,
+            Self::SecurityServer => security_server::FORMAT,
+        }
+    }
+
+    /// The listener that its clients speak plain HTTP to.
+    fn main_listener(self) -> &'static str {
+        match self {
+            Self::CentralServer => "http",
+            Self::SecurityServer => "client-http",
+        }
+    }
+
+    /// Reads the settings file and runs the server until `shutdown` says stop.
+    ///
+    /// # Errors
+    /// The settings, or what the server says.
+    pub async fn run(self, config: &Path, ready_file: &Path, shutdown: Shutdown) -> anyhow::Result<()> {
+        match self {
+            Self::CentralServer => {
+                let file: central_server::config::File = host::settings::load(config)?;
+                central_server::app::run(file.resolve()?, Some(ready_file), shutdown).await
+            }
+            Self::SecurityServer => {
+                let file: security_server::config::File = host::settings::load(config)?;
+                security_server::app::run(file.resolve()?, Some(ready_file), shutdown).await
+            }
+        }
+    }
+}
+
+/// A running server; ended at once when dropped.
+#[derive(Debug)]
+pub struct Server {
+    /// `INSTANCE/CLASS/OWNER/CODE`; of the central server the instance.
+    pub id: String,
+    /// Which kind.
+    pub role: Role,
+    /// Where its clients reach it over HTTP: information systems, or security servers that download.
+    pub address: SocketAddr,
+    /// Its process, perhaps this one.
+    pub pid: u32,
+    ready: Ready,
+    handle: Handle,
+}
+
+#[derive(Debug)]
+enum Handle {
+    Process(Child),
+    Task(Shutdown, AbortOnDrop),
+}
+
+#[derive(Debug)]
+struct AbortOnDrop(JoinHandle<anyhow::Result<()>>);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Server {
+    /// Starts a server whose files are in place, and waits until it can do its work.
+    pub(super) async fn start(mode: &Mode, role: Role, id: &str, files: &Files) -> anyhow::Result<Self> {
+        let (handle, ready) = match mode {
+            Mode::Processes { program } => {
+                let start = Start {
+                    program: program.clone(),
+                    role: role.name(),
+                    config: files.settings(),
+                    ready_file: files.ready(),
+                    log: files.log(),
+                };
+                let child = Child::start(&start, START_LIMIT).await?;
+                let ready = child.ready().clone();
+                (Handle::Process(child), ready)
+            }
+            Mode::Tasks => start_task(role, files).await.with_context(|| id.to_owned())?,
+        };
+        let Some(address) = ready.listeners.get(role.main_listener()).copied() else {
+            bail!("{id} does not say where it listens");
+        };
+        Ok(Self { id: id.to_owned(), role, address, pid: ready.pid, ready, handle })
+    }
+
+    /// Where one of its listeners is.
+    pub fn listener(&self, name: &str) -> Option<SocketAddr> {
+        self.ready.listeners.get(name).copied()
+    }
+
+    /// Waits until it ends by itself, which it should not, and says so.
+    pub async fn ended(&mut self) -> String {
+        let how = match &mut self.handle {
+            Handle::Process(child) => match child.ended().await {
+                Ok(status) => status.to_string(),
+                Err(error) => error.to_string(),
+            },
+            Handle::Task(_, task) => match (&mut task.0).await {
+                Ok(Ok(())) => "nobody told it to".to_owned(),
+                Ok(Err(error)) => format!("{error:#}"),
+                Err(error) => error.to_string(),
+            },
+        };
+        format!("{} has ended: {how}", self.id)
+    }
+
+    /// Lets exchanges under way come to their end, then ends it; `true` when that went well.
+    pub async fn stop(self, limit: Duration) -> bool {
+        match self.handle {
+            Handle::Process(child) => child.stop(limit).await,
+            Handle::Task(shutdown, mut task) => {
+                shutdown.stop();
+                matches!(tokio::time::timeout(limit, &mut task.0).await, Ok(Ok(Ok(()))))
+            }
+        }
+    }
+}
+
+async fn start_task(role: Role, files: &Files) -> anyhow::Result<(Handle, Ready)> {
+    let (config, ready_file) = (files.settings(), files.ready());
+    crate::child::forget(&ready_file)?;
+    let shutdown = Shutdown::default();
+    let told = shutdown.clone();
+    let written = ready_file.clone();
+    let mut task = AbortOnDrop(tokio::spawn(async move { role.run(&config, &written, told).await }));
+    let ready = async {
+        loop {
+            if let Some(ready) = read_ready(&ready_file)? {
+                return anyhow::Ok(ready);
+            }
+            tokio::time::sleep(POLL).await;
+        }
+    };
+    let ready = tokio::select! {
+        ready = tokio::time::timeout(START_LIMIT, ready) => ready.context("it was not ready in time")?,
+        ended = &mut task.0 => match ended? {
+            Ok(()) => bail!("it ended before it was ready"),
+            Err(error) => return Err(error),
+        },
+    }?;
+    Ok((Handle::Task(shutdown, task), ready))
+}
