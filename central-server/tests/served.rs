@@ -1,6 +1,8 @@
 //! A central server as a whole: set up offline, run, asked over HTTP and HTTPS, followed by a security server's configuration client,
 //! stopped and started again.
 
+#![allow(clippy::unwrap_used, reason = "a test: its panic is the report")]
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

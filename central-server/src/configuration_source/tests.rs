@@ -412,6 +412,32 @@ fn vectors_declarations_of_parts() {
     tally.finish();
 }
 
+/// A hundred thousand members with their subsystems under `.ci/slow`, a hundredth of it in the usual run.
+#[test]
+fn a_large_instance_is_generated() {
+    let members = tools::rounds(1_000, 100_000);
+    let scene = Scene::new(KeyKind::P256);
+    let mut commands = Vec::new();
+    for number in 0..members {
+        let id = member(&format!("1000{number}"));
+        commands.push(Command::AddMember { id: id.clone(), name: format!("Municipality number {number}") });
+        commands.push(Command::AddSubsystem { id: id.clone().subsystem("population-register"), name: None });
+        commands.push(Command::AddSubsystem { id: id.subsystem("school-office"), name: None });
+    }
+    let took =
+        |what: &str, began: std::time::Instant| eprintln!("{members} members, {what}: {:?}", began.elapsed());
+    let began = std::time::Instant::now();
+    scene.offline.execute_all("import", commands).unwrap();
+    took("registered", began);
+    let began = std::time::Instant::now();
+    scene.source.generate().unwrap();
+    took("generated", began);
+    let began = std::time::Instant::now();
+    scene.source.generate().unwrap();
+    took("signed again", began);
+    assert_eq!(scene.conf(6).clients("XX").len(), 3 * members + 5);
+}
+
 #[tokio::test]
 async fn a_change_is_published_at_once_and_the_task_stops_when_told() {
     let scene = tokio::task::spawn_blocking(|| Scene::new(KeyKind::P256)).await.unwrap();

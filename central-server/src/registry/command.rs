@@ -1,4 +1,4 @@
-//! What may be asked of the registry. Nothing has happened yet: [`super::decide`] says whether it may.
+//! What may be asked of the registry. Nothing has happened yet: [`super::decide()`] says whether it may.
 
 use proto::globalconf::shared_parameters::CostType;
 use proto::id::{ClientId, MemberId, ServerId};

@@ -1,7 +1,8 @@
 //! Shared parameters: members, servers, approved CAs and TSAs, groups [PR-GCONF §3.3; trust dossier §2.8.1].
 //!
-//! The types are the same for every version; [`read`] and [`write`] know which elements a version has. A document refers to members
-//! and subsystems by `id`; the types name them in full. Counts are bounded by the size of the document.
+//! The types are the same for every version; [`SharedParameters::read`] and [`SharedParameters::write`] know which elements a
+//! version has. A document refers to members and subsystems by `id`; the types name them in full. Counts are bounded by the size of
+//! the document.
 mod read;
 mod write;
 

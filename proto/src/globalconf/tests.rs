@@ -586,3 +586,50 @@ fn folders_are_form_encoded() {
         assert_eq!(folder_name(instance), folder);
     }
 }
+
+/// One byte changed, taken out or put in, anywhere.
+fn mutate(document: &[u8], at: usize, with: u8, how: u8) -> Vec<u8> {
+    let mut changed = document.to_vec();
+    let at = at % changed.len();
+    match how % 3 {
+        0 => changed[at] = with,
+        1 => drop(changed.remove(at)),
+        _ => changed.insert(at, with),
+    }
+    changed
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::prelude::ProptestConfig::with_cases(400))]
+
+    /// Whatever comes is read or refused; what is read can be written and reads back as the same.
+    #[test]
+    fn damaged_documents_are_read_or_refused(at: usize, with: u8, how: u8) {
+        if let Ok(read) = SharedParameters::read(&mutate(&shared().write(6).unwrap(), at, with, how), 6) {
+            // Two members of one code are one in references, so only what can be told apart comes back.
+            let written = read.write(6).unwrap();
+            proptest::prop_assert_eq!(SharedParameters::read(&written, 6).unwrap().write(6).unwrap(), written);
+        }
+        if let Ok(read) = PrivateParameters::read(&mutate(&private().write(3).unwrap(), at, with, how), 3) {
+            proptest::prop_assert_eq!(PrivateParameters::read(&read.write(3).unwrap(), 3).unwrap(), read);
+        }
+        if let Ok(read) = Anchor::read(&mutate(&anchor().write().unwrap(), at, with, how)) {
+            proptest::prop_assert_eq!(Anchor::read(&read.write().unwrap()).unwrap(), read);
+        }
+        let document = mutate(document(INNER).as_bytes(), at, with, how);
+        if let Ok(signed) = SignedDirectory::parse(&document)
+            && let Ok(read) = signed.directory()
+        {
+            proptest::prop_assert!(document.windows(signed.signed.len()).any(|window| window == signed.signed));
+            proptest::prop_assert!(read.parts.len() <= 1);
+        }
+    }
+
+    #[test]
+    fn noise_is_refused(noise in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..2000)) {
+        proptest::prop_assert!(SharedParameters::read(&noise, 6).is_err());
+        proptest::prop_assert!(Anchor::read(&noise).is_err());
+        proptest::prop_assert!(SignedDirectory::parse(&noise).is_err());
+        let _ = Metadata::read(&noise);
+    }
+}
