@@ -8,6 +8,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use der::Decode;
+use der::asn1::Any;
 use proto::time::UnixTime;
 use x509_parser::asn1_rs::FromDer;
 use x509_parser::certificate::X509Certificate;
@@ -146,7 +148,7 @@ impl Certificate {
 
     fn parse_der(der: Vec<u8>) -> Result<Self, CertError> {
         let (rest, parsed) = X509Certificate::from_der(&der).map_err(|_| CertError::Malformed)?;
-        if !rest.is_empty() || parsed.signature_algorithm != parsed.tbs_certificate.signature {
+        if !rest.is_empty() || !says_its_algorithm_twice(&der) {
             return Err(CertError::Malformed);
         }
         let tbs = parsed.tbs_certificate.as_ref();
@@ -432,6 +434,21 @@ impl Extensions {
     }
 }
 
+/// The algorithm outside the signed part is the one inside, to the byte: nothing else protects it [RFC 5280 §4.1.1.2].
+fn says_its_algorithm_twice(der: &[u8]) -> bool {
+    let inner = |value: &Any| asn1::elements(value.value()).ok();
+    let twice = || {
+        let outer = inner(&Any::from_der(der).ok()?)?;
+        let [signed, outside, _signature] = outer.as_slice() else { return None };
+        let mut fields = inner(signed)?.into_iter();
+        // version [0], when it is there, then serialNumber and signature
+        let inside =
+            if fields.next()?.header().tag().is_context_specific() { fields.nth(1) } else { fields.next() };
+        Some(inside.as_ref() == Some(outside))
+    };
+    twice() == Some(true)
+}
+
 /// DER of the certificates in a PEM text. OpenSSL's trusted certificates have more behind the certificate, which nobody asks for.
 fn from_pem(text: &[u8]) -> Vec<Vec<u8>> {
     let blocks = pem::blocks(text, "CERTIFICATE");
@@ -461,4 +478,126 @@ fn decimal(bytes: &[u8]) -> String {
         }
     }
     digits.iter().rev().map(|digit| char::from(b'0' + digit)).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::issue::Role;
+    use crate::key::{KeyKind, PrivateKey};
+    use crate::test_pki::TestCa;
+
+    /// Self-signed, with these extensions besides the subject's name.
+    fn with_extensions(extensions: &[(&[u64], bool, &[u8])]) -> Result<Certificate, CertError> {
+        let key = PrivateKey::generate(KeyKind::P256).unwrap();
+        let mut params = rcgen::CertificateParams::default();
+        for (oid, critical, content) in extensions {
+            let mut extension = rcgen::CustomExtension::from_oid_content(oid, content.to_vec());
+            extension.set_criticality(*critical);
+            params.custom_extensions.push(extension);
+        }
+        Certificate::parse(params.self_signed(&key).unwrap().der())
+    }
+    const KEY_USAGE: &[u64] = &[2, 5, 29, 15];
+    const EXTENDED: &[u64] = &[2, 5, 29, 37];
+    const BASIC: &[u64] = &[2, 5, 29, 19];
+
+    #[test]
+    fn refuses_what_is_no_certificate() {
+        let cert = TestCa::root().cert;
+        let whole = cert.der();
+        for length in 0..whole.len() {
+            assert_eq!(Certificate::parse(&whole[..length]).err(), Some(CertError::Malformed), "{length}");
+        }
+        let trailed = [whole, &[0]].concat();
+        let huge = [whole, &[b' '; MAX_CERT_BYTES]].concat();
+        for bad in
+            [&trailed, &huge, &b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_vec()]
+        {
+            assert_eq!(Certificate::parse(bad).err(), Some(CertError::Malformed));
+        }
+        assert_eq!(Certificate::parse_all(b"no certificate").err(), Some(CertError::Malformed));
+    }
+
+    #[test]
+    fn reads_pem_with_text_around_and_several_in_a_file() {
+        let (one, two) = (TestCa::root().cert, TestCa::root().cert);
+        let text = format!("a dump\n{}between\n{}", one.to_pem(), two.to_pem());
+        assert_eq!(Certificate::parse(text.as_bytes()), Ok(one.clone()));
+        assert_eq!(Certificate::parse_all(text.as_bytes()), Ok(vec![one.clone(), two]));
+        assert_eq!(Certificate::parse_all(one.der()), Ok(vec![one.clone()]));
+        let trusted = pem::encode("TRUSTED CERTIFICATE", &[one.der(), &[0x30, 0x00]].concat());
+        assert_eq!(Certificate::parse(trusted.as_bytes()), Ok(one));
+    }
+
+    /// What decides trust is read strictly.
+    #[test]
+    fn extensions_that_decide_trust_are_read_strictly() {
+        let usage = &[3, 2, 6, 0x40];
+        assert!(with_extensions(&[(KEY_USAGE, true, usage)]).unwrap().is_signing());
+        let cases: [(&str, &[(&[u64], bool, &[u8])]); 5] = [
+            ("twice", &[(KEY_USAGE, true, usage), (KEY_USAGE, true, &[3, 2, 7, 0x80])]),
+            ("key usage of another type", &[(KEY_USAGE, true, &[4, 1, 0])]),
+            ("extended usage that is no list", &[(EXTENDED, false, &[2, 1, 0])]),
+            ("basic constraints cut short", &[(BASIC, true, &[0x30, 3, 1, 1])]),
+            ("an unknown one twice", &[(&[1, 2, 3], false, &[5, 0]), (&[1, 2, 3], false, &[5, 0])]),
+        ];
+        for (name, extensions) in cases {
+            assert_eq!(with_extensions(extensions).err(), Some(CertError::Malformed), "{name}");
+        }
+        assert!(with_extensions(&[(&[1, 2, 3], true, &[5, 0])]).unwrap().has_unknown_critical_extension());
+        assert!(!with_extensions(&[(&[1, 2, 3], false, &[5, 0])]).unwrap().has_unknown_critical_extension());
+    }
+
+    /// The table of trust dossier §3.1.
+    #[test]
+    fn what_a_certificate_is_for() {
+        let client_auth: &[u8] = &[0x30, 10, 6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 2];
+        let time_stamping: &[u8] = &[0x30, 10, 6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 8];
+        type One<'a> = (&'a [u64], bool, &'a [u8]);
+        let cases: [(&str, &[One<'_>], Result<bool, CertError>, bool); 7] = [
+            ("nothing", &[], Err(CertError::NoKeyUsage), false),
+            ("clientAuth alone", &[(EXTENDED, false, client_auth)], Ok(true), false),
+            (
+                "another extended usage alone",
+                &[(EXTENDED, false, time_stamping)],
+                Err(CertError::NoKeyUsage),
+                false,
+            ),
+            ("digitalSignature", &[(KEY_USAGE, true, &[3, 2, 7, 0x80])], Ok(true), false),
+            ("keyEncipherment", &[(KEY_USAGE, true, &[3, 2, 5, 0x20])], Ok(true), false),
+            ("dataEncipherment", &[(KEY_USAGE, true, &[3, 2, 4, 0x10])], Ok(true), false),
+            ("nonRepudiation", &[(KEY_USAGE, true, &[3, 2, 6, 0x40])], Ok(false), true),
+        ];
+        for (name, extensions, authentication, signing) in cases {
+            let cert = with_extensions(extensions).unwrap();
+            assert_eq!((cert.is_authentication(), cert.is_signing()), (authentication, signing), "{name}");
+        }
+    }
+
+    #[test]
+    fn no_bit_of_a_certificate_is_free() {
+        let ca = TestCa::root();
+        let cert = ca.issue("leaf", Role::Signing).0;
+        assert_eq!(cert.verify_issued_by(&ca.cert), Ok(()));
+        for index in 0..cert.der().len() {
+            let mut bad = cert.der().to_vec();
+            bad[index] ^= 1;
+            let verdict = Certificate::parse(&bad).and_then(|bad| bad.verify_issued_by(&ca.cert));
+            assert!(verdict.is_err(), "{index}");
+        }
+    }
+
+    #[test]
+    fn serials_in_decimal() {
+        let cases: [(&[u8], &str); 4] = [
+            (&[0], "0"),
+            (&[0x03, 0xec], "1004"),
+            (&[0x6f, 0xe4, 0x4f, 0x36, 0x69, 0x1f, 0x09, 0xd6], "8062656328010500566"),
+            (&[0xff; 20], "1461501637330902918203684832716283019655932542975"),
+        ];
+        for (bytes, expected) in cases {
+            assert_eq!(decimal(bytes), expected);
+        }
+    }
 }

@@ -103,7 +103,8 @@ struct Record {
 const FIRST_SERIAL: u64 = 1000;
 
 impl Authority {
-    /// Opens the CA in `dir`, or founds one with keys of `kind`. `ocsp_url` goes into what it issues. Founding with RSA keys takes some
+    /// Opens the CA in `dir`, or founds one with keys of `kind`. `ocsp_url` goes into what it issues, unless
+    /// it is empty. Founding with RSA keys takes some
     /// seconds.
     ///
     /// # Errors
@@ -229,7 +230,7 @@ impl Authority {
         let template = Template {
             dns_names,
             addresses,
-            ocsp_url: Some(&self.ocsp_url),
+            ocsp_url: Some(self.ocsp_url.as_str()).filter(|url| !url.is_empty()),
             ..template(subject, role, &integer, now, LIFE)
         };
         let cert = issue::issue(&template, &key, &self.intermediate.cert, &self.intermediate.key)?;

@@ -2,8 +2,8 @@
 //!
 //! For each active, registered certificate and the intermediates above it the responders are asked in the configuration's order,
 //! then the one the certificate names itself. An answer is verified by the rules that peers apply before it is kept; one that says
-//! revoked takes the kept one away. All are asked anew at the configured interval, and those that are missing or failed after the
-//! retry delay; right after the start the delay is short and doubles, so that a server does not wait a minute for a responder that
+//! revoked takes the kept one away. Each is asked for anew at the configured interval, or after half the time that it holds if that is
+//! shorter, and those that are missing or failed after the retry delay; right after the start the delay is short and doubles, so that a server does not wait a minute for a responder that
 //! starts at the same time.
 
 use std::collections::{HashMap, HashSet};
@@ -35,6 +35,8 @@ pub const TOTAL_TIMEOUT: Duration = Duration::from_secs(60);
 pub const RETRY_DELAY: Duration = Duration::from_secs(60);
 /// First wait after failures right after the start; doubles up to the retry delay.
 const FIRST_RETRY: Duration = Duration::from_millis(250);
+/// Answers that hold for a moment only do not keep their responder busy.
+const MIN_INTERVAL: Duration = Duration::from_secs(1);
 /// How often a new configuration and answers that ran out are noticed when nobody says so; without a configuration it is all there
 /// is to do.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -107,7 +109,7 @@ pub async fn run(
     shutdown: Shutdown,
 ) {
     let mut delay = FIRST_RETRY.min(settings.retry_delay);
-    let mut fetcher = Fetcher { signer, http, settings, clock, answered: HashMap::new() };
+    let mut fetcher = Fetcher { signer, http, settings, clock, due: HashMap::new() };
     let (mut next_try, mut generation) = (Instant::now(), None);
     loop {
         let mut pause = LOOK_AGAIN;
@@ -142,13 +144,14 @@ struct Fetcher {
     http: Client,
     settings: Settings,
     clock: Clock,
-    /// When each certificate (by SHA-256) last got a good answer in this run.
-    answered: HashMap<[u8; 32], Instant>,
+    /// When the next answer about a certificate (by SHA-256) is due that got a good one in this run.
+    due: HashMap<[u8; 32], Instant>,
 }
 
 /// What responders said about one certificate.
 enum Outcome {
-    Good(Box<Response>),
+    /// With the time that it holds from now.
+    Good(Box<Response>, Duration),
     NotGood(ocsp::Status),
     /// Nobody gave an answer that counts.
     Failed,
@@ -159,8 +162,8 @@ impl Fetcher {
     async fn fetch(&mut self, conf: &Arc<GlobalConf>) -> bool {
         let now = Instant::now();
         let wanted = self.wanted(conf);
-        self.answered.retain(|cert, at| wanted.contains_key(cert) && now < *at + interval(conf));
-        let due: Vec<_> = wanted.into_iter().filter(|(cert, _)| !self.answered.contains_key(cert)).collect();
+        self.due.retain(|cert, due| wanted.contains_key(cert) && now < *due);
+        let due: Vec<_> = wanted.into_iter().filter(|(cert, _)| !self.due.contains_key(cert)).collect();
         let mut due = due.into_iter();
         let (mut running, mut all_answered) = (JoinSet::new(), true);
         loop {
@@ -173,13 +176,13 @@ impl Fetcher {
                 all_answered = false;
                 continue;
             };
-            all_answered &= self.keep(cert, outcome).await;
+            all_answered &= self.keep(cert, outcome, interval(conf)).await;
         }
     }
 
     /// Time until the first answer is due again.
     fn until_next(&self, conf: &GlobalConf) -> Duration {
-        let next = self.answered.values().min().map(|at| *at + interval(conf));
+        let next = self.due.values().min();
         next.map_or(interval(conf), |next| next.saturating_duration_since(Instant::now()))
     }
 
@@ -203,29 +206,29 @@ impl Fetcher {
     }
 
     /// True when the answer was good and is kept.
-    async fn keep(&mut self, cert: Certificate, outcome: Outcome) -> bool {
+    async fn keep(&mut self, cert: Certificate, outcome: Outcome, interval: Duration) -> bool {
         let signer = Arc::clone(&self.signer);
         let (subject, sha256) = (cert.subject(), cert.sha256());
-        let good = matches!(outcome, Outcome::Good(_));
+        let holds = if let Outcome::Good(_, holds) = &outcome { Some(*holds) } else { None };
         let written = tokio::task::spawn_blocking(move || match outcome {
-            Outcome::Good(response) => signer.ocsp().put(&cert, *response),
+            Outcome::Good(response, _) => signer.ocsp().put(&cert, *response),
             Outcome::NotGood(status) => {
                 tracing::error!(subject = cert.subject(), %status, "an own certificate is not good any more");
                 signer.ocsp().remove(&cert)
             }
             Outcome::Failed => Ok(()),
         });
-        match written.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(subject, %error, "an OCSP answer cannot be kept"),
-            Err(error) => tracing::warn!(subject, %error, "an OCSP answer cannot be kept"),
+        if let Err(error) = written.await.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+            tracing::warn!(subject, %error, "an OCSP answer cannot be kept");
         }
-        if good {
-            self.answered.insert(sha256, Instant::now());
-        } else {
-            tracing::warn!(subject, "there is no good OCSP answer for an own certificate");
+        match holds {
+            Some(holds) => {
+                let wait = interval.min(holds / 2).max(MIN_INTERVAL);
+                self.due.insert(sha256, Instant::now() + wait);
+            }
+            None => tracing::warn!(subject, "there is no good OCSP answer for an own certificate"),
         }
-        good
+        holds.is_some()
     }
 }
 
@@ -244,7 +247,7 @@ impl Question {
         for url in &self.urls {
             let answer = http.post(url, REQUEST_TYPE, request.clone(), MAX_RESPONSE_BYTES).await;
             match self.judge(conf, answer, clock.now()) {
-                Ok(response) => return (self.link.cert, Outcome::Good(Box::new(response))),
+                Ok((response, holds)) => return (self.link.cert, Outcome::Good(Box::new(response), holds)),
                 Err(Unusable::NotGood(status)) => return (self.link.cert, Outcome::NotGood(status)),
                 Err(Unusable::Because(reason)) => {
                     tracing::warn!(
@@ -264,7 +267,7 @@ impl Question {
         conf: &GlobalConf,
         answer: Result<Answer, ClientError>,
         now: UnixTime,
-    ) -> Result<Response, Unusable> {
+    ) -> Result<(Response, Duration), Unusable> {
         let answer = answer.map_err(|error| Unusable::Because(error.to_string()))?;
         if answer.status != 200 {
             return Err(Unusable::Because(format!("HTTP status {}", answer.status)));
@@ -272,7 +275,7 @@ impl Question {
         let response = Response::parse(&answer.body).map_err(|error| Unusable::Because(error.to_string()))?;
         let Link { cert, issuer } = &self.link;
         match trust::judge(conf, std::slice::from_ref(&response), cert, &issuer.cert, &self.instance, now) {
-            Ok(_) => Ok(response),
+            Ok(good) => Ok((response, good.believe_until.since(now))),
             Err(TrustError::Ocsp { reason: OcspError::NotGood(status), .. }) => {
                 Err(Unusable::NotGood(status))
             }

@@ -38,9 +38,10 @@ impl Pool {
         let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
         let (answer, answered) = oneshot::channel();
         let job = move || {
-            let _place = place;
-            // Nobody waits any more: the caller was cancelled.
-            let _ = answer.send(job());
+            let made = job();
+            drop(place);
+            // It fails when nobody waits any more: the caller was cancelled.
+            let _ = answer.send(made);
         };
         self.jobs.send(Box::new(job)).ok()?;
         answered.await.ok()

@@ -5,6 +5,7 @@
 //! After a wrong PIN the next try must wait, [`FIRST_DELAY`] at first and twice as long each time, up to [`MAX_DELAY`].
 
 use std::collections::HashMap;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -50,6 +51,8 @@ pub struct SoftwareSigner {
 
 struct State {
     token: Token,
+    /// A PIN is being tried.
+    trying: bool,
     wrong_pins: u32,
     /// No PIN is tried before this instant.
     locked_until: Option<UnixTime>,
@@ -81,7 +84,7 @@ impl SoftwareSigner {
             return Err(TokenError::Exists(dir.to_owned()));
         }
         let io = |source| TokenError::Io { path: dir.to_owned(), source };
-        std::fs::create_dir_all(dir).map_err(io)?;
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(io)?;
         let token_key = SecretKey::random()?;
         let token = Token { label: label.to_owned(), lock: PinLock::new(pin, &token_key)?, keys: vec![] };
         folder.write_token(&token)?;
@@ -114,7 +117,7 @@ impl SoftwareSigner {
         Ok(Self {
             pool: Pool::new(threads).map_err(io)?,
             ocsp: OcspStore::open(&folder.path().join("ocsp")).map_err(io)?,
-            state: Mutex::new(State { token, wrong_pins: 0, locked_until: None }),
+            state: Mutex::new(State { token, trying: false, wrong_pins: 0, locked_until: None }),
             loaded: ArcSwapOption::empty(),
             own: ArcSwap::default(),
             changed: Notify::new(),
@@ -128,15 +131,17 @@ impl SoftwareSigner {
     }
 
     /// Loads the private keys. Blocks for a good part of a second. A key file that cannot be opened is logged, and its key is missing.
+    /// On a token that is logged in only the PIN is checked.
     ///
     /// # Errors
     /// A wrong PIN, or too many before it.
     pub fn login(&self, pin: &str, now: UnixTime) -> Result<(), TokenError> {
+        let lock = self.begin_try(now)?;
+        // Without the lock: readers of the token do not wait for this.
+        let opened = lock.open(pin);
         let mut state = self.state();
-        if let Some(until) = state.locked_until.filter(|until| now < *until) {
-            return Err(TokenError::Locked { seconds: until.since(now).as_secs().max(1) });
-        }
-        let Some(token_key) = state.token.lock.open(pin) else {
+        state.trying = false;
+        let Some(token_key) = opened else {
             let delay = FIRST_DELAY.saturating_mul(1 << state.wrong_pins.min(16)).min(MAX_DELAY);
             state.wrong_pins = state.wrong_pins.saturating_add(1);
             state.locked_until = Some(now.plus(delay));
@@ -144,9 +149,27 @@ impl SoftwareSigner {
             return Err(TokenError::WrongPin);
         };
         (state.wrong_pins, state.locked_until) = (0, None);
-        self.load(token_key, &state.token);
-        tracing::info!(label = state.token.label, keys = state.token.keys.len(), "the token is logged in");
+        if !self.is_logged_in() {
+            self.load(token_key, &state.token);
+            tracing::info!(
+                label = state.token.label,
+                keys = state.token.keys.len(),
+                "the token is logged in"
+            );
+        }
         Ok(())
+    }
+
+    /// One PIN at a time, and none too early.
+    fn begin_try(&self, now: UnixTime) -> Result<PinLock, TokenError> {
+        let mut state = self.state();
+        if let Some(until) = state.locked_until.filter(|until| now < *until) {
+            return Err(TokenError::Locked { seconds: until.since(now).as_secs().max(1) });
+        }
+        if std::mem::replace(&mut state.trying, true) {
+            return Err(TokenError::Locked { seconds: FIRST_DELAY.as_secs() });
+        }
+        Ok(state.token.lock.clone())
     }
 
     fn load(&self, token_key: SecretKey, token: &Token) {
