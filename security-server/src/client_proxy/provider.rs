@@ -12,7 +12,7 @@ use proto::transport::{self, Decoder, Direction, Protocol};
 use crate::budget::Hold;
 use crate::config::Limits;
 use crate::exchange;
-use crate::exchange::reading::{First, Incoming, Or, Remainder};
+use crate::exchange::reading::{First, Incoming, Or, ReadError, Remainder};
 use crate::exchange::writing::Gone;
 use crate::faults::{Failure, OrFail, Refusal};
 use crate::message_log::{LogError, MessageLog};
@@ -95,7 +95,7 @@ pub(super) async fn converse<T>(
 
 async fn early_refusal(answer: PeerResponse, limits: &Limits, hold: Hold) -> Result<Refusal, Refusal> {
     let mut reader = open(answer, None, limits, hold)?.0;
-    match reader.first().await.or_fail(SIDE)? {
+    match reader.first().await.map_err(|e| failure(&e))? {
         Or::Fault(xml) => Ok(Refusal::theirs(SIDE, xml)),
         Or::Message(_) => {
             let path = [FaultCode::ServiceFailed, FaultCode::InvalidMessage];
@@ -158,7 +158,7 @@ pub(super) fn open(
 /// # Errors
 /// Ours, or the fault that stands in its place.
 pub(super) async fn first(reader: &mut Incoming<PeerBody>) -> Result<First, Refusal> {
-    match reader.first().await.or_fail(SIDE)? {
+    match reader.first().await.map_err(|e| failure(&e))? {
         Or::Message(first) => Ok(first),
         Or::Fault(xml) => Err(Refusal::theirs(SIDE, xml)),
     }
@@ -173,12 +173,21 @@ pub(super) async fn rest(
     log: &MessageLog,
     label: DigestAlgorithm,
 ) -> Result<Remainder, Refusal> {
-    let remainder = match reader.rest(log, label).await.or_fail(SIDE)? {
+    let remainder = match reader.rest(log, label).await.map_err(|e| failure(&e))? {
         Or::Message(remainder) => remainder,
         Or::Fault(xml) => return Err(Refusal::theirs(SIDE, xml)),
     };
     reader.drain().await;
     Ok(remainder)
+}
+
+/// A connection that breaks inside an answer is the next hop's failure; what breaks before it is the network's.
+fn failure(error: &ReadError) -> Failure {
+    let failure = Failure::of(SIDE, error);
+    match error {
+        ReadError::Connection(_) | ReadError::Idle(_) => failure.of_next_hop(),
+        ReadError::Transport(_) | ReadError::Log(_) | ReadError::Exhausted(_) => failure,
+    }
 }
 
 /// Header bytes as text, one character a byte.

@@ -298,7 +298,8 @@ pub fn global_conf(pki: &Pki, consumer: &Certificate, provider: &Certificate) ->
         .unwrap()
 }
 
-fn parameters(pki: &Pki, consumer: &Certificate, provider_cert: &Certificate) -> SharedParameters {
+/// Shared parameters of the two servers.
+pub fn parameters(pki: &Pki, consumer: &Certificate, provider_cert: &Certificate) -> SharedParameters {
     let of = |id: MemberId, subsystems: &[&str]| Member {
         class_description: String::new(),
         name: id.code.clone(),
