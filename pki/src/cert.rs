@@ -487,8 +487,11 @@ mod tests {
     use crate::key::{KeyKind, PrivateKey};
     use crate::test_pki::TestCa;
 
+    /// OID, criticality and content of an extension.
+    type One<'a> = (&'a [u64], bool, &'a [u8]);
+
     /// Self-signed, with these extensions besides the subject's name.
-    fn with_extensions(extensions: &[(&[u64], bool, &[u8])]) -> Result<Certificate, CertError> {
+    fn with_extensions(extensions: &[One<'_>]) -> Result<Certificate, CertError> {
         let key = PrivateKey::generate(KeyKind::P256).unwrap();
         let mut params = rcgen::CertificateParams::default();
         for (oid, critical, content) in extensions {
@@ -535,7 +538,7 @@ mod tests {
     fn extensions_that_decide_trust_are_read_strictly() {
         let usage = &[3, 2, 6, 0x40];
         assert!(with_extensions(&[(KEY_USAGE, true, usage)]).unwrap().is_signing());
-        let cases: [(&str, &[(&[u64], bool, &[u8])]); 5] = [
+        let cases: [(&str, &[One<'_>]); 5] = [
             ("twice", &[(KEY_USAGE, true, usage), (KEY_USAGE, true, &[3, 2, 7, 0x80])]),
             ("key usage of another type", &[(KEY_USAGE, true, &[4, 1, 0])]),
             ("extended usage that is no list", &[(EXTENDED, false, &[2, 1, 0])]),
@@ -554,8 +557,8 @@ mod tests {
     fn what_a_certificate_is_for() {
         let client_auth: &[u8] = &[0x30, 10, 6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 2];
         let time_stamping: &[u8] = &[0x30, 10, 6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 8];
-        type One<'a> = (&'a [u64], bool, &'a [u8]);
-        let cases: [(&str, &[One<'_>], Result<bool, CertError>, bool); 7] = [
+        type Case<'a> = (&'a str, &'a [One<'a>], Result<bool, CertError>, bool);
+        let cases: [Case<'_>; 7] = [
             ("nothing", &[], Err(CertError::NoKeyUsage), false),
             ("clientAuth alone", &[(EXTENDED, false, client_auth)], Ok(true), false),
             (
