@@ -27,7 +27,7 @@ use crate::registry::SourceKind;
 pub const KEEP: Duration = Duration::from_secs(600);
 /// What directories list parts by.
 const HASH: DigestAlgorithm = DigestAlgorithm::Sha512;
-/// Published files are for everybody.
+/// What a directory is called until all of them are good.
 const SUFFIX: &str = ".tmp";
 
 /// A part to be published.
@@ -126,10 +126,11 @@ impl Publication {
         for (version, new) in &written {
             let of_version = self.folder.join(format!("V{version}"));
             sync_dir(&of_version)?;
+            // From now on the time of what was listed until now runs. After a start nobody knows which stamp that was.
             match self.written.get(version) {
-                // From now on its time runs.
                 Some(old) if old.stamp != new.stamp => touch(&of_version.join(&old.stamp), now),
-                Some(_) | None => {}
+                Some(_) => {}
+                None => stamps(&of_version).for_each(|(_, path)| touch(&path, now)),
             }
         }
         self.written = written;
@@ -149,11 +150,9 @@ impl Publication {
                     }
                 }
             }
-            for entry in fs::read_dir(&of_version).into_iter().flatten().flatten() {
-                let name = entry.file_name();
-                let stamp = name.to_str().filter(|name| is_stamp(name));
-                if stamp.is_some_and(|stamp| Some(stamp) != used && is_old(&entry.path(), now)) {
-                    report(&entry.path(), fs::remove_dir_all(entry.path()));
+            for (stamp, path) in stamps(&of_version) {
+                if Some(stamp.as_str()) != used && is_old(&path, now) {
+                    report(&path, fs::remove_dir_all(&path));
                 }
             }
         }
@@ -163,6 +162,15 @@ impl Publication {
 /// Name of a folder of parts: the time in UTC down to nanoseconds.
 pub fn is_stamp(name: &str) -> bool {
     name.len() == 23 && name.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// The folders of parts of a version.
+fn stamps(of_version: &Path) -> impl Iterator<Item = (String, PathBuf)> {
+    let entries = fs::read_dir(of_version).into_iter().flatten().flatten();
+    entries.filter_map(|entry| {
+        let name = entry.file_name().into_string().ok()?;
+        is_stamp(&name).then(|| (name, entry.path()))
+    })
 }
 
 /// Creates a folder with the stamp of `now`, or of the next nanosecond that is free.

@@ -279,6 +279,14 @@ fn a_pass_without_changes_signs_anew_and_a_change_gets_a_new_stamp() {
         scene.source.generate().unwrap();
     }
     assert_eq!(scene.stamps().len(), 3);
+    // After a start everything is generated anew; what was listed before it stays for its ten minutes.
+    after(100_000);
+    let restarted = Scene::source(&scene.offline, &scene.token, &scene.clock, 2);
+    restarted.generate().unwrap();
+    assert_eq!(scene.stamps().len(), 4);
+    after(100_601);
+    restarted.generate().unwrap();
+    assert_eq!(scene.stamps().len(), 1);
 }
 
 #[test]
