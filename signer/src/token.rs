@@ -7,7 +7,8 @@
 //! | `ocsp/` | OCSP answers of own certificates, see `ocsp_store` | they are fetched again |
 //!
 //! `token.json` is replaced whole ([`host::files`]); a key file is written before `token.json` names it and removed after, so that a
-//! crash leaves at worst a key file that nobody names. Files have mode 0600. [`FORMAT`] stands in `token.json`; a newer one is refused.
+//! crash leaves at worst a key file that nobody names. Files have mode 0600. `token.json` carries the number of its format; a newer one
+//! is refused.
 
 use std::path::{Path, PathBuf};
 
