@@ -16,6 +16,9 @@ pub(crate) const DS: &str = "http://www.w3.org/2000/09/xmldsig#";
 /// XML Schema instance attributes, which may stand anywhere.
 const XSI: &str = "http://www.w3.org/2001/XMLSchema-instance";
 
+/// Most prefixes in the list of a canonicalisation.
+const MAX_PREFIXES: usize = 32;
+
 /// Which structural rule a document breaks. Holds nothing of the document, so that it can be logged as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum StrictError {
@@ -35,6 +38,8 @@ pub(crate) enum StrictError {
     Base64(&'static str),
     #[error("{0} names no digest algorithm that is accepted")]
     Digest(&'static str),
+    #[error("InclusiveNamespaces lists more than {MAX_PREFIXES} prefixes")]
+    Prefixes,
 }
 
 /// The child elements of one element, taken in order.
@@ -163,6 +168,10 @@ pub(crate) fn canonicalization(
     Elements::of(inclusive, "InclusiveNamespaces")?.end()?;
     only_attributes(inclusive, "InclusiveNamespaces", &["PrefixList"])?;
     let list = required_attribute(inclusive, "InclusiveNamespaces", "PrefixList")?;
+    // Looked up for every element.
+    if list.split_ascii_whitespace().count() > MAX_PREFIXES {
+        return Err(StrictError::Prefixes);
+    }
     Ok(Method::from_uri(uri, Some(list)))
 }
 

@@ -34,6 +34,11 @@ pub use write::{Template, Unsigned};
 pub const MAX_BYTES: usize = 4 << 20;
 /// Most references in one document, the one to its own properties included. More parts than that need a hash chain.
 pub const MAX_REFERENCES: usize = 30;
+/// Most certificates carried beside the signing one: as many as a path is looked for in.
+pub const MAX_EXTRA: usize = crate::chain::MAX_INTERMEDIATES;
+/// Longest namespace name, bytes. Exclusive canonicalisation writes one again for every element that uses it, so that a long one would
+/// make of a small document a canonical form of gigabytes.
+const MAX_NAMESPACE_BYTES: usize = 128;
 
 const ASIC: &str = "http://uri.etsi.org/02918/v1.2.1#";
 const XADES: &str = "http://uri.etsi.org/01903/v1.3.2#";

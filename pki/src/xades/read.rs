@@ -11,7 +11,10 @@ use proto::time::UnixTime;
 use proto::xml;
 use roxmltree::Node;
 
-use super::{Document, MAX_BYTES, MAX_REFERENCES, SIGNED_PROPERTIES_TYPE, SignatureError, XADES};
+use super::{
+    Document, MAX_BYTES, MAX_EXTRA, MAX_NAMESPACE_BYTES, MAX_REFERENCES, SIGNED_PROPERTIES_TYPE,
+    SignatureError, XADES,
+};
 use crate::algorithm::SignatureAlgorithm;
 use crate::c14n::{self, Method};
 use crate::cert::Certificate;
@@ -30,6 +33,7 @@ impl Document {
     pub fn parse(xml: &[u8]) -> Result<Self, SignatureError> {
         let tree = xml::tree(xml, &LIMITS)?;
         check_ids(tree.root_element())?;
+        check_namespaces(tree.root_element())?;
         let mut children = Elements::of(find_signature(tree.root_element())?, "Signature")?;
         let info = children.required(DS, "SignedInfo")?;
         let value = children.required(DS, "SignatureValue")?;
@@ -75,6 +79,15 @@ fn check_ids(root: Node<'_, '_>) -> Result<(), SignatureError> {
         }
     }
     Ok(())
+}
+
+/// No namespace name is longer than [`MAX_NAMESPACE_BYTES`].
+fn check_namespaces(root: Node<'_, '_>) -> Result<(), SignatureError> {
+    let mut names = root.descendants().filter(Node::is_element).flat_map(|node| node.namespaces());
+    match names.any(|namespace| namespace.uri().len() > MAX_NAMESPACE_BYTES) {
+        true => Err(malformed("a namespace name is too long")),
+        false => Ok(()),
+    }
 }
 
 /// The document's one signature: its root, or the only element in its root.
@@ -307,6 +320,9 @@ fn read_extra(properties: Node<'_, '_>) -> Result<Vec<Certificate>, SignatureErr
     let mut children = Elements::of(references, "CertRefs")?;
     let mut extra = Vec::new();
     while let Some(reference) = children.optional(XADES, "Cert") {
+        if extra.len() >= MAX_EXTRA {
+            return Err(malformed("it carries too many certificates"));
+        }
         let uri = strict::required_attribute(reference, "Cert", "URI")?;
         let id = uri.strip_prefix('#').unwrap_or(uri);
         let node = properties

@@ -390,3 +390,24 @@ proptest! {
         }
     }
 }
+
+/// What makes reading dear without making the document large.
+#[test]
+fn documents_that_grow_when_they_are_read_are_refused() {
+    let signer = &*P256;
+    let carried: Vec<Certificate> =
+        (0..=MAX_EXTRA).map(|n| certify(&signer.key, &format!("extra {n}"))).collect();
+    let sign = |extra: &[Certificate]| {
+        signer.sign(&signer.template(extra), signer.key.default_algorithm(), MESSAGE_URI, MESSAGE)
+    };
+    assert!(Document::parse(&sign(&carried[..MAX_EXTRA])).is_ok());
+    assert!(matches!(Document::parse(&sign(&carried)), Err(SignatureError::Malformed(_))));
+
+    let declared = |length: usize| {
+        let text = String::from_utf8(sign(&[])).expect("text");
+        let start = format!("<ds:Signature xmlns:p=\"{}\" ", "n".repeat(length));
+        text.replacen("<ds:Signature ", &start, 1).into_bytes()
+    };
+    assert!(Document::parse(&declared(MAX_NAMESPACE_BYTES)).is_ok());
+    assert!(matches!(Document::parse(&declared(MAX_NAMESPACE_BYTES + 1)), Err(SignatureError::Malformed(_))));
+}
