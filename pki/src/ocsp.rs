@@ -261,6 +261,12 @@ impl Response {
         Err(failure)
     }
 
+    /// When it was made. thisUpdate is held against the clock and producedAt is not, so an early producedAt alone does not make an answer
+    /// one of former times, when weaker signatures were good.
+    fn made(&self) -> UnixTime {
+        self.produced_at.max(self.first.this_update)
+    }
+
     /// Certificates sent along, which prove nothing by themselves.
     pub fn certificates(&self) -> &[Certificate] {
         &self.certs
@@ -268,7 +274,7 @@ impl Response {
     /// The signature verifies with this certificate's key; whether it may speak is another question.
     pub fn is_signed_by(&self, responder: &Certificate) -> bool {
         let Some(algorithm) = self.algorithm else { return false };
-        let strength = Strength::of(self.produced_at);
+        let strength = Strength::of(self.made());
         let key = responder.public_key();
         key.verify(algorithm, EcdsaForm::Der, strength, &self.tbs, &self.signature).is_ok()
     }
@@ -284,7 +290,7 @@ impl Response {
             || responder == issuer
             || (responder.issuer_name().matches(issuer.subject_name())
                 && responder.extended_key_usage().iter().any(|usage| usage == EKU_OCSP_SIGNING)
-                && responder.is_valid_at(self.produced_at)
+                && responder.is_valid_at(self.made())
                 && responder.verify_issued_by(issuer).is_ok())
     }
 
