@@ -151,7 +151,7 @@ impl TrustCache {
         now: UnixTime,
     ) -> Result<Held, VerifyError> {
         let covered = message_signature::check_coverage(&document, evidence.borrowed(), parts, false)?;
-        let key = key("document", conf, &[&evidence.document, signer.to_string().as_bytes()]);
+        let key = key("document", conf, signer, &[&evidence.document]);
         let until = match self.get(conf, &key, now) {
             Some(until) => until,
             None => {
@@ -172,12 +172,11 @@ impl TrustCache {
         now: UnixTime,
     ) -> Result<UnixTime, VerifyError> {
         document.verify()?;
-        let member = format!("{}", ClientId { member: signer.member.clone(), subsystem: None });
-        let mut inputs: Vec<&[u8]> = vec![member.as_bytes(), document.signing.der()];
+        let mut inputs: Vec<&[u8]> = vec![document.signing.der()];
         inputs.extend(document.extra.iter().map(Certificate::der));
         inputs.push(b"ocsp");
         inputs.extend(document.ocsp.iter().map(Vec::as_slice));
-        let key = key("signer", conf, &inputs);
+        let key = key("signer", conf, &signer.member.clone().client(), &inputs);
         if let Some(until) = self.get(conf, &key, now) {
             return Ok(until);
         }
@@ -198,12 +197,10 @@ impl TrustCache {
         conf: &GlobalConf,
         now: UnixTime,
     ) -> Result<PeerIdentity, TrustError> {
-        let name = client.to_string();
-        let mut inputs: Vec<&[u8]> = vec![name.as_bytes()];
-        inputs.extend(chain.iter().map(Certificate::der));
+        let mut inputs: Vec<&[u8]> = chain.iter().map(Certificate::der).collect();
         inputs.push(b"ocsp");
         inputs.extend(ocsp.iter().map(Bytes::as_ref));
-        let key = key("tls", conf, &inputs);
+        let key = key("tls", conf, client, &inputs);
         if self.get(conf, &key, now).is_none() {
             let answers: Vec<Vec<u8>> = ocsp.iter().map(|der| der.to_vec()).collect();
             let trusted = trust::tls_peer(conf, chain, &answers, client, now)?;
@@ -230,15 +227,23 @@ impl TrustCache {
     }
 }
 
-/// SHA-256 over the question, the configuration's generation and every input with its length.
-fn key(question: &str, conf: &GlobalConf, inputs: &[&[u8]]) -> Key {
+fn key(question: &str, conf: &GlobalConf, client: &ClientId, inputs: &[&[u8]]) -> Key {
+    key_of(question, conf.generation(), client, inputs)
+}
+
+/// SHA-256 over the question, the configuration's generation, the client's codes and every input, each with its length: a code may hold
+/// whatever separates codes in a text, and two clients must never share a verdict.
+fn key_of(question: &str, generation: u64, client: &ClientId, inputs: &[&[u8]]) -> Key {
     let mut context = Context::new(&SHA256);
-    context.update(question.as_bytes());
-    context.update(&conf.generation().to_be_bytes());
-    for input in inputs {
+    let mut add = |input: &[u8]| {
         context.update(&(input.len() as u64).to_be_bytes());
         context.update(input);
-    }
+    };
+    add(question.as_bytes());
+    add(&generation.to_be_bytes());
+    add(&client.codes().count().to_be_bytes());
+    client.codes().for_each(|code| add(code.as_bytes()));
+    inputs.iter().for_each(|input| add(input));
     let mut key = [0; 32];
     key.copy_from_slice(context.finish().as_ref());
     key
@@ -345,6 +350,22 @@ mod tests {
         assert_eq!(digests(&own, &labelled, true), labelled);
         assert_eq!(digests(&own, &Parts::new(), true), own);
         assert_eq!(digests(&own, &labelled, false), [own.clone(), labelled].concat());
+    }
+
+    #[test]
+    fn clients_that_are_written_alike_share_no_verdict() {
+        let member = |code: &str| proto::id::MemberId::new("DEV", "COM", code);
+        let (one, other) = (member("1").subsystem("a/b"), member("1/a").subsystem("b"));
+        assert_eq!(one.to_string(), other.to_string());
+        for question in ["document", "signer", "tls"] {
+            assert_ne!(
+                key_of(question, 1, &one, &[b"x"]),
+                key_of(question, 1, &other, &[b"x"]),
+                "{question}"
+            );
+        }
+        let (owner, part) = (member("1").client(), member("1").subsystem("s"));
+        assert_ne!(key_of("tls", 1, &owner, &[b"s"]), key_of("tls", 1, &part, &[]));
     }
 
     #[test]
