@@ -92,8 +92,12 @@ fn verify(
     now: UnixTime,
 ) -> Result<Good, NotKept> {
     let ca = conf.ca_for(cert, instance);
-    let sent =
-        chain.iter().find(|other| other.subject_der() == cert.issuer_der() && other.der() != cert.der());
+    // A name is anybody's to write: whoever sends a chain must not choose who answers for its certificates.
+    let sent = chain.iter().find(|other| {
+        other.subject_der() == cert.issuer_der()
+            && other.der() != cert.der()
+            && cert.verify_issued_by(other).is_ok()
+    });
     let issuer = ca.map(|ca| &ca.cert).or(sent).ok_or_else(|| NotKept::UnknownIssuer(cert.subject()))?;
     let responders = Responders { configured: ca.map_or(&[], |ca| &ca.responders), known: conf.ca_certs() };
     Response::parse(der)
