@@ -195,7 +195,19 @@ pub(super) fn latin1(bytes: &[u8]) -> String {
     bytes.iter().copied().map(char::from).collect()
 }
 
-/// Text as header bytes; what ISO-8859-1 does not have becomes a question mark (wire dossier §7.1).
+/// Text as header bytes; what ISO-8859-1 does not have becomes a question mark (wire dossier §7.1), and so does a control character,
+/// which a part header may hold and an HTTP header must not.
 pub(super) fn to_latin1(text: &str) -> Bytes {
-    text.chars().map(|c| u8::try_from(c).unwrap_or(b'?')).collect::<Vec<u8>>().into()
+    let byte = |c: char| u8::try_from(c).ok().filter(|b| !b.is_ascii_control()).unwrap_or(b'?');
+    text.chars().map(byte).collect::<Vec<u8>>().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_line_end_gets_from_a_part_header_into_an_http_header() {
+        assert_eq!(to_latin1("text/xml;x=\r\n\0\u{7f}y\u{e4}\u{20ac}"), &b"text/xml;x=????y\xe4?"[..]);
+    }
 }
