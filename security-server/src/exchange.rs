@@ -65,9 +65,20 @@ impl Ids {
         let span = tracing::Span::current();
         span.record("message_id", self.message_id.as_str());
         span.record("request_id", self.request_id.as_str());
-        span.record("client", tracing::field::display(&self.client));
-        span.record("service", tracing::field::display(&self.service));
+        span.record("client", short(self.client.to_string()));
+        span.record("service", short(self.service.to_string()));
     }
+}
+
+/// Longest text of a message that is logged or told, characters.
+const TEXT_CHARS: usize = 1000;
+
+/// `text`, cut to what a log line or a fault may hold: identifiers of SOAP are as long as their sender makes them.
+pub fn short(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(TEXT_CHARS) {
+        text.truncate(end);
+    }
+    text
 }
 
 /// What the two proxies keep between exchanges. Cheap to clone.

@@ -22,6 +22,7 @@ use crate::admission::Busy;
 use crate::batcher::SignError;
 use crate::budget::Exhausted;
 use crate::exchange::reading::ReadError;
+use crate::exchange::short;
 use crate::http1::Headers;
 use crate::http1::server::{Answer, AnswerBody};
 use crate::message_log::LogError;
@@ -69,14 +70,14 @@ impl Failure {
         Self {
             side,
             path: error.path(),
-            message: error.sentence(),
-            cause: error.to_string(),
+            message: short(error.sentence()),
+            cause: short(error.to_string()),
             busy: error.busy(),
         }
     }
     /// A failure without a family of its own.
     pub fn new(side: Side, path: &[FaultCode], message: impl Into<String>) -> Self {
-        let message = message.into();
+        let message = short(message.into());
         Self { side, path: path.to_vec(), cause: message.clone(), message, busy: false }
     }
     /// A REST message that cannot be taken at `place`.

@@ -173,7 +173,7 @@ pub(super) async fn rest(
     log: &MessageLog,
     label: DigestAlgorithm,
 ) -> Result<Remainder, Refusal> {
-    let remainder = match reader.rest(log, label).await.map_err(|e| failure(&e))? {
+    let remainder = match reader.rest(Some(log), label).await.map_err(|e| failure(&e))? {
         Or::Message(remainder) => remainder,
         Or::Fault(xml) => return Err(Refusal::theirs(SIDE, xml)),
     };

@@ -126,13 +126,13 @@ where
     }
 
     /// Everything after the message part; bodies go into the log's spool and are digested in the same pass, with SHA-512 and with
-    /// what the transport header names (`label`).
+    /// what the transport header names (`label`). Without a log they are read and dropped: the message will be refused.
     ///
     /// # Errors
     /// [`ReadError`].
     pub async fn rest(
         &mut self,
-        log: &MessageLog,
+        log: Option<&MessageLog>,
         label: DigestAlgorithm,
     ) -> Result<Or<Remainder>, ReadError> {
         let mut attachments = Vec::new();
@@ -165,19 +165,24 @@ where
     async fn attachment(
         &mut self,
         head: PartHead,
-        log: &MessageLog,
+        log: Option<&MessageLog>,
         label: DigestAlgorithm,
     ) -> Result<Attachment, ReadError> {
-        let (mut spool, mut hasher) = (log.spool(), DigestAlgorithm::Sha512.hasher());
+        let (mut spool, mut hasher) = (log.map(MessageLog::spool), DigestAlgorithm::Sha512.hasher());
         let mut labelled = (label != DigestAlgorithm::Sha512).then(|| label.hasher());
         while let Event::AttachmentData(data) = self.next().await? {
             hasher.update(&data);
             if let Some(labelled) = &mut labelled {
                 labelled.update(&data);
             }
-            spool.write(data).await?;
+            if let Some(spool) = &mut spool {
+                spool.write(data).await?;
+            }
         }
-        let stored = spool.finish().await?;
+        let stored = match spool {
+            Some(spool) => spool.finish().await?,
+            None => Stored::from(Bytes::new()),
+        };
         Ok(Attachment { head, stored, digest: hasher.finish(), labelled: labelled.map(Hasher::finish) })
     }
 

@@ -6,6 +6,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame};
@@ -21,7 +22,10 @@ const DEPTH: usize = 4;
 /// Small parts are gathered up to this size before they are handed on.
 const GATHER_BYTES: usize = 32 * 1024;
 
-/// The other end is gone: the connection broke or nobody wants the rest.
+/// A reader that takes nothing for so long is gone: it must not hold its slot, and the service behind it, for ever.
+const STALLED: Duration = Duration::from_secs(120);
+
+/// The other end is gone: the connection broke, nobody wants the rest, or nobody takes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the connection is gone")]
 pub struct Gone;
@@ -97,7 +101,7 @@ impl Outgoing {
             return Ok(());
         }
         self.flush().await?;
-        self.pieces.send(Piece::Data(chunk)).await.map_err(|_| Gone)
+        self.hand_on(Piece::Data(chunk)).await
     }
     /// Hands on what was gathered.
     ///
@@ -107,7 +111,8 @@ impl Outgoing {
         if self.gathered.is_empty() {
             return Ok(());
         }
-        self.pieces.send(Piece::Data(self.gathered.split().freeze())).await.map_err(|_| Gone)
+        let gathered = self.gathered.split().freeze();
+        self.hand_on(Piece::Data(gathered)).await
     }
     /// Chain and signature, then the closing delimiter: only of a message that is in the log.
     ///
@@ -135,7 +140,12 @@ impl Outgoing {
 
     async fn end(mut self) -> Result<(), Gone> {
         self.flush().await?;
-        self.pieces.send(Piece::End).await.map_err(|_| Gone)
+        self.hand_on(Piece::End).await
+    }
+
+    async fn hand_on(&self, piece: Piece) -> Result<(), Gone> {
+        let sent = tokio::time::timeout(STALLED, self.pieces.send(piece)).await;
+        sent.map_err(|_| Gone)?.map_err(|_| Gone)
     }
 }
 

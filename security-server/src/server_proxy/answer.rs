@@ -159,16 +159,19 @@ async fn answer(
     let trusted = cx.kept.trust.tls_peer(&peer.chain, &ocsp, &ids.client, &view.conf, now);
     let peer_identity = trusted.map_err(|e| Failure::of(SIDE, &e).of_next_hop())?;
 
-    // 4. The rest of the message, its body into the log's spool.
+    // 4. The rest of the message, its body into the log's spool; but not one byte of whoever may not ask.
     cx.log.check_ready(now).or_fail(SIDE)?;
-    let Or::Message(remainder) = reader.rest(&cx.log, label).await.or_fail(SIDE)? else {
+    let authorised = Authorised::check(&view, &asked, &ids, peer_identity).or_fail(SIDE);
+    let log = authorised.is_ok().then_some(&cx.log);
+    let Or::Message(remainder) = reader.rest(log, label).await.or_fail(SIDE)? else {
         return Err(Failure::of(SIDE, &TransportError::MissingSignature).into());
     };
     reader.drain().await;
 
     // 5. The service exists, speaks this protocol, is allowed and enabled.
+    let authorised = authorised?;
     let has_body = !remainder.attachments.is_empty();
-    let authorised = Authorised::check(&view, &asked, &ids, has_body, peer_identity).or_fail(SIDE)?;
+    asked.check_body(has_body).or_fail(SIDE)?;
     if has_body && !asked_is_rest(&asked) {
         return Err(soap::attachments().into());
     }

@@ -151,6 +151,14 @@ impl Asked {
         Ok(())
     }
 
+    /// A body only where the method has one.
+    pub(super) fn check_body(&self, has_body: bool) -> Result<(), AccessError> {
+        match self {
+            Self::Rest(request) if has_body && request.forbids_body() => Err(AccessError::Body),
+            Self::Rest(_) | Self::Soap(_) => Ok(()),
+        }
+    }
+
     /// Method and raw path of REST, nothing of SOAP.
     fn endpoint(&self) -> Option<(&str, &str)> {
         match self {
@@ -227,7 +235,6 @@ impl Authorised {
         view: &View,
         asked: &Asked,
         ids: &Ids,
-        has_body: bool,
         _peer: PeerIdentity,
     ) -> Result<Self, AccessError> {
         let id = || Box::new(ids.service.clone());
@@ -248,10 +255,7 @@ impl Authorised {
         if let Some(notice) = service.disabled.clone() {
             return Err(AccessError::Disabled { service: id(), notice });
         }
-        match asked {
-            Asked::Rest(request) if has_body && request.forbids_body() => Err(AccessError::Body),
-            Asked::Rest(_) | Asked::Soap(_) => Ok(Self { service: service.clone() }),
-        }
+        Ok(Self { service: service.clone() })
     }
     /// The service that may be called.
     pub(super) fn service(&self) -> &Service {

@@ -105,6 +105,15 @@ pub struct Server {
     _dir: tempfile::TempDir,
 }
 
+impl Server {
+    /// What its log takes on the disk, in whole segments.
+    pub fn log_bytes(&self) -> u64 {
+        use std::os::unix::fs::MetadataExt;
+        let files = std::fs::read_dir(self._dir.path().join("log")).unwrap().map(|file| file.unwrap());
+        files.map(|file| file.metadata().unwrap()).filter(|m| m.is_file()).map(|m| m.blocks() * 512).sum()
+    }
+}
+
 /// Everything.
 pub struct World {
     pub pki: Pki,
