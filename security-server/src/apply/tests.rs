@@ -1,3 +1,5 @@
+//! A stopped server filled from files: from empty, again, with changes, with mistakes.
+
 use std::fs;
 
 use pki::cert::Certificate;

@@ -1,3 +1,5 @@
+//! Connections to other security servers over real sockets: verified, kept, checked again, replaced.
+
 use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Mutex;

@@ -1,3 +1,5 @@
+//! Rights, services and registrations as the relay reads them from the snapshot.
+
 use super::event::{Endpoint, Event, ServiceSettings};
 use super::*;
 use crate::testing::{TestServer, client, globalconf};

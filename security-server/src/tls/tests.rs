@@ -1,3 +1,5 @@
+//! TLS towards information systems over real sockets: who is seen, what is pinned, what does not hold a listener.
+
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 

@@ -1,3 +1,5 @@
+//! Events: what is decided, what is refused and why, how they are stored.
+
 use proto::id::{GlobalGroupId, MemberId};
 
 use super::*;
