@@ -28,13 +28,6 @@ const MAX_BINDINGS: usize = 64;
 /// For a link whose last exchange has just ended to say that it is ready.
 const READY: Duration = Duration::from_millis(100);
 
-/// Bounds on what a peer's answer may bring.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct LinkLimits {
-    pub(super) head_bytes: usize,
-    pub(super) headers: usize,
-}
-
 /// A verified connection; closed when dropped.
 #[derive(Debug)]
 pub(super) struct Link {
@@ -66,11 +59,10 @@ pub(super) enum SendOutcome {
 }
 
 impl Link {
-    /// Starts HTTP on a connection whose peer was found good.
-    pub(super) async fn start(stream: PeerStream, limits: LinkLimits) -> hyper::Result<Self> {
+    /// Starts HTTP on a connection. The head of an answer has at most `head_bytes` and a hundred lines.
+    pub(super) async fn start(stream: PeerStream, head_bytes: usize) -> hyper::Result<Self> {
         let (sender, connection) = hyper::client::conn::http1::Builder::new()
-            .max_buf_size(limits.head_bytes)
-            .max_headers(limits.headers)
+            .max_buf_size(head_bytes)
             .handshake(TokioIo::new(stream.stream))
             .await?;
         // Owned by the link: it ends with it.

@@ -32,7 +32,7 @@ mod verify;
 
 use choose::Health;
 pub use link::PeerBody;
-use link::{Link, LinkLimits, Pool, PoolKey, SendOutcome};
+use link::{Link, Pool, PoolKey, SendOutcome};
 use verify::Verifier;
 
 /// Before the next address is tried beside one that has not answered yet.
@@ -78,7 +78,7 @@ struct Inner {
     connect: Duration,
     answer: Option<Duration>,
     reuse: bool,
-    limits: LinkLimits,
+    head_bytes: usize,
     clock: Clock,
     globalconf: Arc<ArcSwap<Option<Arc<GlobalConf>>>>,
     tls: Arc<PeerTls>,
@@ -119,7 +119,7 @@ impl Peers {
             connect: limits.connect,
             answer: limits.peer_answer,
             reuse: settings.reuse_connections,
-            limits: LinkLimits { head_bytes: limits.head_bytes, headers: limits.headers },
+            head_bytes: limits.head_bytes,
             clock,
             globalconf,
             tls,
@@ -221,7 +221,7 @@ impl Peers {
             socket.await.map_err(|_| PeerError::network(format!("{address}: no connection in time")))??;
         let stream = connector.connect(socket, address, inner.connect).await;
         let stream = stream.map_err(|e| PeerError::network(format!("{address}: TLS: {e}")))?;
-        Link::start(stream, inner.limits).await.map_err(|e| PeerError::network(format!("{address}: {e}")))
+        Link::start(stream, inner.head_bytes).await.map_err(|e| PeerError::network(format!("{address}: {e}")))
     }
 
     /// Closes connections that have waited for too long; called now and then.

@@ -1,10 +1,15 @@
-//! TLS towards information systems over real sockets: who is seen, what is pinned, what does not hold a listener.
+//! TLS over real sockets: who is seen, what is pinned, who gets past the handshake on 5500, what does not hold a listener.
 
+use std::sync::Mutex;
+
+use rustls::client::ResolvesClientCert;
+use rustls::sign::CertifiedKey;
+use rustls::{AlertDescription, SignatureScheme, SupportedProtocolVersion};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
 use super::*;
-use crate::testing::{NOW, ca};
+use crate::testing::{NOW, StillSigner, TestServer, ca, globalconf, shared};
 
 const LIMIT: Duration = Duration::from_secs(10);
 
@@ -102,4 +107,83 @@ fn the_internal_key_is_made_once_and_a_broken_pair_is_refused() {
     assert!(InternalTls::open(folder.path(), NOW).unwrap_err().to_string().contains("internal.crt"));
     std::fs::remove_file(folder.path().join("internal.crt")).unwrap();
     assert!(InternalTls::open(folder.path(), NOW).is_err(), "a key without its certificate is not replaced");
+}
+
+/// Shows what it is given, and notes which CAs the server would like.
+#[derive(Debug)]
+struct Shows(Option<Arc<CertifiedKey>>, Mutex<Vec<Vec<u8>>>);
+
+impl ResolvesClientCert for Shows {
+    fn resolve(&self, hints: &[&[u8]], _schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        *self.1.lock().unwrap() = hints.iter().map(|hint| hint.to_vec()).collect();
+        self.0.clone()
+    }
+    fn has_certs(&self) -> bool {
+        self.0.is_some()
+    }
+}
+
+/// What another security server meets on port 5500 [wire dossier §3.1, §3.2].
+#[tokio::test]
+async fn only_registered_certificates_get_past_the_handshake_on_5500() {
+    let (own, registered, stranger) = (ca().auth("own"), ca().auth("registered"), ca().auth("stranger"));
+    let server = TestServer {
+        id: "EE/GOV/1/ss1",
+        address: "a",
+        auth: Some(&registered.chain[0]),
+        ..Default::default()
+    };
+    let tls = Arc::new(PeerTls::new(shared(globalconf(&[server], &[])), StillSigner::with_auth(own)));
+    let (v12, v13): (&SupportedProtocolVersion, _) = (&rustls::version::TLS12, &rustls::version::TLS13);
+    let cases = [
+        ("registered, 1.3", v13, Some(&registered), true, None),
+        ("registered, 1.2", v12, Some(&registered), false, None),
+        ("a stranger, 1.3", v13, Some(&stranger), true, Some(AlertDescription::CertificateUnknown)),
+        ("a stranger, 1.2", v12, Some(&stranger), true, Some(AlertDescription::CertificateUnknown)),
+        ("nothing, 1.3", v13, None, true, Some(AlertDescription::CertificateRequired)),
+        ("nothing, 1.2", v12, None, true, Some(AlertDescription::CertificateRequired)),
+    ];
+    for (name, version, shown, causeway, alert) in cases {
+        let provider = provider();
+        let algorithms = provider.signature_verification_algorithms;
+        let shows = Arc::new(Shows(shown.map(|auth| auth.certified.clone()), Mutex::default()));
+        let mut config = rustls::ClientConfig::builder_with_provider(provider)
+            .with_protocol_versions(&[version])
+            .unwrap()
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(verifier::AnyServer(algorithms)))
+            .with_client_cert_resolver(shows.clone());
+        if causeway {
+            config.alpn_protocols = vec![ALPN_CAUSEWAY.to_vec()];
+        }
+        let to = rustls::pki_types::ServerName::try_from("any.name").unwrap();
+        let (accepted, said) = meet(Acceptor::peer(tls.clone(), LIMIT), |socket| async {
+            let mut stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(to, socket).await?;
+            // Where the handshake is done for the client before the server has judged its certificate.
+            if alert.is_some() { stream.read(&mut [0; 1]).await } else { Ok(0) }
+        })
+        .await;
+        match alert {
+            None => {
+                let accepted = accepted.unwrap_or_else(|e| panic!("{name}: {e}"));
+                assert_eq!((accepted.secure, accepted.causeway), (true, causeway), "{name}");
+                assert_eq!(accepted.chain, registered.chain, "{name}");
+            }
+            Some(alert) => {
+                assert!(accepted.is_err(), "{name}");
+                let said = said.unwrap_err();
+                let said = said.get_ref().and_then(|e| e.downcast_ref::<rustls::Error>());
+                assert_eq!(said, Some(&rustls::Error::AlertReceived(alert)), "{name}");
+            }
+        }
+        assert_eq!(*shows.1.lock().unwrap(), [ca().cert.subject_der()], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn without_an_authentication_key_nobody_is_accepted_on_5500() {
+    let tls = Arc::new(PeerTls::new(shared(globalconf(&[], &[])), Arc::new(StillSigner::default())));
+    assert!(tls.connector().is_none());
+    let (accepted, _socket) = meet(Acceptor::peer(tls, LIMIT), |socket| async { socket }).await;
+    assert!(matches!(accepted, Err(AcceptError::NoKey)));
 }
