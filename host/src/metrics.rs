@@ -77,7 +77,8 @@ impl Process {
     /// Of any process; `None` when it is gone. Another user's open files are not to be seen and count as none.
     pub fn of(pid: u32) -> Option<Self> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        let open_fds = std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |entries| entries.count() as u64);
+        let open_fds =
+            std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, |entries| entries.count() as u64);
         Self::parse(
             &stat,
             open_fds,

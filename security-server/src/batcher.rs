@@ -72,6 +72,8 @@ pub struct Batcher {
     signer: Arc<dyn Signer>,
     clock: Clock,
     lines: Arc<Mutex<HashMap<MemberId, Arc<Line>>>>,
+    /// The last signature's millisecond, and how many were made in it.
+    made: Arc<Mutex<(UnixTime, u32)>>,
 }
 
 /// All that waits for one signing certificate with one set of OCSP answers.
@@ -96,7 +98,7 @@ struct Waiting {
 impl Batcher {
     /// Signs with the keys of `signer`.
     pub fn new(signer: Arc<dyn Signer>, clock: Clock) -> Self {
-        Self { signer, clock, lines: Arc::default() }
+        Self { signer, clock, lines: Arc::default(), made: Arc::new(Mutex::new((UnixTime(i64::MIN), 0))) }
     }
 
     /// Signs one message, together with others when there are any.
@@ -163,11 +165,11 @@ impl Batcher {
     }
 
     async fn sign_batch(&self, line: &Line, batch: Vec<Waiting>) {
-        let at = self.clock.now();
+        let (at, nth) = self.instant();
         let (parts, replies): (Vec<Parts>, Vec<_>) = batch.into_iter().map(|w| (w.parts, w.reply)).unzip();
         let subject = Subject::of(parts);
         let (uri, digest) = subject.reference();
-        let unsigned = line.template.prepare(uri, &digest, at);
+        let unsigned = line.template.prepare_nth(uri, &digest, at, nth);
         let value = self.operate(line, Bytes::copy_from_slice(unsigned.signed_info())).await;
         let document = value.map(|value| Bytes::from(unsigned.finish(&value)));
         for (index, reply) in replies.into_iter().enumerate() {
@@ -177,6 +179,14 @@ impl Batcher {
             // Whoever is gone does not need it.
             let _ = reply.send(evidence);
         }
+    }
+
+    /// Now, and how many signatures were made in this millisecond before: together never the same twice.
+    fn instant(&self) -> (UnixTime, u32) {
+        let now = self.clock.now();
+        let mut made = lock(&self.made);
+        *made = if made.0 == now { (now, made.1 + 1) } else { (now, 0) };
+        *made
     }
 
     async fn operate(&self, line: &Line, signed_info: Bytes) -> Result<Vec<u8>, SignError> {

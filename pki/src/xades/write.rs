@@ -114,8 +114,19 @@ impl Template {
 
     /// For one reference: [`crate::hash_chain::MESSAGE_URI`] or [`SIGNATURE_RESULT_URI`] with its digest.
     pub fn prepare(&self, uri: &str, digest: &DigestValue, signing_time: UnixTime) -> Unsigned {
+        self.prepare_nth(uri, digest, signing_time, 0)
+    }
+
+    /// As [`Self::prepare`], for the `nth` signature (from 0) within one millisecond: later ones have it as further digits of the
+    /// fraction of their time. RSA PKCS#1 is deterministic, and two signatures over the same message must not be the same bytes,
+    /// since receivers take the second for a repetition.
+    pub fn prepare_nth(&self, uri: &str, digest: &DigestValue, signing_time: UnixTime, nth: u32) -> Unsigned {
         let pieces = &*self.0;
-        let time = signing_time.to_iso8601();
+        let mut time = signing_time.to_iso8601();
+        if nth > 0 {
+            let seconds = time.split(['.', 'Z']).next().unwrap_or_default();
+            time = format!("{seconds}.{:03}{nth:06}Z", signing_time.0.rem_euclid(1000));
+        }
         let mime = if uri == SIGNATURE_RESULT_URI { "application/hash-chain-result" } else { "text/xml" };
 
         let mut properties = DigestAlgorithm::Sha512.hasher();

@@ -218,3 +218,23 @@ async fn a_new_identity_begins_a_new_line() {
     assert_eq!(document.ocsp, [b"a newer answer".to_vec()]);
     assert!(!Arc::ptr_eq(&old, &batcher.line(&renewed)));
 }
+
+/// RSA PKCS#1 is deterministic: without a difference in the document a receiver would take the second for a repetition.
+#[tokio::test]
+async fn the_same_message_twice_in_one_millisecond_gets_two_signatures() {
+    let (signer, batcher, identity) = setup();
+    signer.gate.add_permits(3);
+    let mut signed_infos = std::collections::HashSet::new();
+    for _ in 0..3 {
+        let signed = batcher.sign(&identity, message(1, 1)).await.unwrap();
+        let document = Document::parse(&signed.evidence.document).unwrap();
+        document.verify().unwrap();
+        assert_eq!(
+            document.signing_time,
+            Some(NOW),
+            "further digits of the fraction change nothing for readers"
+        );
+        signed_infos.insert(document.signed_info);
+    }
+    assert_eq!(signed_infos.len(), 3);
+}
