@@ -11,7 +11,7 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Where security servers take messages.
 pub const SERVER_PORT: u16 = 5500;
@@ -55,26 +55,53 @@ impl Claim {
     /// # Errors
     /// [`ClaimError`].
     pub fn take(preferred: Option<Ipv4Addr>) -> Result<Self, ClaimError> {
+        let [claim] = Self::take_all([preferred])?;
+        Ok(claim)
+    }
+
+    /// The same for several. What is preferred is claimed before anything new, so that none takes the place of another.
+    ///
+    /// # Errors
+    /// [`ClaimError`].
+    pub fn take_all<const N: usize>(preferred: [Option<Ipv4Addr>; N]) -> Result<[Self; N], ClaimError> {
         let folder = lock_folder()?;
-        let mut last = String::new();
-        for address in preferred.into_iter().chain((0..COUNT).map(|n| Ipv4Addr::from(FIRST + n))) {
-            let path = folder.join(address.to_string());
-            let open = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
-            let lock = open.map_err(|source| ClaimError::Folder { path: path.clone(), source })?;
-            match lock.try_lock() {
-                Ok(()) => {}
-                Err(TryLockError::WouldBlock) => {
-                    last = format!("{address} is in use");
-                    continue;
-                }
-                Err(TryLockError::Error(source)) => return Err(ClaimError::Folder { path, source }),
+        let mut claims = [const { None }; N];
+        for (claim, address) in claims.iter_mut().zip(preferred) {
+            if let Some(address) = address {
+                *claim = Self::exactly(&folder, address)?.ok();
             }
-            match ports_free(address) {
-                Ok(()) => return Ok(Self { address, _lock: lock }),
-                Err(error) => last = error.to_string(),
+        }
+        for claim in claims.iter_mut().filter(|claim| claim.is_none()) {
+            *claim = Some(Self::first_free(&folder)?);
+        }
+        Ok(claims.map(|claim| claim.expect("every place is filled by now")))
+    }
+
+    fn first_free(folder: &Path) -> Result<Self, ClaimError> {
+        let mut last = String::new();
+        for address in (0..COUNT).map(|n| Ipv4Addr::from(FIRST + n)) {
+            match Self::exactly(folder, address)? {
+                Ok(claim) => return Ok(claim),
+                Err(why) => last = why,
             }
         }
         Err(ClaimError::NoneFree { last })
+    }
+
+    /// This address, or why it cannot be had.
+    fn exactly(folder: &Path, address: Ipv4Addr) -> Result<Result<Self, String>, ClaimError> {
+        let path = folder.join(address.to_string());
+        let open = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(&path);
+        let lock = open.map_err(|source| ClaimError::Folder { path: path.clone(), source })?;
+        match lock.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => return Ok(Err(format!("{address} is in use"))),
+            Err(TryLockError::Error(source)) => return Err(ClaimError::Folder { path, source }),
+        }
+        Ok(match ports_free(address) {
+            Ok(()) => Ok(Self { address, _lock: lock }),
+            Err(error) => Err(error.to_string()),
+        })
     }
 
     /// The address, to be claimed again.
@@ -136,6 +163,17 @@ mod tests {
         // Another test process may be quicker; a claim of ours that is still held must stay out either way.
         let third = Claim::take(Some(freed)).unwrap();
         assert_ne!(third.address, second.address);
+    }
+
+    #[test]
+    fn an_address_that_was_had_is_not_taken_for_another() {
+        let [first, second] = Claim::take_all([None, None]).unwrap();
+        let (gone, kept) = (first.address, second.address);
+        assert_ne!(gone, kept);
+        drop(second);
+        // The first one is still taken: who had it must not fall back on the place of the second.
+        let [new, same] = Claim::take_all([Some(gone), Some(kept)]).unwrap();
+        assert!(new.address != gone && new.address != kept, "{new:?} {same:?}");
     }
 
     #[test]

@@ -69,7 +69,7 @@ pub(super) async fn build(
         predecessor_gone(files, role).await?;
     }
     let mut state = State::load(&dir)?;
-    let claims = [Claim::take(state.consumer)?, Claim::take(state.provider)?];
+    let claims = Claim::take_all([state.consumer, state.provider])?;
     (state.consumer, state.provider) = (Some(claims[0].v4()), Some(claims[1].v4()));
 
     stage(Stage::Trust);
@@ -113,7 +113,11 @@ pub(super) async fn build(
     }
     let start = |member: &Member| {
         let (mode, id, files) = (options.mode.clone(), member.id.short(), member.files.clone());
-        async move { Server::start(&mode, Role::SecurityServer, &id, &files).await }
+        async move {
+            let server = Server::start(&mode, Role::SecurityServer, &id, &files).await?;
+            server.has_present_configuration().await?;
+            anyhow::Ok(server)
+        }
     };
     let (consumer, provider) = tokio::try_join!(start(&members[0]), start(&members[1]))?;
     Ok(Ecosystem { dir, central, consumer, provider, trust, _claims: claims, _lock: lock })

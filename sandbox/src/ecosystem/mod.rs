@@ -40,7 +40,6 @@ use pki::globalconf::load_directory;
 use pki::key::KeyKind;
 use proto::globalconf::{MAX_VERSION, MIN_VERSION};
 use proto::time::UnixTime;
-use serde_json::Value;
 
 use crate::authority::Authority;
 use crate::information_system::InformationSystem;
@@ -211,10 +210,7 @@ impl Ecosystem {
     pub async fn log_records(&self) -> anyhow::Result<u64> {
         let mut records = 0;
         for server in [&self.consumer, &self.provider] {
-            let health = server.listener("health").context("the server has no health listener")?;
-            let answer = asker().get(&format!("http://{health}/health"), ASK_LIMIT_BYTES).await?;
-            let health: Value = serde_json::from_slice(&answer.body)?;
-            let found = health["details"]["message_log"]["records"].as_u64();
+            let found = server.health().await?["message_log"]["records"].as_u64();
             records +=
                 found.with_context(|| format!("{} does not say how many records it has", server.id))?;
         }

@@ -7,7 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
+use host::http::Client;
 use host::shutdown::Shutdown;
+use serde_json::Value;
 use tokio::task::JoinHandle;
 
 use super::files::Files;
@@ -17,6 +19,10 @@ use crate::child::{Child, Ready, Start, read_ready};
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// Between two looks for a ready file.
 const POLL: Duration = Duration::from_millis(5);
+
+/// For a question about its health.
+const ASK_TIMEOUT: Duration = Duration::from_secs(10);
+const ASK_LIMIT_BYTES: usize = 1 << 20;
 
 /// Where servers run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,6 +140,29 @@ impl Server {
             bail!("{id} does not say where it listens");
         };
         Ok(Self { id: id.to_owned(), role, address, pid: ready.pid, ready, handle })
+    }
+
+    /// Waits until a security server has downloaded the configuration itself: it is ready with the one that it kept, which may name an
+    /// address or a port of an earlier start.
+    pub(super) async fn has_present_configuration(&self) -> anyhow::Result<()> {
+        let downloaded = async {
+            while self.health().await?["global_configuration"]["downloaded"].is_null() {
+                tokio::time::sleep(POLL).await;
+            }
+            Ok(())
+        };
+        let limited = tokio::time::timeout(START_LIMIT, downloaded).await;
+        limited.with_context(|| format!("{} did not download the configuration", self.id))?
+    }
+
+    /// Details of its health.
+    pub(super) async fn health(&self) -> anyhow::Result<Value> {
+        let address =
+            self.listener("health").with_context(|| format!("{} has no health listener", self.id))?;
+        let client = Client::new(ASK_TIMEOUT, ASK_TIMEOUT, &[]);
+        let answer = client.get(&format!("http://{address}/health"), ASK_LIMIT_BYTES).await?;
+        let mut health: Value = serde_json::from_slice(&answer.body)?;
+        Ok(health["details"].take())
     }
 
     /// Where one of its listeners is.

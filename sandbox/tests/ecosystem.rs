@@ -1,0 +1,124 @@
+//! The whole ecosystem in this process: it relays, keeps its evidence, and finds itself again when its addresses and ports are taken.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::io::Cursor;
+use std::net::{IpAddr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hyper::{Method, StatusCode};
+use pki::key::KeyKind;
+use sandbox::ecosystem::{Ecosystem, Options};
+use sandbox::information_system::{Call, Message};
+use sandbox::loopback::{Claim, SERVER_PORT};
+use sandbox::parties;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+const LIMIT: Duration = Duration::from_secs(30);
+
+async fn build(dir: &Path) -> Ecosystem {
+    // Elliptic keys are made in no time; RSA is the demo's.
+    let options = Options { keys: KeyKind::P256, ..Options::default() };
+    Ecosystem::build(dir, options, |_| {}).await.unwrap()
+}
+
+/// One exchange with a body, and the evidence of its answer.
+async fn exchange(ecosystem: &Ecosystem) {
+    let system = ecosystem.information_system();
+    let body = Bytes::from_static(br#"{"movedTo":"Rannala"}"#);
+    let call = Call::rest(
+        &parties::school(),
+        &parties::register(),
+        Method::POST,
+        "/searches",
+        Some(("application/json", body)),
+    );
+    let answer = system.send(&call).await.unwrap();
+    let text = String::from_utf8_lossy(&answer.body);
+    assert_eq!(answer.status, StatusCode::OK, "{text}");
+    // The register tells who asked, which it can know from the message alone.
+    assert!(text.contains(r#""askedBy":"DEMO/MUN/2001/school""#), "{text}");
+    let container = system.container(&parties::school(), &call.message_id, Message::Response).await.unwrap();
+    assert_eq!(container.status, StatusCode::OK, "{}", String::from_utf8_lossy(&container.body));
+    let conf = pki::globalconf::load_directory(&ecosystem.consumer_globalconf()).unwrap();
+    let proven = pki::asic::verify(Cursor::new(container.body), &conf).unwrap();
+    assert_eq!((proven.signer, proven.message_id), (parties::population(), call.message_id));
+}
+
+/// Takes an address and hangs up on everybody. Listeners of ended tasks are closed a moment later, hence the patience.
+async fn occupy(address: SocketAddr) -> JoinHandle<()> {
+    for _ in 0..1000 {
+        if let Ok(listener) = TcpListener::bind(address).await {
+            return tokio::spawn(async move {
+                loop {
+                    drop(listener.accept().await);
+                }
+            });
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{address} is not given back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn relays_and_refuses() {
+    let dir = tempfile::tempdir().unwrap();
+    let ecosystem = build(dir.path()).await;
+    exchange(&ecosystem).await;
+    let system = ecosystem.information_system();
+    let get = |client, service: &_, path| Call::rest(client, service, Method::GET, path, None);
+    // Through a global group, through a local group, by nobody.
+    let cases = [
+        ("a body of a megabyte", get(&parties::school(), &parties::probe(), "/size/1000000"), 200, None),
+        ("a status of the service", get(&parties::school(), &parties::probe(), "/status/418"), 418, None),
+        ("a resident", get(&parties::school(), &parties::register(), "/residents/M-2019-0502"), 200, None),
+        (
+            "an endpoint without a right",
+            get(&parties::school(), &parties::register(), "/openapi.json"),
+            500,
+            Some("server.serverproxy.access_denied"),
+        ),
+        (
+            "a client of the other server",
+            get(&parties::population(), &parties::register(), "/residents/M-2019-0502"),
+            500,
+            Some("server.clientproxy.unknown_member"),
+        ),
+    ];
+    for (name, call, status, fault) in cases {
+        let answer = system.send(&call).await.unwrap();
+        assert_eq!(answer.fault().as_deref(), fault, "{name}");
+        assert_eq!(answer.status, status, "{name}: {}", String::from_utf8_lossy(&answer.body));
+    }
+    assert_eq!(ecosystem.published_versions().await.unwrap(), [2, 3, 4, 5, 6]);
+    ecosystem.stop(LIMIT).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn finds_new_addresses_and_ports_when_the_old_ones_are_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = build(dir.path()).await;
+    exchange(&first).await;
+    let peer_address = first.consumer().listener("server").unwrap();
+    let ports =
+        [first.central().address, first.ocsp().address(), first.tsa().address(), first.services().address()];
+    let records = first.log_records().await.unwrap();
+    assert_eq!(records, 4);
+    first.stop(LIMIT).await.unwrap();
+
+    // Somebody else is quicker everywhere.
+    for address in ports {
+        occupy(address).await;
+    }
+    let IpAddr::V4(address) = peer_address.ip() else { panic!("{peer_address}") };
+    let claim = Claim::take(Some(address)).unwrap();
+    let second = build(dir.path()).await;
+    assert_eq!(claim.address(), address, "no other test was quicker still");
+    assert_ne!(second.consumer().listener("server").unwrap(), peer_address);
+    assert_eq!(second.consumer().listener("server").unwrap().port(), SERVER_PORT);
+    exchange(&second).await;
+    assert_eq!(second.log_records().await.unwrap(), records + 4);
+    second.stop(LIMIT).await.unwrap();
+}
