@@ -47,7 +47,7 @@ use crate::message_log::settings::LogSettings;
 use crate::message_log::timestamper::{Snapshots, Timestamper};
 use crate::peers::Peers;
 use crate::serverconf::ServerConf;
-use crate::serverconf::event::State;
+use crate::serverconf::state::State;
 use crate::serverconf::store::ServerConfStore;
 use crate::tls::{Acceptor, InternalTls, PeerTls};
 use crate::{client_proxy, ocsp_port, server_proxy};

@@ -11,7 +11,8 @@ use proto::id::{ClientId, ServerId, Subject};
 
 use super::file::{self, Files, Id, Mistake};
 use crate::serverconf::ServiceKind;
-use crate::serverconf::event::{ClientState, Endpoint, Event, ServiceSettings, State, Tsa, endpoint_text};
+use crate::serverconf::event::{Endpoint, Event, ServiceSettings, Tsa, endpoint_text};
+use crate::serverconf::state::{ClientState, State};
 use crate::serverconf::url::ServiceUrl;
 
 /// What happens to a thing.

@@ -8,7 +8,8 @@ use signer::software::SoftwareSigner;
 use signer::token::KeyUsage;
 
 use super::*;
-use crate::serverconf::event::{Endpoint, State};
+use crate::serverconf::event::Endpoint;
+use crate::serverconf::state::State;
 use crate::testing::{NOW, ca};
 
 /// A folder with the file, what it names and the data directory.

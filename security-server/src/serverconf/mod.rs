@@ -1,6 +1,6 @@
 //! What this server offers and to whom: clients, services, endpoints, access rights, local groups, TSAs.
 //!
-//! An event log in the tree `serverconf` of `state/` ([`event`] decides and applies, [`store`] records); the relay reads the immutable
+//! An event log in the tree `serverconf` of `state/` ([`event`], [`decide`], [`state`] applies, [`store`] records); the relay reads the immutable
 //! [`ServerConf`] built from it, where a decision is two map lookups, one per global group with rights on the service, and a pattern
 //! match ([`path`]). It is built anew when an event was recorded and when the global configuration changed, since that says which
 //! clients are registered here. Deleting `state/` loses all of it: `causeway apply` fills it again.
@@ -12,13 +12,17 @@ use pki::cert::Certificate;
 use pki::globalconf::GlobalConf;
 use proto::id::{ClientId, GlobalGroupId, MemberId, ServerId, ServiceId, Subject};
 
+pub mod decide;
 pub mod event;
 pub mod path;
+pub mod state;
 pub mod store;
 pub mod url;
 
-use event::{ClientState, Endpoint, State};
+pub use decide::Refusal;
+use event::Endpoint;
 use path::{Pattern, ServicePath};
+use state::{ClientState, State};
 use url::ServiceUrl;
 
 /// The notice of a disabled description that has none of its own (wire dossier §22 row 20).

@@ -5,7 +5,9 @@ use std::sync::{Mutex, PoisonError};
 use host::store::{EventLog, Store, StoreError};
 use proto::time::UnixTime;
 
-use super::event::{Event, Inconsistent, Refusal, State, Stored};
+use super::Refusal;
+use super::event::{Event, Stored};
+use super::state::{Inconsistent, State};
 
 /// The tree in `state/`.
 pub const TREE: &str = "serverconf";

@@ -3,6 +3,8 @@
 use proto::id::{GlobalGroupId, MemberId};
 
 use super::*;
+use crate::serverconf::ConnectionType;
+use crate::serverconf::event::{Stored, Tsa};
 
 fn member(code: &str) -> MemberId {
     MemberId::new("EE", "GOV", code)
