@@ -82,3 +82,40 @@ impl ServerConfStore {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proto::id::{MemberId, ServerId};
+
+    use super::*;
+    use crate::serverconf::ConnectionType;
+    use crate::testing::{NOW, client};
+
+    #[test]
+    fn changes_are_recorded_together_and_refusals_too() {
+        let folder = tempfile::tempdir().unwrap();
+        let named = Event::ServerNamed {
+            id: ServerId { owner: MemberId::new("EE", "GOV", "1"), code: "ss1".into() },
+        };
+        let added = |id: &str| Event::ClientAdded { client: client(id), connection: ConnectionType::Http };
+        let before = {
+            let store = Store::open(folder.path()).unwrap();
+            let conf = ServerConfStore::open(&store).unwrap();
+            conf.change(NOW, "me", vec![named.clone(), added("EE/GOV/1/a")]).unwrap();
+            let before = conf.state();
+            let twice = conf.change(NOW, "me", vec![added("EE/GOV/1/b"), added("EE/GOV/1/a")]);
+            assert!(matches!(twice, Err(ChangeError::Refused(Refusal::ClientExists(_)))));
+            assert_eq!(conf.state(), before, "all of them or none");
+            before
+        };
+        let store = Store::open(folder.path()).unwrap();
+        assert_eq!(ServerConfStore::open(&store).unwrap().state(), before);
+        let recorded = EventLog::open(&store, TREE).unwrap().replay::<Stored>().unwrap();
+        let events: Vec<_> =
+            recorded.iter().map(|r| (r.actor.as_str(), r.event.clone().into_event())).collect();
+        assert_eq!(events[..2], [("me", named), ("me", added("EE/GOV/1/a"))]);
+        assert!(
+            matches!(&events[2..], [("me", Event::Refused { reason, .. })] if reason.contains("already"))
+        );
+    }
+}
