@@ -9,7 +9,7 @@ mod support;
 use std::time::{Duration, Instant};
 
 use support::World;
-use support::client::{Reply, ask, envelope, soap};
+use support::client::{Reply, ask, envelope, rest, soap};
 use support::peer::{REST_REQUEST, SIGNATURE, Signatory, Transport, fault};
 
 const SP: &str = "server.serverproxy.";
@@ -122,4 +122,26 @@ async fn an_endless_identifier_is_not_echoed() {
     assert_eq!(code, "server.clientproxy.unknown_member");
     assert!(message.len() <= 1000, "{} bytes", message.len());
     assert_eq!(world.records().await, (0, 0));
+}
+
+/// Rights are checked for the last `X-Road-Client`; a service that reads the first must not see another.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_service_sees_no_client_but_the_one_that_was_checked() {
+    let world = World::start().await;
+    let victim = "X-Road-Client:DEV/GOV/2222/PROVIDER\r\n";
+    let lines = format!("{victim}X-Kept:1\r\nX-Kept:2\r\n{CONSUMER}");
+    let reply = send(&world, &request(&world, &header_part(&lines, "echo/x", "id-1"), None)).await;
+    assert_eq!(code(&reply), None, "{}", reply.text());
+    let head = world.backend.last().head.to_ascii_lowercase();
+    let values = |name: &str| {
+        head.lines().filter_map(|l| l.strip_prefix(name)).map(|v| v.trim().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(values("x-road-client:"), ["dev/com/1111/consumer"], "{head}");
+    assert_eq!(values("x-kept:"), ["1", "2"], "other headers may be repeated: {head}");
+
+    // The same from an information system, through an honest server.
+    let lines = "X-Road-Client: DEV/COM/1111/CONSUMER\r\nX-Road-Id: second\r\n";
+    let reply = ask(world.consumer.http, &rest("GET", "NORIGHTS", "echo/x", lines, b"")).await;
+    assert_eq!(reply.status, 200, "{}", reply.text());
+    assert!(!world.backend.last().head.contains("NORIGHTS"), "{}", world.backend.last().head);
 }

@@ -137,10 +137,16 @@ impl RestRequest {
         &self.path[self.service_path..]
     }
 
-    /// The header lines for the information system that offers the service, all of them in order; the connection's own are the
-    /// caller's to add.
+    /// The header lines for the information system that offers the service, in order; the connection's own are the caller's to add.
+    ///
+    /// Of several `X-Road-Client` lines only the last goes there: the client whose rights were checked is the only one that a
+    /// service sees.
     pub fn service_headers(&self) -> impl Iterator<Item = (&str, Cow<'_, [u8]>)> {
-        self.headers.iter().map(|(name, value)| (name.as_str(), to_service_value(value)))
+        let is_client = |header: &str| header.eq_ignore_ascii_case(name::CLIENT);
+        let counts = self.headers.iter().rposition(|(header, _)| is_client(header));
+        let all = self.headers.iter().enumerate();
+        let passed = all.filter(move |(index, (header, _))| !is_client(header) || Some(*index) == counts);
+        passed.map(|(_, (header, value))| (header.as_str(), to_service_value(value)))
     }
 
     /// Whether a body is refused (`invalid_http_method`). Every other method may have one, and it is delivered.

@@ -116,6 +116,15 @@ fn same_call(request: &RestRequest, backend: &Value) -> Result<(), String> {
         .filter(|(name, _)| !foreign(name))
         .map(|(name, value)| masked(name, value))
         .collect();
+    // A rule of ours: the client whose rights were checked is the only one that a service sees.
+    let is_client = |(name, _): &(String, String)| name.eq_ignore_ascii_case("x-road-client");
+    let counts = theirs.iter().rposition(is_client);
+    let theirs: Vec<_> = theirs
+        .into_iter()
+        .enumerate()
+        .filter(|(index, header)| !is_client(header) || Some(*index) == counts)
+        .map(|(_, header)| header)
+        .collect();
     let text = |bytes: &[u8]| bytes.iter().map(|b| char::from(*b)).collect::<String>();
     let ours: Vec<_> = request
         .service_headers()
