@@ -214,7 +214,7 @@ impl ConfigurationClient {
                 status.last_success = Some(now);
                 status.source = Some(source.clone());
                 status.federated_errors = federated_errors.clone();
-                metrics::gauge!("global_configuration_last_success_seconds").set(seconds(now));
+                metrics::gauge!("causeway_globalconf_last_success_seconds").set(seconds(now));
                 "success"
             }
             Err(error) => {
@@ -226,7 +226,7 @@ impl ConfigurationClient {
                 "failure"
             }
         };
-        metrics::counter!("global_configuration_runs_total", "outcome" => label).increment(1);
+        metrics::counter!("causeway_globalconf_runs_total", "outcome" => label).increment(1);
         drop(status);
         self.drop_expired();
         outcome.map(drop)
@@ -356,7 +356,7 @@ impl ConfigurationClient {
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         (status.version, status.expires) = (Some(conf.version()), conf.expires());
         if let Some(expires) = conf.expires() {
-            metrics::gauge!("global_configuration_expires_seconds").set(seconds(expires));
+            metrics::gauge!("causeway_globalconf_expires_seconds").set(seconds(expires));
         }
         self.published.store(Arc::new(Some(Arc::new(conf))));
     }
