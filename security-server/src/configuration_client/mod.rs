@@ -12,8 +12,8 @@
 //! A directory that is older than the stored one beyond [`ConfigurationSettings::age_tolerance`], or of a lower version, is refused, since
 //! whoever can play an old one back could undo a removal.
 //!
-//! It knows nothing of the relay and serves any kind of server. Metrics: `global_configuration_runs_total{outcome}`,
-//! `global_configuration_expires_seconds`, `global_configuration_last_success_seconds` (Unix time).
+//! It knows nothing of the relay and serves any kind of server. Metrics: `causeway_globalconf_runs_total{outcome}`,
+//! `causeway_globalconf_expires_seconds`, `causeway_globalconf_last_success_seconds` (Unix time).
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
