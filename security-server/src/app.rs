@@ -10,7 +10,7 @@
 //!
 //! Start: state, keys, kept global configuration, log; then listeners are bound, so that a wrong address fails the start; then tasks.
 //! Stop: listeners close, exchanges under way have `drain-time` to end, then the log is closed with everything in it on disk. A task
-//! that ends before it is told to ends the server. SIGUSR1 has everything that waits for a timestamp stamped at once.
+//! that ends before it is told to ends the server.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -32,7 +32,6 @@ use serde_json::json;
 use signer::ocsp_fetcher;
 use signer::software::SoftwareSigner;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
@@ -280,7 +279,6 @@ fn start_tasks(tasks: &mut JoinSet<&'static str>, opened: Opened, listeners: Lis
     spawn(tasks, "timestamper", timestamper.run(shutdown.clone()));
     spawn(tasks, "configuration watch", watch(ctx.clone(), conf, signer.clone(), server));
     spawn(tasks, "housekeeping", housekeeping(watched));
-    spawn(tasks, "timestamp on demand", timestamp_on_demand(ctx.clone()));
 
     if let Some(listener) = listeners.client_http {
         spawn(tasks, "client proxy", client_proxy::serve(ctx.clone(), listener, Acceptor::plain()));
@@ -351,27 +349,6 @@ async fn housekeeping(watched: Watched) {
         watched.ctx.kept.services.purge();
         if pause(&watched.ctx.shutdown, HOUSEKEEPING).await {
             return;
-        }
-    }
-}
-
-/// Stamps what waits on SIGUSR1.
-async fn timestamp_on_demand(ctx: Context) {
-    let mut asked = match signal(SignalKind::user_defined1()) {
-        Ok(asked) => asked,
-        Err(error) => {
-            tracing::error!(%error, "SIGUSR1 cannot be listened to");
-            return ctx.shutdown.stopped().await;
-        }
-    };
-    loop {
-        tokio::select! {
-            () = ctx.shutdown.stopped() => return,
-            Some(()) = asked.recv() => {
-                if let Err(error) = ctx.log.stamp_now(None).await {
-                    tracing::warn!(%error, "timestamping on demand has failed");
-                }
-            }
         }
     }
 }
