@@ -136,7 +136,7 @@ host::settings! {
         /// systems that send longer headers.
         pub client_head_bytes: usize = 8_202,
         /// Most header lines of a head.
-        pub headers: usize = 256,
+        pub headers: usize = 1_024,
         /// Largest SOAP envelope or REST header part, bytes.
         pub message_bytes: usize = 10 * 1024 * 1024,
         /// Bytes of a body that are kept in memory; a larger one goes to the message log's own files as it passes.

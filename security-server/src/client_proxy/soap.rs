@@ -116,7 +116,9 @@ fn check_head(incoming: &Request<'_>) -> Result<String, Failure> {
 }
 
 fn is_soap_type(content_type: &str) -> bool {
-    [transport::TEXT_XML, transport::XOP_XML].iter().any(|expected| media_type::is(content_type, expected))
+    // Of a list the first counts.
+    let first = content_type.split(',').next().unwrap_or_default();
+    [transport::TEXT_XML, transport::XOP_XML].iter().any(|expected| media_type::is(first, expected))
 }
 
 fn attachments(side: Side) -> Failure {

@@ -139,7 +139,7 @@ fn line(buf: &mut BytesMut, limit: usize) -> Result<Option<Bytes>, BodyError> {
 }
 
 fn chunk_size(line: &[u8]) -> Result<u64, BodyError> {
-    let digits = line.split(|&b| b == b';').next().unwrap_or_default().trim_ascii_end();
+    let digits = line.split(|&b| b == b';').next().unwrap_or_default();
     let fits = !digits.is_empty() && digits.len() <= 15 && digits.iter().all(u8::is_ascii_hexdigit);
     let text = std::str::from_utf8(digits).ok().filter(|_| fits);
     text.and_then(|t| u64::from_str_radix(t, 16).ok()).ok_or(BodyError::Chunked("a chunk size is no number"))
@@ -188,13 +188,14 @@ mod tests {
 
     #[test]
     fn refuses_broken_bodies() {
-        let cases: [(&str, Framing, &[u8]); 9] = [
+        let cases: [(&str, Framing, &[u8]); 10] = [
             ("cut length", Framing::Length(5), b"abc"),
             ("cut chunk", Framing::Chunked, b"5\r\nabc"),
             ("no last chunk", Framing::Chunked, b"3\r\nabc\r\n"),
             ("size of letters", Framing::Chunked, b"xyz\r\n"),
             ("empty size", Framing::Chunked, b"\r\n"),
             ("signed size", Framing::Chunked, b"+3\r\nabc\r\n0\r\n\r\n"),
+            ("size and a space", Framing::Chunked, b"3 \r\nabc\r\n0\r\n\r\n"),
             ("chunk longer than announced", Framing::Chunked, b"3\r\nabcd\r\n0\r\n\r\n"),
             ("LF only", Framing::Chunked, b"3\nabc\n0\n\n"),
             ("size beyond 60 bits", Framing::Chunked, b"ffffffffffffffff\r\n"),

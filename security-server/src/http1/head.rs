@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 /// Longest request target, bytes: 414 above.
 pub const TARGET_BYTES: usize = 8192;
+const NOT_HTTP: &str = "the head is not HTTP/1";
 
 /// Header lines in order of arrival; names as written, values trimmed, both as bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -192,17 +193,15 @@ pub fn find_end(buf: &[u8], seen: &mut usize, strict: bool) -> Result<Option<usi
 /// # Errors
 /// The first broken rule.
 pub fn parse_request(head: &Bytes, limits: &HeadLimits) -> Result<RequestHead, HeadError> {
-    let mut lines = vec![httparse::EMPTY_HEADER; limits.lines];
+    let mut lines = vec![httparse::EMPTY_HEADER; line_count(head, limits)?];
     let mut parsed = httparse::Request::new(&mut lines);
     match parsed.parse(head) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(HeadError::Bad("the head is not complete")),
-        Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooMany { limit: limits.lines }),
-        Err(httparse::Error::Version) => return Err(version_error(head)),
-        Err(_) => return Err(HeadError::Bad("the head is not HTTP/1")),
+        Err(_) => return Err(unreadable(head)),
     }
     let (Some(method), Some(target), Some(minor)) = (parsed.method, parsed.path, parsed.version) else {
-        return Err(HeadError::Bad("the head is not HTTP/1"));
+        return Err(HeadError::Bad(NOT_HTTP));
     };
     if target.len() > TARGET_BYTES {
         return Err(HeadError::TargetTooLong);
@@ -219,19 +218,52 @@ pub fn parse_request(head: &Bytes, limits: &HeadLimits) -> Result<RequestHead, H
         headers,
     };
     check_host(&request)?;
+    check_upgrade(&request.headers)?;
     request.expects_continue = expectation(&request)?;
     Ok(request)
 }
 
-/// Another version of HTTP, or no request line at all.
-fn version_error(head: &[u8]) -> HeadError {
+/// The header lines of `head`, as a bound for those who read them.
+fn line_count(head: &[u8], limits: &HeadLimits) -> Result<usize, HeadError> {
+    // The first line and the empty one are none.
+    let count = memchr::memchr_iter(b'\n', head).count().saturating_sub(2);
+    if count > limits.lines { Err(HeadError::TooMany { limit: limits.lines }) } else { Ok(count) }
+}
+
+/// Another version of HTTP, none at all, or something else that is wrong.
+fn unreadable(head: &[u8]) -> HeadError {
     let line = head.split(|&b| b == b'\r').next().unwrap_or_default();
-    let words: Vec<&[u8]> = line.split(|&b| b == b' ').collect();
+    let words: Vec<&[u8]> = line.split(|&b| b == b' ').filter(|word| !word.is_empty()).collect();
     match words[..] {
-        [b"PRI", b"*", version] if version.starts_with(b"HTTP/2") => HeadError::Http2,
-        [_, _, version] if version.starts_with(b"HTTP/") => HeadError::Version,
-        _ => HeadError::Bad("the head is not HTTP/1"),
+        [_, _, version] if version.starts_with(b"HTTP/2") => HeadError::Http2,
+        [method, ..] if !method.iter().copied().all(is_token_byte) => HeadError::Bad(NOT_HTTP),
+        [_, _, version] if !matches!(version, b"HTTP/1.0" | b"HTTP/1.1") => HeadError::Version,
+        [_] | [_, _] => HeadError::Version,
+        _ => HeadError::Bad(NOT_HTTP),
     }
+}
+
+/// What no request can begin with, such as the greeting of TLS, is refused before more of it is waited for.
+///
+/// # Errors
+/// It begins so.
+pub fn check_first(buf: &[u8]) -> Result<(), HeadError> {
+    match buf.first() {
+        Some(first) if *first != b'\r' && !is_token_byte(*first) => Err(HeadError::Bad(NOT_HTTP)),
+        _ => Ok(()),
+    }
+}
+
+/// A byte of a method or a name [RFC 9110 §5.6.2].
+const fn is_token_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(byte, b'!' | b'#'..=b'\'' | b'*' | b'+' | b'-' | b'.' | b'^'..=b'`' | b'|' | b'~')
+}
+
+/// Bytes of the target in a first line that may go on.
+pub fn target_so_far(buf: &[u8]) -> usize {
+    let line = buf.split(|&b| b == b'\r' || b == b'\n').next().unwrap_or_default();
+    line.split(|&b| b == b' ').nth(1).map_or(0, <[u8]>::len)
 }
 
 fn persistent(headers: &Headers, http10: bool) -> bool {
@@ -285,9 +317,28 @@ fn check_host(request: &RequestHead) -> Result<(), HeadError> {
     }
     let mut hosts = request.headers.all("host");
     let host = hosts.next();
-    let unusable = host.is_some_and(|h| h.is_empty() || h.contains(&b'@'));
+    let unusable = host.is_some_and(|h| h.is_empty() || !h.iter().copied().all(is_host_byte));
     if unusable || hosts.next().is_some() || (host.is_none() && !request.http10) {
         return Err(HeadError::Bad("there must be exactly one Host"));
+    }
+    Ok(())
+}
+
+/// A byte of `host:port`, brackets of an IPv6 address and escapes included [RFC 3986 §3.2.2].
+const fn is_host_byte(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric()
+        || matches!(
+            byte,
+            b'-' | b'.' | b'_' | b'~' | b'%' | b':' | b'[' | b']' | b'!' | b'$' | b'&'..=b',' | b';' | b'='
+        )
+}
+
+/// An upgrade that `Connection` does not name is none: what stands behind would understand it otherwise (wire dossier §12.5).
+fn check_upgrade(headers: &Headers) -> Result<(), HeadError> {
+    for name in ["upgrade", "http2-settings"] {
+        if headers.get(name).is_some() && !headers.lists("connection", name) {
+            return Err(HeadError::Bad("an upgrade that Connection does not name"));
+        }
     }
     Ok(())
 }
@@ -308,7 +359,7 @@ fn expectation(request: &RequestHead) -> Result<bool, HeadError> {
 /// # Errors
 /// The first broken rule.
 pub fn parse_response(head: &Bytes, method: &str, limits: &HeadLimits) -> Result<ResponseHead, HeadError> {
-    let mut lines = vec![httparse::EMPTY_HEADER; limits.lines];
+    let mut lines = vec![httparse::EMPTY_HEADER; line_count(head, limits)?];
     let mut parsed = httparse::Response::new(&mut lines);
     let mut rules = httparse::ParserConfig::default();
     rules
@@ -317,12 +368,11 @@ pub fn parse_response(head: &Bytes, method: &str, limits: &HeadLimits) -> Result
     match rules.parse_response(&mut parsed, head) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(HeadError::Bad("the head is not complete")),
-        Err(httparse::Error::TooManyHeaders) => return Err(HeadError::TooMany { limit: limits.lines }),
         Err(httparse::Error::Version) => return Err(HeadError::Version),
-        Err(_) => return Err(HeadError::Bad("the head is not HTTP/1")),
+        Err(_) => return Err(HeadError::Bad(NOT_HTTP)),
     }
     let (Some(status), Some(minor)) = (parsed.code, parsed.version) else {
-        return Err(HeadError::Bad("the head is not HTTP/1"));
+        return Err(HeadError::Bad(NOT_HTTP));
     };
     let headers = unfold(collect_answer(head, parsed.headers)?);
     let framing = response_framing(&headers, status, method)?;

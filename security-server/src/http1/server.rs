@@ -122,6 +122,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServerConnection<S> {
                 while self.wire.buf.starts_with(b"\r\n") {
                     let _ = self.wire.buf.split_to(2);
                 }
+                head::check_first(&self.wire.buf)?;
             }
             if let Some(end) = head::find_end(&self.wire.buf, &mut seen, true)? {
                 if end > self.limits.head.bytes {
@@ -142,8 +143,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServerConnection<S> {
     }
 
     fn too_large(&self) -> HeadError {
-        let first_line = memchr::memchr(b'\n', &self.wire.buf).unwrap_or(usize::MAX);
-        if first_line > TARGET_BYTES + 64 {
+        if head::target_so_far(&self.wire.buf) > TARGET_BYTES {
             return HeadError::TargetTooLong;
         }
         HeadError::TooLarge { limit: self.limits.head.bytes }

@@ -58,6 +58,9 @@ pub(super) fn candidates(
     }
     let offering = conf.providers(provider);
     if let Some(target) = target {
+        if !conf.knows_instance(&target.owner.instance, now) {
+            return Err(ChooseError::UnknownInstance);
+        }
         let server = conf.server(target).ok_or(ChooseError::InvalidServer)?;
         let offers = offering.iter().any(|other| other.address == server.address);
         return match (offers, &server.maintenance) {

@@ -90,6 +90,14 @@ pub async fn ask(address: SocketAddr, request: &[u8]) -> Reply {
 
 /// The same over TLS, with a certificate if one is given.
 pub async fn ask_tls(address: SocketAddr, pair: Option<&Pair>, request: &[u8]) -> Reply {
+    let socket = TcpStream::connect(address).await.unwrap();
+    converse(tls_connect(socket, pair).await.unwrap(), request).await
+}
+
+async fn tls_connect(
+    socket: TcpStream,
+    pair: Option<&Pair>,
+) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = rustls::ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
@@ -104,10 +112,8 @@ pub async fn ask_tls(address: SocketAddr, pair: Option<&Pair>, request: &[u8]) -
             builder.with_client_auth_cert(chain, key).unwrap()
         }
     };
-    let socket = TcpStream::connect(address).await.unwrap();
     let name = ServerName::try_from("localhost").unwrap();
-    let stream = tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, socket).await.unwrap();
-    converse(stream, request).await
+    tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, socket).await
 }
 
 /// Sends while it reads: a server that answers early must be heard.
@@ -189,5 +195,61 @@ impl rustls::client::danger::ServerCertVerifier for Anything {
     }
     fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
         self.0.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Sends `request` and reads one answer by its own length, over TLS when `secure`; `None` when there is none within seconds.
+pub async fn ask_briefly(
+    address: SocketAddr,
+    secure: bool,
+    pair: Option<&Pair>,
+    request: &[u8],
+) -> Option<Reply> {
+    let work = async {
+        let socket = TcpStream::connect(address).await.ok()?;
+        if !secure {
+            return one_answer(socket, request).await;
+        }
+        let stream = tls_connect(socket, pair).await.ok()?;
+        one_answer(stream, request).await
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(10), work).await.ok()?
+}
+
+async fn one_answer(stream: impl AsyncRead + AsyncWrite + Unpin, request: &[u8]) -> Option<Reply> {
+    let (mut read, mut write) = tokio::io::split(stream);
+    let mut answer = Vec::new();
+    let sending = async {
+        let _ = write.write_all(request).await;
+        let _ = write.flush().await;
+        std::future::pending::<()>().await;
+    };
+    let reading = async {
+        loop {
+            if is_whole(&answer) {
+                return;
+            }
+            match read.read_buf(&mut answer).await {
+                Ok(n) if n > 0 => {}
+                _ => return,
+            }
+        }
+    };
+    tokio::select! {
+        () = sending => unreachable!("sending waits for ever"),
+        () = reading => {}
+    }
+    (!answer.is_empty()).then(|| parse(&answer))
+}
+
+/// The head says how long the body is, and it is there.
+fn is_whole(answer: &[u8]) -> bool {
+    let answer = answer.strip_prefix(b"HTTP/1.1 100 Continue\r\n\r\n").unwrap_or(answer);
+    let Some(end) = answer.windows(4).position(|w| w == b"\r\n\r\n").map(|at| at + 4) else { return false };
+    let reply = parse(answer);
+    let length = reply.header("content-length").and_then(|n| n.parse::<usize>().ok());
+    match length {
+        Some(length) => answer.len() >= end + length,
+        None => reply.header("connection") != Some("close"),
     }
 }

@@ -200,6 +200,16 @@ impl TestSigner {
         });
         Arc::new(signer)
     }
+    /// One more signing key.
+    pub fn add(&self, signing: Arc<SigningIdentity>, key: &PrivateKey) {
+        let key = PrivateKey::from_pkcs8(&key.to_pkcs8()).unwrap();
+        self.keys.lock().unwrap().insert(signing.key.clone(), Arc::new(key));
+        let mut own = self.own.lock().unwrap();
+        let mut signing_keys = own.signing.clone();
+        signing_keys.insert(signing.member.clone(), signing);
+        let (auth, ocsp_by_sha1) = (own.auth.clone(), own.ocsp_by_sha1.clone());
+        *own = Arc::new(OwnKeys { signing: signing_keys, auth, ocsp_by_sha1 });
+    }
 }
 
 /// The same certificate and key once more.

@@ -72,6 +72,14 @@ fn refuses_what_is_no_request_for_us() {
         ("connect", "CONNECT h:1 HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), 400),
         ("a method with a space", "GE T / HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), 400),
         ("http/2", "PRI * HTTP/2.0\r\n\r\n".to_owned(), 426),
+        ("http/2 without its preface", "GET / HTTP/2.0\r\nHost: h\r\n\r\n".to_owned(), 426),
+        ("not http", "GET / XTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), 505),
+        ("no version", "GET /\r\nHost: h\r\n\r\n".to_owned(), 505),
+        ("a tab for a space", "GET\t/ HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), 400),
+        ("no target", "GET  HTTP/1.1\r\nHost: h\r\n\r\n".to_owned(), 505),
+        ("a space in the host", "GET / HTTP/1.1\r\nHost: a b\r\n\r\n".to_owned(), 400),
+        ("an upgrade on its own", "GET / HTTP/1.1\r\nHost: h\r\nUpgrade: h2c\r\n\r\n".to_owned(), 400),
+        ("settings on their own", "GET / HTTP/1.1\r\nHost: h\r\nHTTP2-Settings: AA\r\n\r\n".to_owned(), 400),
         ("http/3", "GET / HTTP/3.0\r\nHost: h\r\n\r\n".to_owned(), 505),
         ("chunked in http/1.0", "POST / HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned(), 400),
         ("expectation", "POST / HTTP/1.1\r\nHost: h\r\nExpect: magic\r\n\r\n".to_owned(), 417),
@@ -82,7 +90,14 @@ fn refuses_what_is_no_request_for_us() {
         assert_eq!(request(&text).map(|_| ()).map_err(HeadError::status), Err(status), "{name}");
     }
     assert!(request("GET / HTTP/1.0\r\n\r\n").expect("1.0 needs no Host").http10);
-    assert!(request("GET http://h/x HTTP/1.1\r\nHost: h\r\n\r\n").is_ok());
+    let taken = [
+        "GET http://h/x HTTP/1.1\r\nHost: h\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: [::1]:8080\r\n\r\n",
+        "GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n",
+    ];
+    for text in taken {
+        assert!(request(text).is_ok(), "{text}");
+    }
 }
 
 #[test]

@@ -111,8 +111,15 @@ async fn an_answer_before_the_end_of_the_request_closes() {
 async fn bounds_heads_and_silence() {
     let long_line = format!("GET / HTTP/1.1\r\nHost: h\r\nX: {}\r\n\r\n", "x".repeat(9000));
     let long_target = format!("GET /{}", "x".repeat(9000));
-    let cases =
-        [(long_line.as_str(), 431), (long_target.as_str(), 414), ("GET / HTTP/1.1\nHost: h\n\n", 400)];
+    let long_both = format!("GET /{} HTTP/1.1\r\nHost: h\r\n\r\n", "x".repeat(8180));
+    let cases = [
+        (long_line.as_str(), 431),
+        (long_both.as_str(), 431),
+        (long_target.as_str(), 414),
+        ("GET / HTTP/1.1\nHost: h\n\n", 400),
+        // TLS where HTTP is spoken: answered at once, though no line ever ends.
+        ("\x16\x03\x01", 400),
+    ];
     for (text, status) in cases {
         let (mut client, mut connection) = pair();
         client.write_all(text.as_bytes()).await.expect("sent");
