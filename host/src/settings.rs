@@ -319,7 +319,7 @@ mod tests {
         /// A server.
         struct Server {
             /// Where to listen.
-            pub listen: std::net::SocketAddr = ([127, 0, 0, 1], 8080).into(),
+            pub listen: SocketAddr = ([127, 0, 0, 1], 8080).into(),
             /// A file, when there is one.
             pub pin_file: Option<std::path::PathBuf> = None,
         }
