@@ -54,8 +54,8 @@ host::settings! {
         pub ocsp_responder_port: u16 = 5577,
         /// Milliseconds that connecting to another security server may take, its TLS handshake included.
         pub client_timeout: u64 = 30_000,
-        /// Milliseconds to wait for the answer of another security server; 0 is without limit.
-        pub client_httpclient_timeout: u64 = 0,
+        /// Milliseconds that another security server may be silent while we wait for its answer; 0 is without limit.
+        pub client_httpclient_timeout: u64 = 600_000,
         /// Keep connections to other security servers that keep theirs.
         pub pool_enable_connection_reuse: bool = true,
         /// Keep connections of security servers that are not of our own kind. Our own are always kept.
@@ -474,7 +474,7 @@ mod tests {
         let settings = read("").unwrap();
         assert_eq!(settings.client_http, Some(([127, 0, 0, 1], 8080).into()));
         assert_eq!(settings.pin_file, PathBuf::from("/var/lib/causeway/security-server/token-pin"));
-        assert_eq!(settings.limits.peer_answer, None);
+        assert_eq!(settings.limits.peer_answer, Some(Duration::from_secs(600)), "every wait has an end");
         assert_eq!(settings.configuration.federations, Federations::None);
         assert_eq!(settings.min_client_version, None);
     }

@@ -249,8 +249,10 @@ impl Timestamper {
                 () = tokio::time::sleep_until(figures_due) => {}
                 order = self.orders.recv() => {
                     let Some(order) = order else { return };
-                    if !self.obey(&client, order).await {
-                        due = due.min(Instant::now() + self.pause(false));
+                    match self.obey(&client, order).await {
+                        Some(true) => due = Instant::now() + self.pause(true),
+                        Some(false) => due = due.min(Instant::now() + self.pause(false)),
+                        None => {}
                     }
                 }
             }
@@ -259,13 +261,13 @@ impl Timestamper {
         }
     }
 
-    /// Stamps what was asked for; `false` when stamping everything failed.
-    async fn obey(&self, client: &Client, order: Order) -> bool {
+    /// Stamps what was asked for; for everything that waits, whether it went well.
+    async fn obey(&self, client: &Client, order: Order) -> Option<bool> {
         let done = match order.record {
             Some(record) => self.stamp_one(client, record).await,
             None => self.stamp_waiting(client).await,
         };
-        let went_well = done.is_ok() || order.record.is_some();
+        let went_well = order.record.is_none().then_some(done.is_ok());
         // Whoever asked may have gone.
         let _ = order.answer.send(done);
         went_well
