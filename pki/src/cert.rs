@@ -148,7 +148,9 @@ impl Certificate {
 
     fn parse_der(der: Vec<u8>) -> Result<Self, CertError> {
         let (rest, parsed) = X509Certificate::from_der(&der).map_err(|_| CertError::Malformed)?;
-        if !rest.is_empty() || !says_its_algorithm_twice(&der) {
+        // Every signature is whole bytes; another count of unused bits would be another certificate with the same signature.
+        let whole = parsed.signature_value.unused_bits == 0;
+        if !rest.is_empty() || !whole || !says_its_algorithm_twice(&der) {
             return Err(CertError::Malformed);
         }
         let tbs = parsed.tbs_certificate.as_ref();
