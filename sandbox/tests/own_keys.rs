@@ -106,7 +106,7 @@ impl Scene {
         let (conf, server) = (self.conf(), self.server.clone());
         let shutdown = Shutdown::default();
         let task = ocsp_fetcher::run(
-            Arc::clone(signer),
+            signer.clone(),
             Box::new(move || (Some(Arc::clone(&conf)), Some(server.clone()))),
             Client::new(Duration::from_secs(1), Duration::from_millis(300), &[]),
             Settings::default(),

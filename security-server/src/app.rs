@@ -29,8 +29,8 @@ use host::shutdown::Shutdown;
 use host::store::Store;
 use proto::id::ServerId;
 use serde_json::json;
-use signer::ocsp_fetcher;
 use signer::software::SoftwareSigner;
+use signer::{TokenService, ocsp_fetcher};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
@@ -113,7 +113,7 @@ pub async fn run(settings: Settings, ready_file: Option<&Path>, shutdown: Shutdo
 struct Opened {
     ctx: Context,
     conf: Arc<ServerConfStore>,
-    signer: Arc<SoftwareSigner>,
+    signer: Arc<dyn TokenService>,
     configuration: Arc<ConfigurationClient>,
     timestamper: Timestamper,
     peer_tls: Arc<PeerTls>,
@@ -132,7 +132,8 @@ impl Opened {
                 "{folder} holds no server yet: fill it with `causeway apply -f server.yaml --offline {folder}`"
             );
         }
-        let signer = Arc::new(open_token(&data.folder("keys")?, &settings.pin_file, &clock)?);
+        let signer: Arc<dyn TokenService> =
+            Arc::new(open_token(&data.folder("keys")?, &settings.pin_file, &clock)?);
         let internal_tls = InternalTls::open(&data.folder("tls")?, clock.now())?;
 
         let download = &settings.configuration;
@@ -142,7 +143,7 @@ impl Opened {
         let globalconf = configuration.published();
         let serverconf = snapshot(&state, &globalconf).context("the server has no identity")?;
         let serverconf = Arc::new(ArcSwap::from_pointee(serverconf));
-        refresh_keys(&signer, &globalconf, state.server.as_ref(), &clock);
+        refresh_keys(signer.as_ref(), &globalconf, state.server.as_ref(), &clock);
 
         let snapshots = Snapshots { globalconf: globalconf.clone(), serverconf: serverconf.clone() };
         let log_settings = LogSettings::resolve(&settings.message_log, settings.limits.memory_body_bytes)?;
@@ -202,7 +203,7 @@ fn snapshot(state: &State, globalconf: &Published) -> Option<ServerConf> {
 }
 
 /// Aligns the states of certificates with the configuration and makes the snapshot of keys anew. Blocks.
-fn refresh_keys(signer: &SoftwareSigner, globalconf: &Published, server: Option<&ServerId>, clock: &Clock) {
+fn refresh_keys(signer: &dyn TokenService, globalconf: &Published, server: Option<&ServerId>, clock: &Clock) {
     let conf = globalconf.load();
     let (Some(conf), Some(server)) = (conf.as_ref(), server) else { return };
     if let Err(error) = signer.align(conf, server, false) {
@@ -319,7 +320,7 @@ async fn wait(tasks: &mut JoinSet<&'static str>, shutdown: &Shutdown) -> anyhow:
 }
 
 /// Rebuilds what depends on the global configuration when that has changed.
-async fn watch(ctx: Context, conf: Arc<ServerConfStore>, signer: Arc<SoftwareSigner>, server: ServerId) {
+async fn watch(ctx: Context, conf: Arc<ServerConfStore>, signer: Arc<dyn TokenService>, server: ServerId) {
     let generation = |ctx: &Context| ctx.globalconf.load().as_ref().as_ref().map(|conf| conf.generation());
     let mut seen = generation(&ctx);
     while !pause(&ctx.shutdown, REFRESH).await {
@@ -333,8 +334,9 @@ async fn watch(ctx: Context, conf: Arc<ServerConfStore>, signer: Arc<SoftwareSig
         }
         let (signer, globalconf) = (signer.clone(), ctx.globalconf.clone());
         let (server, clock) = (server.clone(), ctx.clock.clone());
-        let refreshed =
-            tokio::task::spawn_blocking(move || refresh_keys(&signer, &globalconf, Some(&server), &clock));
+        let refreshed = tokio::task::spawn_blocking(move || {
+            refresh_keys(signer.as_ref(), &globalconf, Some(&server), &clock)
+        });
         if let Err(error) = refreshed.await {
             tracing::error!(%error, "keys could not be aligned with the global configuration");
         }

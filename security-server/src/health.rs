@@ -10,8 +10,7 @@ use host::health::Health;
 use pki::ocsp::Response;
 use proto::time::UnixTime;
 use serde_json::{Value, json};
-use signer::OwnKeys;
-use signer::software::SoftwareSigner;
+use signer::{OwnKeys, TokenService};
 
 use crate::configuration_client::ConfigurationClient;
 use crate::context::Context;
@@ -24,7 +23,7 @@ pub struct Watched {
     /// The configuration's download.
     pub configuration: Arc<ConfigurationClient>,
     /// The token.
-    pub signer: Arc<SoftwareSigner>,
+    pub signer: Arc<dyn TokenService>,
 }
 
 impl Watched {

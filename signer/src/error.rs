@@ -85,6 +85,9 @@ pub enum TokenError {
         /// Why.
         source: std::io::Error,
     },
+    /// The signer's process refused, or does not answer.
+    #[error("{0}")]
+    Elsewhere(String),
     /// The system gives no random numbers.
     #[error("the system gives no random numbers")]
     NoRandom,

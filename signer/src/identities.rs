@@ -14,9 +14,10 @@ use pki::globalconf::{CaInfo, GlobalConf};
 use pki::trust;
 use proto::id::{MemberId, ServerId};
 use proto::time::UnixTime;
+use rustls::sign::SigningKey;
 
 use crate::ocsp_store::OcspStore;
-use crate::tls::{self, TlsKey};
+use crate::tls;
 use crate::token::{CertInfo, KeyInfo, KeyUsage};
 use crate::{AuthIdentity, OwnKeys, SigningIdentity};
 
@@ -92,7 +93,7 @@ impl Sources<'_> {
 pub(crate) fn build(
     sources: &Sources<'_>,
     algorithm: impl Fn(&str) -> Option<SignatureAlgorithm>,
-    tls: impl Fn(&str) -> Option<Arc<TlsKey>>,
+    tls: impl Fn(&str) -> Option<Arc<dyn SigningKey>>,
 ) -> OwnKeys {
     let mut own = OwnKeys::default();
     let signing = sources.certs(KeyUsage::Signing);
@@ -142,7 +143,7 @@ fn signing_identity(
     }
 }
 
-fn auth_identity(chain: GoodChain, key: Arc<TlsKey>) -> AuthIdentity {
+fn auth_identity(chain: GoodChain, key: Arc<dyn SigningKey>) -> AuthIdentity {
     let certified = tls::certified(&chain.certs, key);
     AuthIdentity { chain: chain.certs, ocsp: chain.ocsp, certified, until: chain.until }
 }

@@ -12,6 +12,7 @@
 //! | [`ocsp_fetcher`] | the task that keeps OCSP answers and the snapshot fresh |
 //! | [`process`] | what a process with private keys does first |
 
+pub mod derived;
 mod error;
 mod identities;
 pub mod ocsp_fetcher;
@@ -19,6 +20,7 @@ mod ocsp_store;
 mod pool;
 pub mod process;
 mod seal;
+pub mod service;
 pub mod software;
 mod tls;
 pub mod token;
@@ -33,6 +35,7 @@ use proto::id::MemberId;
 use proto::time::UnixTime;
 
 pub use error::TokenError;
+pub use service::TokenService;
 pub use software::SoftwareSigner;
 
 /// Names a key: random bytes in upper-case hex, as the reference does.
@@ -49,6 +52,8 @@ pub enum Purpose {
     Registration,
     /// A certificate signing request (either).
     Csr,
+    /// A TLS handshake (authentication key).
+    Handshake,
     /// A configuration directory (configuration signing key of a central server).
     Configuration,
 }
@@ -116,6 +121,9 @@ pub enum SignerError {
     /// The library or the disk.
     #[error("{0}")]
     Failed(String),
+    /// The signer's process did not answer in time.
+    #[error("the signer does not answer: {0}")]
+    Unreachable(String),
 }
 
 /// What the servers call.

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::identities::{Link, chain_of, instance_of};
-use crate::software::SoftwareSigner;
+use crate::service::TokenService;
 
 /// Time to reach a responder.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
@@ -101,7 +101,7 @@ pub type Surroundings = Box<dyn Fn() -> (Option<Arc<GlobalConf>>, Option<ServerI
 
 /// Runs until shutdown. One per token.
 pub async fn run(
-    signer: Arc<SoftwareSigner>,
+    signer: Arc<dyn TokenService>,
     surroundings: Surroundings,
     http: Client,
     settings: Settings,
@@ -129,7 +129,7 @@ pub async fn run(
         }
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = fetcher.signer.changed() => next_try = Instant::now(),
+            () = fetcher.signer.derived().changed() => next_try = Instant::now(),
             () = shutdown.stopped() => return,
         }
     }
@@ -140,7 +140,7 @@ fn interval(conf: &GlobalConf) -> Duration {
 }
 
 struct Fetcher {
-    signer: Arc<SoftwareSigner>,
+    signer: Arc<dyn TokenService>,
     http: Client,
     settings: Settings,
     clock: Clock,
@@ -211,10 +211,10 @@ impl Fetcher {
         let (subject, sha256) = (cert.subject(), cert.sha256());
         let holds = if let Outcome::Good(_, holds) = &outcome { Some(*holds) } else { None };
         let written = tokio::task::spawn_blocking(move || match outcome {
-            Outcome::Good(response, _) => signer.ocsp().put(&cert, *response),
+            Outcome::Good(response, _) => signer.derived().ocsp().put(&cert, *response),
             Outcome::NotGood(status) => {
                 tracing::error!(subject = cert.subject(), %status, "an own certificate is not good any more");
-                signer.ocsp().remove(&cert)
+                signer.derived().ocsp().remove(&cert)
             }
             Outcome::Failed => Ok(()),
         });

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use arc_swap::{ArcSwap, ArcSwapOption};
+use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use pki::algorithm::{EcdsaForm, SignatureAlgorithm};
 use pki::cert::Certificate;
@@ -21,14 +21,16 @@ use pki::issue::Subject;
 use pki::key::{KeyKind, PrivateKey};
 use proto::id::{MemberId, ServerId};
 use proto::time::UnixTime;
-use tokio::sync::Notify;
+use rustls::sign::SigningKey;
+use tokio::sync::watch;
 
+use crate::derived::Derived;
 use crate::error::TokenError;
 use crate::identities::{self, Sources};
-use crate::ocsp_store::OcspStore;
 use crate::pool::Pool;
 use crate::seal::SecretKey;
-use crate::tls::{self, TlsKey};
+use crate::service::{CertState, TokenService};
+use crate::tls;
 use crate::token::{self, CertInfo, CertStatus, Folder, KeyInfo, KeyUsage, PinLock, Token};
 use crate::{KeyId, OwnKeys, Purpose, Signer, SignerError};
 
@@ -43,10 +45,10 @@ pub struct SoftwareSigner {
     state: Mutex<State>,
     /// `None` while logged out.
     loaded: ArcSwapOption<Loaded>,
-    own: ArcSwap<OwnKeys>,
+    derived: Derived,
     pool: Pool,
-    ocsp: OcspStore,
-    changed: Notify,
+    /// Counts changes of the token, log-in and log-out among them.
+    revision: watch::Sender<u64>,
 }
 
 struct State {
@@ -70,7 +72,7 @@ pub(crate) struct Loaded {
 struct LoadedKey {
     usage: KeyUsage,
     key: Arc<PrivateKey>,
-    tls: Option<Arc<TlsKey>>,
+    tls: Option<Arc<dyn SigningKey>>,
 }
 
 impl SoftwareSigner {
@@ -116,11 +118,10 @@ impl SoftwareSigner {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         Ok(Self {
             pool: Pool::new(threads).map_err(io)?,
-            ocsp: OcspStore::open(&folder.path().join("ocsp")).map_err(io)?,
+            derived: Derived::open(&folder.path().join("ocsp")).map_err(io)?,
             state: Mutex::new(State { token, trying: false, wrong_pins: 0, locked_until: None }),
             loaded: ArcSwapOption::empty(),
-            own: ArcSwap::default(),
-            changed: Notify::new(),
+            revision: watch::Sender::new(0),
             folder,
         })
     }
@@ -197,15 +198,24 @@ impl SoftwareSigner {
     fn replace_loaded(&self, loaded: Option<Loaded>) {
         let before = self.loaded.swap(loaded.map(Arc::new));
         let _ = before.map(|before| before.open.store(false, Ordering::Release));
-        self.changed.notify_one();
+        self.has_changed();
+    }
+
+    fn has_changed(&self) {
+        self.revision.send_modify(|revision| *revision += 1);
+        self.derived.wake();
+    }
+
+    /// Sees every change of the token, log-in and log-out among them.
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.revision.subscribe()
     }
 
     /// Forgets the private keys. Signatures that are being made still come out.
     pub fn logout(&self) {
         let state = self.state();
         self.replace_loaded(None);
-        let own = self.own.load();
-        self.own.store(Arc::new(OwnKeys { ocsp_by_sha1: own.ocsp_by_sha1.clone(), ..OwnKeys::default() }));
+        self.derived.without_keys();
         tracing::info!(label = state.token.label, "the token is logged out");
     }
 
@@ -246,7 +256,7 @@ impl SoftwareSigner {
         let done = change(&mut token)?;
         self.folder.write_token(&token)?;
         state.token = token;
-        self.changed.notify_one();
+        self.has_changed();
         Ok(done)
     }
 
@@ -415,37 +425,18 @@ impl SoftwareSigner {
         self.state().token.keys.clone()
     }
 
-    /// Aligns the states of authentication certificates with the global configuration (trust dossier §3.9). A certificate whose
-    /// registration came through is activated when `activate` is set. Gives how many changed.
+    /// Sets the states of several certificates at once.
     ///
     /// # Errors
-    /// The disk.
-    pub fn align(&self, conf: &GlobalConf, server: &ServerId, activate: bool) -> Result<usize, TokenError> {
-        use CertStatus::{GlobalError, Registered, RegistrationInProgress, Saved};
-        let wanted = |cert: &CertInfo| {
-            let listed = conf.server_by_auth_cert(&cert.cert) == Some(server);
-            match (cert.status, listed) {
-                (Saved | RegistrationInProgress | GlobalError, true) => Some(Registered),
-                (Registered, false) => Some(GlobalError),
-                _ => None,
-            }
-        };
-        let of_server = |key: &&KeyInfo| key.usage == KeyUsage::Authentication;
-        let keys = self.keys();
-        if keys.iter().filter(of_server).flat_map(|key| &key.certs).all(|cert| wanted(cert).is_none()) {
-            return Ok(0);
-        }
+    /// No such certificate, then none is changed; the disk.
+    pub fn set_states(&self, states: &[CertState]) -> Result<(), TokenError> {
         self.change(|token| {
-            let mut changed = 0;
-            let keys = token.keys.iter_mut().filter(|key| key.usage == KeyUsage::Authentication);
-            for cert in keys.flat_map(|key| &mut key.certs) {
-                let Some(status) = wanted(cert) else { continue };
-                tracing::info!(cert = cert.id(), from = ?cert.status, to = ?status, "a certificate changed its state");
-                cert.active |= activate && cert.status == RegistrationInProgress;
-                cert.status = status;
-                changed += 1;
+            for state in states {
+                let cert = token.cert_mut(&state.cert);
+                let cert = cert.ok_or_else(|| TokenError::NoCertificate(state.cert.clone()))?;
+                (cert.status, cert.active) = (state.status, state.active);
             }
-            Ok(changed)
+            Ok(())
         })
     }
 
@@ -454,33 +445,18 @@ impl SoftwareSigner {
     pub fn refresh(&self, conf: &GlobalConf, server: Option<&ServerId>, now: UnixTime) {
         let keys = self.keys();
         let loaded = self.loaded.load_full();
-        let tls = |id: &str| loaded.as_ref()?.keys.get(id)?.tls.clone();
-        let sources = Sources { keys: &keys, ocsp: &self.ocsp, conf, server, now };
-        let own = match &loaded {
-            Some(loaded) => {
-                let algorithm = |id: &str| loaded.keys.get(id).map(|key| key.key.default_algorithm());
-                identities::build(&sources, algorithm, tls)
-            }
-            None => identities::build(&sources, |_| None, |_| None),
-        };
+        let key = |id: &str| loaded.as_ref()?.keys.get(id);
+        let sources = Sources { keys: &keys, ocsp: self.derived.ocsp(), conf, server, now };
+        let own = identities::build(
+            &sources,
+            |id| key(id).map(|key| key.key.default_algorithm()),
+            |id| key(id)?.tls.clone(),
+        );
         // A log-out in between has the last word.
         let _state = self.state();
         if loaded.is_some() == self.is_logged_in() {
-            self.own.store(Arc::new(own));
+            self.derived.store(own);
         }
-    }
-
-    /// Something outside changed (the global configuration, the server's identity): the OCSP fetcher looks again.
-    pub fn wake(&self) {
-        self.changed.notify_one();
-    }
-
-    pub(crate) async fn changed(&self) {
-        self.changed.notified().await;
-    }
-
-    pub(crate) fn ocsp(&self) -> &OcspStore {
-        &self.ocsp
     }
 
     /// Private-key operations that wait or run.
@@ -541,7 +517,62 @@ impl Signer for SoftwareSigner {
     }
 
     fn own_keys(&self) -> Arc<OwnKeys> {
-        self.own.load_full()
+        self.derived.own_keys()
+    }
+}
+
+#[async_trait::async_trait]
+impl TokenService for SoftwareSigner {
+    fn label(&self) -> String {
+        Self::label(self)
+    }
+    fn is_logged_in(&self) -> bool {
+        Self::is_logged_in(self)
+    }
+    fn keys(&self) -> Vec<KeyInfo> {
+        Self::keys(self)
+    }
+    fn login(&self, pin: &str, now: UnixTime) -> Result<(), TokenError> {
+        Self::login(self, pin, now)
+    }
+    fn logout(&self) -> Result<(), TokenError> {
+        Self::logout(self);
+        Ok(())
+    }
+    fn change_pin(&self, old: &str, new: &str, now: UnixTime) -> Result<(), TokenError> {
+        Self::change_pin(self, old, new, now)
+    }
+    fn generate(&self, usage: KeyUsage, kind: KeyKind, label: &str) -> Result<KeyId, TokenError> {
+        Self::generate(self, usage, kind, label)
+    }
+    fn import_certificate(
+        &self,
+        cert: &Certificate,
+        member: Option<MemberId>,
+        status: CertStatus,
+    ) -> Result<KeyId, TokenError> {
+        Self::import_certificate(self, cert, member, status)
+    }
+    fn csr(&self, key: &KeyId, subject: &Subject, dns_names: &[String]) -> Result<Vec<u8>, TokenError> {
+        Self::csr(self, key, subject, dns_names)
+    }
+    fn set_states(&self, states: &[CertState]) -> Result<(), TokenError> {
+        Self::set_states(self, states)
+    }
+    fn delete_certificate(&self, cert_id: &str) -> Result<(), TokenError> {
+        Self::delete_certificate(self, cert_id)
+    }
+    fn delete_key(&self, id: &KeyId) -> Result<(), TokenError> {
+        Self::delete_key(self, id)
+    }
+    fn refresh(&self, conf: &GlobalConf, server: Option<&ServerId>, now: UnixTime) {
+        Self::refresh(self, conf, server, now);
+    }
+    fn queue_length(&self) -> usize {
+        Self::queue_length(self)
+    }
+    fn derived(&self) -> &Derived {
+        &self.derived
     }
 }
 
@@ -561,7 +592,10 @@ impl Loaded {
 impl LoadedKey {
     fn new(usage: KeyUsage, key: PrivateKey, open: &Arc<AtomicBool>) -> Result<Self, TokenError> {
         let tls = match usage {
-            KeyUsage::Authentication => Some(Arc::new(tls::key(&key, Arc::clone(open))?)),
+            KeyUsage::Authentication => {
+                let key: Arc<dyn SigningKey> = Arc::new(tls::key(&key, Arc::clone(open))?);
+                Some(key)
+            }
             KeyUsage::Signing | KeyUsage::Configuration => None,
         };
         Ok(Self { usage, key: Arc::new(key), tls })

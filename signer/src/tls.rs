@@ -28,19 +28,16 @@ pub(crate) fn key(key: &PrivateKey, open: Arc<AtomicBool>) -> Result<TlsKey, Key
 }
 
 /// The chain with the key behind it.
-pub(crate) fn certified(chain: &[Certificate], key: Arc<TlsKey>) -> Arc<CertifiedKey> {
+pub(crate) fn certified(chain: &[Certificate], key: Arc<dyn SigningKey>) -> Arc<CertifiedKey> {
     let chain = chain.iter().map(|cert| CertificateDer::from(cert.der().to_vec())).collect();
-    Arc::new(CertifiedKey::new(chain, Arc::new(Handle(key))))
+    Arc::new(CertifiedKey::new(chain, key))
 }
 
-#[derive(Debug)]
-struct Handle(Arc<TlsKey>);
-
-impl SigningKey for Handle {
+impl SigningKey for TlsKey {
     fn choose_scheme(&self, offered: &[SignatureScheme]) -> Option<Box<dyn Signer>> {
-        if self.0.open.load(Ordering::Acquire) { self.0.key.choose_scheme(offered) } else { None }
+        if self.open.load(Ordering::Acquire) { self.key.choose_scheme(offered) } else { None }
     }
     fn algorithm(&self) -> SignatureAlgorithm {
-        self.0.key.algorithm()
+        self.key.algorithm()
     }
 }

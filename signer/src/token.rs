@@ -47,7 +47,7 @@ impl KeyUsage {
     pub fn allows(self, purpose: Purpose) -> bool {
         match purpose {
             Purpose::Message | Purpose::ManagementRequest => self == Self::Signing,
-            Purpose::Registration => self == Self::Authentication,
+            Purpose::Registration | Purpose::Handshake => self == Self::Authentication,
             Purpose::Csr => self != Self::Configuration,
             Purpose::Configuration => self == Self::Configuration,
         }

@@ -69,7 +69,7 @@ impl Scene {
     fn answer(&self, signer: &SoftwareSigner, certs: &[&Certificate], at: UnixTime) {
         for cert in certs.iter().copied().chain([&self.middle]) {
             let response = Response::parse(&self.say(cert, Status::Good, at)).unwrap();
-            signer.ocsp().put(cert, response).unwrap();
+            signer.derived.ocsp().put(cert, response).unwrap();
         }
     }
     pub(crate) fn middle(&self) -> &Certificate {
