@@ -242,7 +242,7 @@ pub fn tls_peer(
     let path = chain::build(leaf, &chain[1..], &ca.cert, at)?;
     let trusted = check_path(conf, &path, ocsp, instance, at)?;
     let server =
-        conf.server_by_auth_cert(leaf).ok_or_else(|| TrustError::NotRegistered { subject: subject() })?;
+        conf.server_of(leaf, instance).ok_or_else(|| TrustError::NotRegistered { subject: subject() })?;
     if !conf.is_client_of(client, server) {
         return Err(TrustError::NotClient { client: client.to_string(), server: server.to_string() });
     }

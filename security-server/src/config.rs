@@ -52,6 +52,10 @@ host::settings! {
         pub ocsp_responder_listen: SocketAddr = ([0, 0, 0, 0], 5577).into(),
         /// The port of other security servers for OCSP answers.
         pub ocsp_responder_port: u16 = 5577,
+        /// TLS with other security servers, in both roles: `auto` is TLS 1.3 or 1.2 with authenticated encryption where the other side
+        /// can, else the TLS 1.2 CBC suites of stock servers; `modern-only` never takes those; `cbc-only` takes nothing else, as
+        /// stock servers do.
+        pub tls_edge: TlsEdge = TlsEdge::Auto,
         /// Milliseconds that connecting to another security server may take, its TLS handshake included.
         pub client_timeout: u64 = 30_000,
         /// Milliseconds that another security server may be silent while we wait for its answer; 0 is without limit.
@@ -130,6 +134,13 @@ host::settings! {
         pub server_exchanges_per_peer: usize = 1_000,
         /// Most open connections per listener.
         pub connections: usize = 10_000,
+        /// Of these, most from one address (of IPv6: from one /64 network). Raise it where a proxy or an address translation stands
+        /// in front of the server.
+        pub connections_per_address: usize = 2_000,
+        /// Most TLS handshakes at once per listener, a quarter of them from one address; more wait, within handshake-time.
+        pub handshakes: usize = 512,
+        /// Seconds that a TLS handshake of an accepted connection may take, from its first byte to its last.
+        pub handshake_time: u64 = 15,
         /// Largest head of a request or answer, bytes.
         pub head_bytes: usize = 65_536,
         /// Largest head of a request of an information system, bytes. The value is the stock servers'; raise it for information
@@ -172,6 +183,18 @@ pub enum FaultCodeStyle {
     Camel,
 }
 
+/// Which TLS is spoken with other security servers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TlsEdge {
+    /// The best that the other side can.
+    Auto,
+    /// Never the CBC suites of stock servers.
+    ModernOnly,
+    /// Nothing but the CBC suites of stock servers.
+    CbcOnly,
+}
+
 /// A value that cannot be used; the key is named as it stands in the file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{key}: {rule}")]
@@ -197,6 +220,8 @@ pub struct Settings {
     pub drain: Duration,
     /// `fault-code-style`.
     pub fault_style: Style,
+    /// `tls-edge`.
+    pub tls_edge: TlsEdge,
     /// Information systems over HTTP; `None` is off.
     pub client_http: Option<SocketAddr>,
     /// Information systems over HTTPS.
@@ -291,6 +316,12 @@ pub struct Limits {
     pub peer_answer: Option<Duration>,
     /// Open connections, per listener.
     pub connections: usize,
+    /// Of these, per address.
+    pub connections_per_address: usize,
+    /// TLS handshakes at once, per listener.
+    pub handshakes: usize,
+    /// For the TLS handshake of an accepted connection.
+    pub handshake: Duration,
     /// Exchanges at once of information systems.
     pub client_exchanges: usize,
     /// Of these, per client.
@@ -325,6 +356,7 @@ impl File {
                 FaultCodeStyle::Snake => Style::Snake,
                 FaultCodeStyle::Camel => Style::Camel,
             },
+            tls_edge: proxy.tls_edge,
             client_http: proxy.client_http_listen.0,
             client_https: proxy.client_https_listen.0,
             server_listen: proxy.server_listen,
@@ -392,6 +424,12 @@ impl LimitsSection {
                 .filter(|ms| *ms > 0)
                 .map(Duration::from_millis),
             connections: above_zero("limits.connections", self.connections)?,
+            connections_per_address: above_zero(
+                "limits.connections-per-address",
+                self.connections_per_address,
+            )?,
+            handshakes: above_zero("limits.handshakes", self.handshakes)?,
+            handshake: seconds("limits.handshake-time", self.handshake_time)?,
             client_exchanges: above_zero("limits.client-exchanges", self.client_exchanges)?,
             client_exchanges_per_client: above_zero(
                 "limits.client-exchanges-per-client",

@@ -81,6 +81,7 @@ impl TestCa {
         AuthIdentity {
             ocsp: Vec::new(),
             certified: Arc::new(certified(&key, &cert)),
+            key: Some(Arc::new(PrivateKey::from_pkcs8(&key.to_pkcs8()).unwrap())),
             until: cert.not_after(),
             chain: vec![cert],
         }

@@ -206,7 +206,7 @@ impl TrustCache {
             let trusted = trust::tls_peer(conf, chain, &answers, client, now)?;
             self.keep(conf, key, trusted.until);
         }
-        let server = chain.first().and_then(|leaf| conf.server_by_auth_cert(leaf)).cloned();
+        let server = chain.first().and_then(|leaf| conf.server_of(leaf, &client.member.instance)).cloned();
         Ok(PeerIdentity { server })
     }
 

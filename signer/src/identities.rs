@@ -11,6 +11,7 @@ use bytes::Bytes;
 use pki::algorithm::SignatureAlgorithm;
 use pki::cert::Certificate;
 use pki::globalconf::{CaInfo, GlobalConf};
+use pki::key::PrivateKey;
 use pki::trust;
 use proto::id::{MemberId, ServerId};
 use proto::time::UnixTime;
@@ -89,11 +90,14 @@ impl Sources<'_> {
     }
 }
 
+/// An authentication key for rustls, and itself where it may leave its token: [`AuthIdentity::key`].
+pub(crate) type TlsKeys = (Arc<dyn SigningKey>, Option<Arc<PrivateKey>>);
+
 /// The snapshot. `algorithm` and `tls` know the keys that are loaded; others are not in it.
 pub(crate) fn build(
     sources: &Sources<'_>,
     algorithm: impl Fn(&str) -> Option<SignatureAlgorithm>,
-    tls: impl Fn(&str) -> Option<Arc<dyn SigningKey>>,
+    tls: impl Fn(&str) -> Option<TlsKeys>,
 ) -> OwnKeys {
     let mut own = OwnKeys::default();
     let signing = sources.certs(KeyUsage::Signing);
@@ -143,7 +147,7 @@ fn signing_identity(
     }
 }
 
-fn auth_identity(chain: GoodChain, key: Arc<dyn SigningKey>) -> AuthIdentity {
-    let certified = tls::certified(&chain.certs, key);
-    AuthIdentity { chain: chain.certs, ocsp: chain.ocsp, certified, until: chain.until }
+fn auth_identity(chain: GoodChain, (signing, key): TlsKeys) -> AuthIdentity {
+    let certified = tls::certified(&chain.certs, signing);
+    AuthIdentity { chain: chain.certs, ocsp: chain.ocsp, certified, key, until: chain.until }
 }

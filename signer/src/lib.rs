@@ -31,6 +31,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use pki::algorithm::{EcdsaForm, SignatureAlgorithm};
 use pki::cert::Certificate;
+use pki::key::PrivateKey;
 use proto::id::MemberId;
 use proto::time::UnixTime;
 
@@ -86,6 +87,8 @@ pub struct AuthIdentity {
     pub ocsp: Vec<Bytes>,
     /// For rustls: the chain with the key behind it.
     pub certified: Arc<rustls::sign::CertifiedKey>,
+    /// The key itself, for a TLS library that cannot ask `certified` for a signature; `None` when it cannot leave its token.
+    pub key: Option<Arc<PrivateKey>>,
     /// Not to be used after this instant.
     pub until: UnixTime,
 }

@@ -450,7 +450,7 @@ impl SoftwareSigner {
         let own = identities::build(
             &sources,
             |id| key(id).map(|key| key.key.default_algorithm()),
-            |id| key(id)?.tls.clone(),
+            |id| key(id).and_then(|key| Some((key.tls.clone()?, Some(key.key.clone())))),
         );
         // A log-out in between has the last word.
         let _state = self.state();

@@ -327,7 +327,13 @@ impl GlobalConf {
     pub fn servers(&self, instance: &str) -> &[ProviderServer] {
         self.of(instance).map_or(&[], Instance::servers)
     }
-    /// The server an authentication certificate is registered for.
+    /// The server an authentication certificate is registered for in `instance`. Another instance may have registered the same
+    /// certificate for a server of its own, and has no say here.
+    pub fn server_of(&self, cert: &Certificate, instance: &str) -> Option<&ServerId> {
+        self.of(instance)?.server_by_auth_cert(cert)
+    }
+    /// The server an authentication certificate is registered for in any instance, the own one first: enough to be spoken to, and
+    /// says nothing about a client, for which [`Self::server_of`] is asked.
     pub fn server_by_auth_cert(&self, cert: &Certificate) -> Option<&ServerId> {
         self.all().find_map(|instance| instance.server_by_auth_cert(cert))
     }

@@ -58,6 +58,9 @@ impl Scene {
         }
     }
     fn conf(&self) -> GlobalConf {
+        Builder::new("XX").instance(Instance::new(self.parameters(), 6).unwrap().into(), None).build().unwrap()
+    }
+    fn parameters(&self) -> SharedParameters {
         let ca = |cert: &Certificate| CaInfo {
             cert: cert.der().to_vec(),
             ocsp: self
@@ -66,7 +69,7 @@ impl Scene {
                 .map(|cert| OcspInfo { cert: Some(cert.der().to_vec()), ..OcspInfo::default() })
                 .collect(),
         };
-        let parameters = SharedParameters {
+        SharedParameters {
             instance: "XX".to_owned(),
             sources: vec![Source::default()],
             approved_cas: vec![ApprovedCa {
@@ -92,9 +95,7 @@ impl Scene {
             }],
             ocsp_freshness_seconds: FRESHNESS.as_secs(),
             ..SharedParameters::default()
-        };
-        let instance = Instance::new(parameters, 6).unwrap();
-        Builder::new("XX").instance(instance.into(), None).build().unwrap()
+        }
     }
     fn leaf(&self, ca: &TestCa, role: Role, change: impl FnOnce(&mut Template<'_>)) -> Certificate {
         let subject = [(COUNTRY, "XX"), (ORGANIZATION, "GOV"), (COMMON_NAME, "1")];
@@ -320,4 +321,33 @@ fn peers_that_are_refused() {
     assert!(matches!(found, Err(TrustError::NotClient { .. })), "{found:?}");
     let owner = ClientId { member: scene.member.clone(), subsystem: None };
     assert!(tls_peer(&scene.conf(), &[leaf], &ocsp, &owner, NOW).is_ok());
+}
+
+/// Two federated instances may have registered one certificate, each for a server of its own.
+#[test]
+fn the_instance_of_the_client_says_whose_the_certificate_is() {
+    let mut scene = Scene::new();
+    let leaf = scene.leaf(&scene.root, Role::Authentication, |_| ());
+    scene.registered = vec![leaf.clone()];
+    let mut other = scene.parameters();
+    other.instance = "YY".to_owned();
+    let there = MemberId { instance: "YY".to_owned(), class: "GOV".to_owned(), code: "9".to_owned() };
+    let guest = ClientId { member: there.clone(), subsystem: Some("GUEST".to_owned()) };
+    other.members[0] =
+        Member { id: there.clone(), subsystems: vec![("GUEST".to_owned(), None)], ..other.members[0].clone() };
+    other.servers[0].id = ServerId { owner: there, code: "SS9".to_owned() };
+    other.servers[0].clients = vec![guest.clone()];
+    let ocsp = [good(&scene.root, &leaf)];
+    for main in ["XX", "YY"] {
+        let conf = Builder::new(main)
+            .instance(Instance::new(scene.parameters(), 6).unwrap().into(), None)
+            .instance(Instance::new(other.clone(), 6).unwrap().into(), None)
+            .build()
+            .unwrap();
+        for client in [&scene.client, &guest] {
+            let found = tls_peer(&conf, slice::from_ref(&leaf), &ocsp, client, NOW);
+            assert!(found.is_ok(), "{client} in the configuration of {main}: {found:?}");
+        }
+        assert_eq!(conf.server_of(&leaf, "ZZ"), None);
+    }
 }

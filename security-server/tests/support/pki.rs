@@ -139,6 +139,7 @@ pub fn auth_identity(pair: &Pair, ocsp: Vec<Bytes>, now: UnixTime) -> Arc<AuthId
         chain: vec![pair.cert.clone()],
         ocsp,
         certified: Arc::new(CertifiedKey::from_der(chain, der, &provider).unwrap()),
+        key: Some(Arc::new(PrivateKey::from_pkcs8(&pair.key.to_pkcs8()).unwrap())),
         until: now.plus(DAY),
     })
 }
