@@ -6,16 +6,18 @@
 //!
 //! Part bytes leave as slices of the chunks that came in. Only what may be a delimiter, where it straddles two chunks, is copied,
 //! so the work is linear in the input for every way to cut it. One level only: a nested multipart is read by a second [`Decoder`]
-//! fed with the outer part's data. Transfer encodings are never decoded.
+//! fed with the outer part's data, or by [`Leaves`], which opens all levels. Transfer encodings are never decoded.
 use bytes::Bytes;
 
 use crate::media_type;
 
 mod head;
+mod leaves;
 mod scan;
 
 use head::HeadBuffer;
 pub use head::PartHead;
+pub use leaves::Leaves;
 use scan::{Scan, Scanner};
 
 /// Longest boundary that we read; RFC 2046 has 70.
@@ -30,11 +32,13 @@ pub struct Limits {
     pub header_line_bytes: usize,
     /// Most bytes of headers in one part.
     pub header_bytes: usize,
+    /// Most bytes outside of parts: before the first delimiter, or after the closing one of a nested multipart.
+    pub outside_bytes: usize,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { parts: 10_000, header_line_bytes: 1000, header_bytes: 64 << 10 }
+        Self { parts: 10_000, header_line_bytes: 1000, header_bytes: 64 << 10, outside_bytes: 64 << 10 }
     }
 }
 
@@ -75,6 +79,12 @@ pub enum MultipartError {
         /// The bound.
         limit: usize,
     },
+    /// Too much that belongs to no part.
+    #[error("more than {limit} bytes lie outside of the parts")]
+    Outside {
+        /// The bound.
+        limit: usize,
+    },
     /// Too many parts.
     #[error("more than {limit} parts")]
     Parts {
@@ -89,6 +99,7 @@ pub struct Decoder {
     scanner: Scanner,
     limits: Limits,
     parts: usize,
+    outside: usize,
     stage: Stage,
 }
 
@@ -129,12 +140,14 @@ impl Decoder {
             return Err(MultipartError::Boundary);
         }
         let scanner = Scanner::new(boundary.as_bytes(), limits.header_line_bytes);
-        Ok(Self { scanner, limits, parts: 0, stage: Stage::Preamble })
+        Ok(Self { scanner, limits, parts: 0, outside: 0, stage: Stage::Preamble })
     }
 
-    /// More input.
+    /// More input. What follows [`Event::End`] is only counted.
     pub fn feed(&mut self, chunk: Bytes) {
-        if !matches!(self.stage, Stage::Done) {
+        if matches!(self.stage, Stage::Done) {
+            self.outside = self.outside.saturating_add(chunk.len());
+        } else {
             self.scanner.feed(chunk);
         }
     }
@@ -152,7 +165,10 @@ impl Decoder {
         loop {
             match &mut self.stage {
                 Stage::Preamble => match self.scanner.next() {
-                    Scan::Data(_) => {}
+                    Scan::Data(data) => {
+                        self.outside = self.outside.saturating_add(data.len());
+                        self.check_outside()?;
+                    }
                     Scan::Delimiter { close } => self.begin(if close { Next::Close } else { Next::Part })?,
                     Scan::End => self.begin(Next::InputEnd)?,
                     Scan::More => return Ok(None),
@@ -201,9 +217,14 @@ impl Decoder {
                     self.scanner = Scanner::new(b"", 0);
                     return Ok(Some(Event::End { closed }));
                 }
-                Stage::Done => return Ok(None),
+                Stage::Done => return self.check_outside().map(|()| None),
             }
         }
+    }
+
+    fn check_outside(&self) -> Result<(), MultipartError> {
+        let limit = self.limits.outside_bytes;
+        if self.outside > limit { Err(MultipartError::Outside { limit }) } else { Ok(()) }
     }
 
     fn begin(&mut self, next: Next) -> Result<(), MultipartError> {
@@ -219,6 +240,36 @@ impl Decoder {
             Next::InputEnd => Stage::End { closed: false },
         };
         Ok(())
+    }
+}
+
+/// Looks for a delimiter where there must be none: in the bytes of one part that is to stand between delimiters again.
+#[derive(Debug)]
+pub struct Watch(Scanner);
+
+impl Watch {
+    /// For delimiters with this boundary.
+    pub fn new(boundary: &str) -> Self {
+        Self(Scanner::new(boundary.as_bytes(), usize::MAX))
+    }
+    /// Takes the next bytes of the part; `true` when they complete a delimiter.
+    pub fn finds(&mut self, data: Bytes) -> bool {
+        self.0.feed(data);
+        self.scan()
+    }
+    /// The part is complete; `true` when its end is a delimiter.
+    pub fn finds_at_end(&mut self) -> bool {
+        self.0.finish();
+        self.scan()
+    }
+    fn scan(&mut self) -> bool {
+        loop {
+            match self.0.next() {
+                Scan::Data(_) => {}
+                Scan::Delimiter { .. } => return true,
+                Scan::More | Scan::End => return false,
+            }
+        }
     }
 }
 

@@ -6,7 +6,8 @@
 //!
 //! The document's encoding is what its byte order mark or declaration says: UTF-8, US-ASCII, ISO-8859-1 or UTF-16. The charset of
 //! the content type only has to be a known one. No DOCTYPE, no entities but the five, and the bounds of [`LIMITS`].
-//! Attachments are parts of their own (`transport`); calling the information system is the server's.
+//! Attachments are parts of their own: [`parts`] reads them from an information system, [`related`] writes them for one, `transport`
+//! carries them between servers. Calling the information system is the server's.
 use bytes::Bytes;
 
 use crate::fault::{Fault, FaultCode, Side};
@@ -18,7 +19,9 @@ use crate::xml::encoding::decode;
 use crate::xml::{Limits, XmlError};
 
 mod action;
+pub mod parts;
 mod reader;
+pub mod related;
 mod splice;
 pub use action::check_soap_action;
 use splice::HashPlace;

@@ -234,6 +234,7 @@ impl TransportError {
             Self::Mime(
                 MultipartError::HeaderLine { .. }
                 | MultipartError::HeaderBytes { .. }
+                | MultipartError::Outside { .. }
                 | MultipartError::Parts { .. },
             ) => vec![MimeParsingFailed],
             Self::ContentType { .. } | Self::UnexpectedPart { .. } => vec![ServiceFailed, InvalidContentType],

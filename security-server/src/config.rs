@@ -162,8 +162,15 @@ host::settings! {
         pub parts: usize = 1_024,
         /// Most attachments of a message.
         pub attachments: usize = 1_000,
+        /// All attachments of one SOAP message together, bytes. Those of a message that has more of them than
+        /// message-log.max-loggable-message-body-size pass, and are in the log by their digests.
+        pub attachments_bytes: u64 = 1024 * 1024 * 1024,
         /// Largest head of one part, bytes.
         pub part_head_bytes: usize = 65_536,
+        /// Most bytes outside of the parts of a multipart: before its first delimiter, or after its last.
+        pub outside_parts_bytes: usize = 65_536,
+        /// Most seconds for one whole message to come in, however slowly its sender writes.
+        pub message_time: u64 = 3_600,
         /// Most OCSP answers in front of a message.
         pub ocsp_parts: usize = 16,
         /// Largest OCSP answer, bytes.
@@ -332,8 +339,23 @@ pub struct Limits {
     pub server_exchanges_per_peer: usize,
     /// Idle connections kept per peer.
     pub pooled_per_peer: usize,
+    /// For one whole message to come in.
+    pub message_time: Duration,
+    /// All attachments of one SOAP message.
+    pub attachments_bytes: u64,
     /// Of transport messages.
     pub transport: proto::transport::Limits,
+}
+
+impl Limits {
+    /// Of SOAP messages as information systems send them.
+    pub fn soap_parts(&self) -> proto::soap::parts::Limits {
+        proto::soap::parts::Limits {
+            parts: self.transport.parts,
+            message_bytes: self.message_bytes,
+            attachments: self.transport.attachments,
+        }
+    }
 }
 
 impl File {
@@ -441,6 +463,8 @@ impl LimitsSection {
                 self.server_exchanges_per_peer,
             )?,
             pooled_per_peer: self.pooled_connections_per_peer,
+            message_time: seconds("limits.message-time", self.message_time)?,
+            attachments_bytes: self.attachments_bytes,
             transport: self.transport()?,
         })
     }
@@ -451,6 +475,7 @@ impl LimitsSection {
                 parts: above_zero("limits.parts", self.parts)?,
                 header_line_bytes: PART_HEADER_LINE_BYTES,
                 header_bytes: above_zero("limits.part-head-bytes", self.part_head_bytes)?,
+                outside_bytes: above_zero("limits.outside-parts-bytes", self.outside_parts_bytes)?,
             },
             ocsp_parts: above_zero("limits.ocsp-parts", self.ocsp_parts)?,
             ocsp_bytes: above_zero("limits.ocsp-bytes", self.ocsp_bytes)?,

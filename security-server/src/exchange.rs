@@ -36,12 +36,14 @@ use crate::replay::Replay;
 use crate::server_proxy::services::Services;
 use crate::trust_cache::TrustCache;
 
+pub mod parts;
 pub mod reading;
 pub mod view;
 pub mod writing;
 
 pub use crate::batcher::Signed;
 pub use crate::trust_cache::{PeerIdentity, Verified};
+pub use parts::Passed;
 use reading::Attachment;
 pub use view::View;
 pub use writing::Outgoing;
@@ -152,7 +154,7 @@ impl Message for SoapMessage {
 pub struct Whole<M> {
     /// The message part.
     pub message: M,
-    /// REST body or SOAP attachments.
+    /// REST body or SOAP attachments; none of SOAP messages of ours that have more of them than the log keeps.
     pub attachments: Vec<Stored>,
     /// URI and digest of each part.
     pub parts: Parts,
@@ -160,8 +162,8 @@ pub struct Whole<M> {
 
 impl<M: Message> Whole<M> {
     /// A message of ours. Digests the message part; those of the attachments were made as they passed.
-    pub fn new(message: M, attachments: Vec<(Stored, DigestValue)>) -> Self {
-        let (stored, digests): (Vec<_>, Vec<_>) = attachments.into_iter().unzip();
+    pub fn new(message: M, attachments: Passed) -> Self {
+        let Passed { stored, digests } = attachments;
         let parts = parts(DigestAlgorithm::Sha512.digest(message.raw()), digests);
         Self { message, attachments: stored, parts }
     }
@@ -174,7 +176,8 @@ impl<M: Message> Whole<M> {
                 parts(other.digest(message.raw()), digests)
             }
         };
-        (Self::new(message, attachments.into_iter().map(|a| (a.stored, a.digest)).collect()), labelled)
+        let (stored, digests) = attachments.into_iter().map(|a| (a.stored, a.digest)).unzip();
+        (Self::new(message, Passed { stored, digests }), labelled)
     }
 }
 
@@ -321,6 +324,9 @@ pub async fn log<P: Proven>(
     ids: &Ids,
 ) -> Result<Logged<P>, LogError> {
     let (whole, evidence) = (proven.whole(), proven.evidence());
+    let attachments = whole.attachments.clone();
+    // What is more than the log keeps stands in it by its digests.
+    let kept = attachments.iter().map(Stored::len).sum::<u64>() <= log.loggable_bytes();
     let entry = message_log::Entry {
         direction,
         consumer_side,
@@ -332,12 +338,12 @@ pub async fn log<P: Proven>(
         rest: whole.message.is_rest(),
         signature: evidence.document.clone(),
         hash_chain: evidence.hash_chain.clone(),
-        attachments: whole.attachments.clone(),
+        attachments: if kept { attachments.clone() } else { Vec::new() },
         parts: whole.parts.clone(),
         at: proven.at(),
     };
-    let record = log.append(entry).await?;
-    Ok(Logged { proven, attachments: record.attachments })
+    log.append(entry).await?;
+    Ok(Logged { proven, attachments })
 }
 
 #[cfg(test)]

@@ -241,7 +241,10 @@ impl Faulty for ReadError {
     fn path(&self) -> Vec<FaultCode> {
         match self {
             Self::Transport(e) => e.path(),
-            Self::Connection(_) | Self::Idle(_) => vec![FaultCode::IoError],
+            Self::Connection(_) | Self::Idle(_) | Self::Slow(_) => vec![FaultCode::IoError],
+            Self::Attachments { .. } | Self::Delimiter => {
+                vec![FaultCode::ServiceFailed, FaultCode::InvalidMessage]
+            }
             Self::Log(e) => e.path(),
             Self::Exhausted(e) => e.path(),
         }
@@ -250,7 +253,11 @@ impl Faulty for ReadError {
         match self {
             Self::Transport(e) => e.sentence(),
             Self::Connection(_) => "the connection broke while the message was read".into(),
-            Self::Idle(_) | Self::Exhausted(_) => self.to_string(),
+            Self::Idle(_)
+            | Self::Slow(_)
+            | Self::Attachments { .. }
+            | Self::Delimiter
+            | Self::Exhausted(_) => self.to_string(),
             Self::Log(e) => e.sentence(),
         }
     }

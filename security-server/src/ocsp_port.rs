@@ -152,7 +152,12 @@ impl OcspPortClient {
 
 /// The bodies of all parts of the right type, in order.
 fn read_parts(content_type: &str, body: Bytes) -> Result<Vec<Bytes>, multipart::MultipartError> {
-    let limits = multipart::Limits { parts: MAX_CERTS + 1, header_line_bytes: 1000, header_bytes: 4096 };
+    let limits = multipart::Limits {
+        parts: MAX_CERTS + 1,
+        header_line_bytes: 1000,
+        header_bytes: 4096,
+        outside_bytes: 4096,
+    };
     let mut decoder = multipart::Decoder::new(content_type, limits)?;
     decoder.feed(body);
     decoder.finish();

@@ -19,6 +19,10 @@ impl PartHead {
     pub fn content_type(&self) -> &str {
         self.get("content-type").unwrap_or("text/plain")
     }
+    /// The part's `Content-Type`; that of any bytes when it says none.
+    pub fn content_type_or_binary(&self) -> &str {
+        self.get("content-type").unwrap_or("application/octet-stream")
+    }
 }
 
 /// Header lines so far, line ends included.

@@ -91,7 +91,7 @@ fn headers_are_unfolded_and_odd_lines_passed_over() {
 
 #[test]
 fn every_bound_holds() {
-    let limits = Limits { parts: 2, header_line_bytes: 10, header_bytes: 30 };
+    let limits = Limits { parts: 2, header_line_bytes: 10, header_bytes: 30, outside_bytes: 20 };
     let cases = [
         ("--B\r\n123456789:\r\n\r\n--B--".to_owned(), Ok(())),
         ("--B\r\n1234567890:\r\n\r\n--B--".to_owned(), Err(MultipartError::HeaderLine { limit: 10 })),
@@ -233,6 +233,6 @@ proptest! {
     #[test]
     fn takes_any_bytes(chunks in proptest::collection::vec(proptest::collection::vec(any::<u8>(), 0..40), 0..8)) {
         let chunks: Vec<&[u8]> = chunks.iter().map(Vec::as_slice).collect();
-        let _ = read(&chunks, Limits { parts: 3, header_line_bytes: 20, header_bytes: 60 });
+        let _ = read(&chunks, Limits { parts: 3, header_line_bytes: 20, header_bytes: 60, outside_bytes: 1000 });
     }
 }

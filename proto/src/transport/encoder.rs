@@ -66,7 +66,7 @@ impl Encoder {
             self.nested = true;
         }
         put(out, &["\r\n--xatt", &self.suffix, "\r\n"]);
-        write_head(out, head.get("content-type").unwrap_or("application/octet-stream"), &head.headers);
+        write_head(out, head.content_type_or_binary(), &head.headers);
     }
 
     /// Chain result and chain.

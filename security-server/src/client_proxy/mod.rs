@@ -25,6 +25,7 @@ use tracing::Instrument;
 use tracing::field::Empty;
 
 use crate::context::Context;
+use crate::exchange::parts::Source;
 use crate::faults::{Failure, Refusal};
 use crate::http1::head::HeadLimits;
 use crate::http1::server::{Answer, AnswerBody, RequestBody, RequestError, ServerConnection, ServerLimits};
@@ -55,16 +56,24 @@ struct Request<'a> {
     head: &'a RequestHead,
     target: Target<'a>,
     body: RequestBody<'a, Stream>,
+    /// When its head was there, and how long all of it may take.
+    begun: Instant,
+    whole: Duration,
+}
+
+impl Source for Request<'_> {
+    async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
+        let message = "the body of the request could not be read to its end";
+        let failed = || Failure::new(Side::ClientProxy, &[FaultCode::IoError], message);
+        let next = self.body.next().await.map_err(|error| failed().because(error))?;
+        if next.is_some() && self.begun.elapsed() > self.whole {
+            return Err(failed().because(format!("it took longer than {:?}", self.whole)));
+        }
+        Ok(next)
+    }
 }
 
 impl Request<'_> {
-    /// The next bytes of the body, never empty; `None` at its end.
-    async fn next(&mut self) -> Result<Option<Bytes>, Failure> {
-        self.body.next().await.map_err(|error| {
-            let message = "the body of the request could not be read to its end";
-            Failure::new(Side::ClientProxy, &[FaultCode::IoError], message).because(error)
-        })
-    }
     /// A body was announced.
     fn has_body(&self) -> bool {
         self.head.framing != Framing::None
@@ -188,7 +197,11 @@ async fn one_request(
 ) -> bool {
     let _busy = cx.shutdown.busy();
     let (answer, last) = match read_target(head) {
-        Ok(target) => (exchange(cx, Request { caller, head, target, body: connection.body() }).await, false),
+        Ok(target) => {
+            let (begun, whole) = (Instant::now(), cx.settings.limits.message_time);
+            let request = Request { caller, head, target, body: connection.body(), begun, whole };
+            (exchange(cx, request).await, false)
+        }
         Err(sentence) => (plain(400, &sentence), true),
     };
     let last = last || cx.shutdown.stopping();

@@ -12,7 +12,7 @@ use proto::transport::{self, Decoder, Direction, Protocol};
 use crate::budget::Hold;
 use crate::config::Limits;
 use crate::exchange;
-use crate::exchange::reading::{First, Incoming, Or, ReadError, Remainder};
+use crate::exchange::reading::{Bounds, First, Incoming, Or, ReadError, Remainder};
 use crate::exchange::writing::Gone;
 use crate::faults::{Failure, OrFail, Refusal};
 use crate::message_log::{LogError, MessageLog};
@@ -150,7 +150,12 @@ pub(super) fn open(
         label: text(transport::HASH_ALGORITHM),
         original_content_type: text(transport::ORIGINAL_CONTENT_TYPE),
     };
-    Ok((Incoming::new(body, decoder, limits.peer_answer, hold), head))
+    let bounds = Bounds {
+        idle: limits.peer_answer,
+        whole: limits.message_time,
+        attachments_bytes: limits.attachments_bytes,
+    };
+    Ok((Incoming::new(body, decoder, bounds, hold), head))
 }
 
 /// The message part of an answer.
@@ -162,6 +167,18 @@ pub(super) async fn first(reader: &mut Incoming<PeerBody>) -> Result<First, Refu
         Or::Message(first) => Ok(first),
         Or::Fault(xml) => Err(Refusal::theirs(SIDE, xml)),
     }
+}
+
+/// The parts of the answer are to be written between delimiters with this boundary, so none may hold one.
+///
+/// # Errors
+/// The message part holds one.
+pub(super) fn keep_apart(
+    reader: &mut Incoming<PeerBody>,
+    boundary: &str,
+    message: &Bytes,
+) -> Result<(), Failure> {
+    reader.keep_apart(boundary, message).map_err(|e| failure(&e))
 }
 
 /// The rest of an answer, read to the end of its connection's turn.
@@ -185,8 +202,12 @@ pub(super) async fn rest(
 fn failure(error: &ReadError) -> Failure {
     let failure = Failure::of(SIDE, error);
     match error {
-        ReadError::Connection(_) | ReadError::Idle(_) => failure.of_next_hop(),
-        ReadError::Transport(_) | ReadError::Log(_) | ReadError::Exhausted(_) => failure,
+        ReadError::Connection(_) | ReadError::Idle(_) | ReadError::Slow(_) => failure.of_next_hop(),
+        ReadError::Transport(_)
+        | ReadError::Attachments { .. }
+        | ReadError::Delimiter
+        | ReadError::Log(_)
+        | ReadError::Exhausted(_) => failure,
     }
 }
 

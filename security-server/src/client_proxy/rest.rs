@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use futures_util::StreamExt;
 use http_body_util::BodyExt;
-use pki::digest::{DigestAlgorithm, DigestValue};
+use pki::digest::DigestAlgorithm;
 use proto::fault::{FaultCode, Side};
 use proto::rest::{EdgeRequest, Place, RestRequest, RestResponse};
 use proto::transport::{self, MessageKind, Protocol};
@@ -17,11 +17,12 @@ use super::Request;
 use super::caller::Admitted;
 use super::provider::{self, SendError};
 use crate::context::Context;
-use crate::exchange::{self, Ids, Logged, Outgoing, Signed, Verified, View, Whole, writing};
+use crate::exchange::parts::Source;
+use crate::exchange::{self, Ids, Logged, Outgoing, Passed, Signed, Verified, View, Whole, writing};
 use crate::faults::{Failure, OrFail, Refusal};
 use crate::http1::Headers;
 use crate::http1::server::{Answer, AnswerBody};
-use crate::message_log::{Direction, LogError, Stored};
+use crate::message_log::{Direction, LogError};
 use crate::peers::Connection;
 
 const SIDE: Side = Side::ClientProxy;
@@ -147,8 +148,8 @@ async fn send_body(
     cx: &Context,
     incoming: &mut Request<'_>,
     out: &mut Outgoing,
-) -> Result<Vec<(Stored, DigestValue)>, SendError> {
-    let Some(first) = incoming.next().await? else { return Ok(Vec::new()) };
+) -> Result<Passed, SendError> {
+    let Some(first) = incoming.next().await? else { return Ok(Passed::default()) };
     let (mut spool, mut hasher) = (cx.log.spool(), DigestAlgorithm::Sha512.hasher());
     out.rest_body();
     let mut next = Some(first);
@@ -158,7 +159,7 @@ async fn send_body(
         out.data(data).await?;
         next = incoming.next().await?;
     }
-    Ok(vec![(spool.finish().await?, hasher.finish())])
+    Ok(Passed { stored: vec![spool.finish().await?], digests: vec![hasher.finish()] })
 }
 
 /// A body that may not be logged is `io_error` at this edge, as information systems know it (wire dossier §15.2).

@@ -1,34 +1,37 @@
 //! A SOAP request of an information system, and every request that no other handler takes [PR-MESS; wire dossier §8, §12].
 //!
 //! [`relay`] is the protocol in its order, as `rest` has it for REST; the envelope is held whole, since who asks for what stands in
-//! it, and is bounded. What the information system did wrong is a fault of the side `client`. Faults are HTTP 200 here.
-//!
-//! Not here yet: attachments. A multipart request is refused.
+//! it, and is bounded. Attachments pass while they are read, and are released from where they lie. What the information system did
+//! wrong is a fault of the side `client`. Faults are HTTP 200 here.
 
 use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
+use http::HeaderMap;
 use http_body_util::BodyExt;
 use proto::fault::{FaultCode, Side};
 use proto::media_type;
+use proto::multipart::PartHead;
 use proto::rest::Place;
+use proto::soap::parts::MULTIPART_RELATED;
+use proto::soap::related::Related;
 use proto::soap::{self, Soap, SoapMessage};
 use proto::transport::{self, Protocol};
 use signer::SigningIdentity;
 
 use super::Request;
 use super::caller::Admitted;
-use super::provider::{self, AnswerHead};
+use super::provider::{self, AnswerHead, SendError};
 use crate::budget::Hold;
 use crate::context::Context;
-use crate::exchange::{self, Ids, Logged, Signed, Verified, View, Whole, writing};
+use crate::exchange::parts::{Parts, Source, related_body};
+use crate::exchange::{self, Ids, Logged, Outgoing, Passed, Signed, Verified, View, Whole, writing};
 use crate::faults::{Failure, OrFail, Refusal};
 use crate::http1::Headers;
 use crate::http1::server::{Answer, AnswerBody};
 use crate::message_log::Direction;
-use crate::peers::{Connection, PeerResponse};
 
 const SIDE: Side = Side::ClientProxy;
 
@@ -44,9 +47,8 @@ pub(super) async fn relay(cx: &Context, mut incoming: Request<'_>) -> Result<Ans
 
     // 2. The envelope as it will be signed; its identifiers.
     let content_type = check_head(&incoming)?;
-    let mut hold = cx.kept.budget.hold();
-    let raw = read_envelope(&mut incoming, cx.settings.limits.message_bytes, &mut hold).await?;
-    let request = parse(raw, &content_type)?;
+    let mut sending = read_first(cx, &mut incoming, &content_type).await?;
+    let request = parse(sending.raw.clone(), sending.part_type(&content_type))?;
     let ids = ids(&request);
     ids.record();
 
@@ -63,21 +65,30 @@ pub(super) async fn relay(cx: &Context, mut incoming: Request<'_>) -> Result<Ans
     tracing::Span::current().record("peer", connection.address());
     let identity = view.signing(&ids.client.member, now)?.clone();
 
-    // 6. OCSP answers and envelope go out; then signature and log; only then the signature part.
+    // 6. OCSP answers, envelope and attachments go out; then signature and log; only then the signature part.
+    let (out, body) = writing::channel();
+    let headers = headers(&incoming, &out, &ids);
+    let own_tls = connection.identity().clone();
+    let answer = connection.send(headers, body.boxed());
+    let going = send(cx, &mut incoming, out, &mut sending, request, &own_tls.ocsp, &ids, admitted, &identity);
     let (sent, answer) =
-        send(cx, &incoming, request, &content_type, &ids, admitted, connection, &identity).await?;
+        provider::converse(going, answer, &cx.settings.limits, cx.kept.budget.hold()).await?;
 
-    // 7. The answer is read to its end. A fault anywhere in it is the answer.
+    // 7. The answer is read to its end, its attachments into the log's spool. A fault anywhere in it is the answer.
     let (mut reader, head) =
         provider::open(answer, Some(Protocol::Soap), &cx.settings.limits, cx.kept.budget.hold())?;
     let first = provider::first(&mut reader).await?;
     let label = head.label()?;
     let part_type = first.head.get("content-type").unwrap_or(transport::TEXT_XML).to_owned();
-    let response = parse_response(first.raw, &part_type)?;
-    let remainder = provider::rest(&mut reader, &cx.log, label).await?;
-    if !remainder.attachments.is_empty() {
-        return Err(attachments(SIDE).of_next_hop().into());
+    let original = original_type(&head, &part_type);
+    if let Ok(Some(related)) = Related::of(original, 0, "") {
+        provider::keep_apart(&mut reader, related.boundary(), &first.raw)?;
     }
+    let response = parse_response(first.raw, &part_type)?;
+    let mut remainder = provider::rest(&mut reader, &cx.log, label).await?;
+    let (heads, random) = (remainder.take_heads(), writing::random_boundary());
+    let related =
+        Related::of(original, heads.len(), &random).map_err(|e| Failure::of_soap(&e, Place::ConsumerPort))?;
 
     // 8. The provider signed exactly this, and it answers exactly our request.
     remainder.evidence.require_pair(SIDE)?;
@@ -93,7 +104,7 @@ pub(super) async fn relay(cx: &Context, mut incoming: Request<'_>) -> Result<Ans
     // 9. The log has it; then the information system may.
     let logged = exchange::log(&cx.log, verified, Direction::Response, true, &ids).await.or_fail(SIDE)?;
     exchange::record_sizes(sent.size(), logged.size());
-    Ok(release(logged, &head, &part_type))
+    Ok(release(&logged, original, related.as_ref(), &first.head, &heads))
 }
 
 /// Method, content type and SOAPAction; gives the content type.
@@ -103,10 +114,7 @@ fn check_head(incoming: &Request<'_>) -> Result<String, Failure> {
         return refuse(FaultCode::InvalidHttpMethod, "a SOAP message must be sent with POST");
     }
     let content_type = incoming.head.headers.get("content-type").map(provider::latin1).unwrap_or_default();
-    if media_type::is(&content_type, "multipart/related") {
-        return Err(attachments(Side::Client));
-    }
-    if !is_soap_type(&content_type) {
+    if !is_soap_type(&content_type) && !media_type::is(&content_type, MULTIPART_RELATED) {
         let message = "the content type of a SOAP message must be text/xml";
         return refuse(FaultCode::InvalidContentType, message);
     }
@@ -121,34 +129,60 @@ fn is_soap_type(content_type: &str) -> bool {
     [transport::TEXT_XML, transport::XOP_XML].iter().any(|expected| media_type::is(first, expected))
 }
 
-fn attachments(side: Side) -> Failure {
-    let message = "SOAP messages with attachments are not supported by this release of the security server";
-    Failure::new(side, &[FaultCode::InvalidContentType], message)
+/// The envelope as it came; its attachments are still to come.
+struct Sending {
+    raw: Bytes,
+    head: PartHead,
+    parts: Option<Parts>,
+    _hold: Option<Hold>,
 }
 
-/// The whole envelope, within `limit` bytes and [`ENVELOPE`].
-async fn read_envelope(incoming: &mut Request<'_>, limit: usize, hold: &mut Hold) -> Result<Bytes, Failure> {
-    let all = async {
-        let (mut first, mut joined) = (Bytes::new(), BytesMut::new());
-        while let Some(data) = incoming.next().await? {
-            if first.len() + joined.len() + data.len() > limit {
-                let message = format!("the SOAP message is larger than {limit} bytes");
-                return Err(Failure::new(Side::Client, &[FaultCode::InvalidSoap], message));
-            }
-            hold.grow_to(first.len() + joined.len() + data.len()).or_fail(SIDE)?;
-            if first.is_empty() && joined.is_empty() {
-                first = data;
-            } else {
-                joined.extend_from_slice(&std::mem::take(&mut first));
-                joined.extend_from_slice(&data);
-            }
+impl Sending {
+    /// The type of the envelope: of its part, or of the body when that is all.
+    fn part_type<'a>(&'a self, content_type: &'a str) -> &'a str {
+        self.head.get("content-type").unwrap_or(content_type)
+    }
+}
+
+/// Reads as far as the end of the envelope, within [`ENVELOPE`].
+async fn read_first(
+    cx: &Context,
+    incoming: &mut Request<'_>,
+    content_type: &str,
+) -> Result<Sending, Failure> {
+    let (limits, mut hold) = (&cx.settings.limits, cx.kept.budget.hold());
+    let first = async {
+        if !media_type::is(content_type, MULTIPART_RELATED) {
+            let raw = read_envelope(incoming, limits.message_bytes, &mut hold).await?;
+            return Ok(Sending { raw, head: PartHead::default(), parts: None, _hold: Some(hold) });
         }
-        Ok(if joined.is_empty() { first } else { joined.freeze() })
+        let mut parts = Parts::new(content_type, limits.soap_parts(), Place::ConsumerEdge, hold)?;
+        let (head, raw) = parts.envelope(incoming).await?;
+        Ok(Sending { raw, head, parts: Some(parts), _hold: None })
     };
-    tokio::time::timeout(ENVELOPE, all).await.unwrap_or_else(|_| {
+    tokio::time::timeout(ENVELOPE, first).await.unwrap_or_else(|_| {
         let message = format!("the SOAP message was not there within {ENVELOPE:?}");
         Err(Failure::new(SIDE, &[FaultCode::InternalError], message))
     })
+}
+
+/// The whole envelope, within `limit` bytes.
+async fn read_envelope(incoming: &mut Request<'_>, limit: usize, hold: &mut Hold) -> Result<Bytes, Failure> {
+    let (mut first, mut joined) = (Bytes::new(), BytesMut::new());
+    while let Some(data) = incoming.next().await? {
+        if first.len() + joined.len() + data.len() > limit {
+            let message = format!("the SOAP message is larger than {limit} bytes");
+            return Err(Failure::new(Side::Client, &[FaultCode::InvalidSoap], message));
+        }
+        hold.grow_to(first.len() + joined.len() + data.len()).or_fail(SIDE)?;
+        if first.is_empty() && joined.is_empty() {
+            first = data;
+        } else {
+            joined.extend_from_slice(&std::mem::take(&mut first));
+            joined.extend_from_slice(&data);
+        }
+    }
+    Ok(if joined.is_empty() { first } else { joined.freeze() })
 }
 
 /// Reads the envelope. A fault that an information system sends comes back to it.
@@ -177,36 +211,44 @@ fn ids(request: &SoapMessage) -> Ids {
     }
 }
 
-/// Step 6: the request as it was logged, and the head of the answer.
+/// Headers of the transport request.
+fn headers(incoming: &Request<'_>, out: &Outgoing, ids: &Ids) -> HeaderMap {
+    let sent = |name: &str| incoming.head.headers.get(name).unwrap_or_default();
+    let extra = [
+        (transport::ORIGINAL_CONTENT_TYPE, sent("content-type")),
+        (transport::ORIGINAL_SOAP_ACTION, sent("soapaction")),
+    ];
+    provider::headers(&out.content_type(), &ids.request_id, &extra)
+}
+
+/// Step 6: writes the request; gives it as it was logged.
 #[expect(clippy::too_many_arguments, reason = "one step of the story above, each argument made by another")]
 async fn send(
     cx: &Context,
-    incoming: &Request<'_>,
+    incoming: &mut Request<'_>,
+    mut out: Outgoing,
+    sending: &mut Sending,
     request: SoapMessage,
-    content_type: &str,
+    ocsp: &[Bytes],
     ids: &Ids,
     _admitted: Admitted,
-    connection: Connection,
     identity: &Arc<SigningIdentity>,
-) -> Result<(Logged<Signed<SoapMessage>>, PeerResponse), Refusal> {
-    let (mut out, body) = writing::channel();
-    let extra = [
-        (transport::ORIGINAL_CONTENT_TYPE, incoming.head.headers.get("content-type").unwrap_or_default()),
-        (transport::ORIGINAL_SOAP_ACTION, incoming.head.headers.get("soapaction").unwrap_or_default()),
-    ];
-    let headers = provider::headers(&out.content_type(), &ids.request_id, &extra);
-    let own_tls = connection.identity().clone();
-    let answer = connection.send(headers, body.boxed());
-    let sending = async {
-        own_tls.ocsp.iter().for_each(|der| out.ocsp(der));
-        out.soap(content_type, &[], &request.raw);
-        out.flush().await?;
-        let signed = cx.kept.batcher.sign(identity, Whole::new(request, Vec::new())).await.or_fail(SIDE)?;
-        let logged = exchange::log(&cx.log, signed, Direction::Request, true, ids).await?;
-        out.finish(&logged).await?;
-        Ok(logged)
+) -> Result<Logged<Signed<SoapMessage>>, SendError> {
+    ocsp.iter().for_each(|der| out.ocsp(der));
+    let content_type = incoming.head.headers.get("content-type").map(provider::latin1).unwrap_or_default();
+    out.soap(sending.part_type(&content_type), &sending.head.headers, &request.raw);
+    out.flush().await?;
+    let passed = match &mut sending.parts {
+        None => Passed::default(),
+        Some(parts) => {
+            let limit = cx.settings.limits.attachments_bytes;
+            parts.pass::<SendError>(incoming, &mut out, &cx.log, limit).await?
+        }
     };
-    provider::converse(sending, answer, &cx.settings.limits, cx.kept.budget.hold()).await
+    let signed = cx.kept.batcher.sign(identity, Whole::new(request, passed)).await.or_fail(SIDE)?;
+    let logged = exchange::log(&cx.log, signed, Direction::Request, true, ids).await?;
+    out.finish(&logged).await?;
+    Ok(logged)
 }
 
 /// The response is about this request.
@@ -228,14 +270,33 @@ fn check_consistent(
     }
 }
 
-/// What the information system gets: the envelope, byte for byte, under the type its peer gave it.
-fn release(logged: Logged<Verified<SoapMessage>>, head: &AnswerHead, part_type: &str) -> Answer {
-    let original = head.original_content_type.as_deref().filter(|t| is_soap_type(t)).unwrap_or(part_type);
+/// What the provider's information system said it sends, when that can be told.
+fn original_type<'a>(head: &'a AnswerHead, part_type: &'a str) -> &'a str {
+    let known = |t: &&str| is_soap_type(t) || media_type::is(t, MULTIPART_RELATED);
+    head.original_content_type.as_deref().filter(known).unwrap_or(part_type)
+}
+
+/// What the information system gets, byte for byte, under the type its peer gave it: the envelope, with attachments from where they lie.
+fn release(
+    logged: &Logged<Verified<SoapMessage>>,
+    original: &str,
+    related: Option<&Related>,
+    head: &PartHead,
+    heads: &[PartHead],
+) -> Answer {
+    let raw = logged.message().raw.clone();
+    let (original, body) = match related {
+        None => (original, AnswerBody::Bytes(raw)),
+        Some(related) => {
+            let (length, stream) = related_body(related, head, raw, heads.iter().zip(logged.attachments()));
+            (related.content_type(), AnswerBody::Stream { length, stream })
+        }
+    };
     let content_type = match media_type::parameter(original, "charset") {
         Some(_) => Cow::Borrowed(original),
         None => Cow::Owned(format!("{original};charset=utf-8")),
     };
     let mut headers = Headers::default();
     headers.push("Content-Type", provider::to_latin1(&content_type));
-    Answer { status: 200, headers, body: AnswerBody::Bytes(logged.message().raw.clone()) }
+    Answer { status: 200, headers, body }
 }

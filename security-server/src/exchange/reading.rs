@@ -1,15 +1,17 @@
 //! The receiving end of a transport message: events in protocol order, bodies into the log's spool while they are hashed.
 //!
-//! Every wait is bounded by the caller's idle time. Nothing of a body is held beyond the chunk that passes; what must be held whole is
-//! counted against the server's [`crate::budget`].
+//! Every wait is bounded by the caller's idle time, and the whole message by a time of its own. Nothing of a body is held beyond the
+//! chunk that passes; what must be held whole is counted against the server's [`crate::budget`].
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::BodyExt;
 use pki::digest::{DigestAlgorithm, DigestValue, Hasher};
-use proto::multipart::PartHead;
+use proto::multipart::{PartHead, Watch};
 use proto::transport::{Decoder, Event, MessageKind, TransportError};
+
+use tokio::time::Instant;
 
 use super::Evidence;
 use crate::budget::{Exhausted, Hold};
@@ -32,6 +34,18 @@ pub enum ReadError {
     /// Silence.
     #[error("nothing came for {0:?} while the message was read")]
     Idle(Duration),
+    /// It came drop by drop.
+    #[error("the message was not there whole within {0:?}")]
+    Slow(Duration),
+    /// Its attachments, together.
+    #[error("the attachments of the message are larger than {limit} bytes")]
+    Attachments {
+        /// The bound.
+        limit: u64,
+    },
+    /// Bytes that would fall apart when the message is written for an information system.
+    #[error("a part of the message holds the delimiter that separates its parts")]
+    Delimiter,
     /// Its body could not be kept.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -62,6 +76,13 @@ pub struct Remainder {
     pub evidence: Evidence,
 }
 
+impl Remainder {
+    /// Takes the part headers out: they are not signed, and needed only to write the message for an information system.
+    pub fn take_heads(&mut self) -> Vec<PartHead> {
+        self.attachments.iter_mut().map(|attachment| std::mem::take(&mut attachment.head)).collect()
+    }
+}
+
 /// One attachment.
 #[derive(Debug)]
 pub struct Attachment {
@@ -84,12 +105,28 @@ pub enum Or<T> {
     Fault(Bytes),
 }
 
+/// Bounds on one transport message beyond those of its decoder.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// Each wait for more of the body.
+    pub idle: Option<Duration>,
+    /// The whole message.
+    pub whole: Duration,
+    /// All attachments of SOAP together.
+    pub attachments_bytes: u64,
+}
+
 /// Reads one transport message from an HTTP body.
 #[derive(Debug)]
 pub struct Incoming<B> {
     body: B,
     decoder: Decoder,
-    idle: Option<Duration>,
+    bounds: Bounds,
+    begun: Instant,
+    /// Attachments of SOAP that may still come, bytes; `None` for REST.
+    attachments_left: Option<u64>,
+    /// Looks for delimiters in SOAP parts.
+    boundary: Option<String>,
     ended: bool,
     hold: Hold,
     /// Bytes fed to the decoder that did not come out as a body: what it, or we, hold.
@@ -101,9 +138,33 @@ where
     B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
-    /// `idle` bounds each wait for more of the body; `hold` counts what is held of it.
-    pub fn new(body: B, decoder: Decoder, idle: Option<Duration>, hold: Hold) -> Self {
-        Self { body, decoder, idle, ended: false, hold, collected: 0 }
+    /// `hold` counts what is held of it.
+    pub fn new(body: B, decoder: Decoder, bounds: Bounds, hold: Hold) -> Self {
+        let begun = Instant::now();
+        Self {
+            body,
+            decoder,
+            bounds,
+            begun,
+            attachments_left: None,
+            boundary: None,
+            ended: false,
+            hold,
+            collected: 0,
+        }
+    }
+
+    /// The parts are to be written between delimiters with this boundary, so none may hold one.
+    ///
+    /// # Errors
+    /// The message part, which has been read, holds one.
+    pub fn keep_apart(&mut self, boundary: &str, message: &Bytes) -> Result<(), ReadError> {
+        let mut watch = Watch::new(boundary);
+        if watch.finds(message.clone()) || watch.finds_at_end() {
+            return Err(ReadError::Delimiter);
+        }
+        self.boundary = Some(boundary.to_owned());
+        Ok(())
     }
 
     /// Everything up to the message part.
@@ -116,6 +177,8 @@ where
             match self.next().await? {
                 Event::Ocsp(der) => ocsp.push(der),
                 Event::Message { kind, head, raw } => {
+                    self.attachments_left =
+                        (kind == MessageKind::Soap).then_some(self.bounds.attachments_bytes);
                     return Ok(Or::Message(First { ocsp, kind, head, raw }));
                 }
                 Event::Fault(xml) => return Ok(Or::Fault(xml)),
@@ -168,9 +231,21 @@ where
         log: Option<&MessageLog>,
         label: DigestAlgorithm,
     ) -> Result<Attachment, ReadError> {
-        let (mut spool, mut hasher) = (log.map(MessageLog::spool), DigestAlgorithm::Sha512.hasher());
+        let limit = self.bounds.attachments_bytes;
+        let spool = |log: &MessageLog| match self.attachments_left {
+            Some(_) => log.spool_within(limit),
+            None => log.spool(),
+        };
+        let (mut spool, mut hasher) = (log.map(spool), DigestAlgorithm::Sha512.hasher());
         let mut labelled = (label != DigestAlgorithm::Sha512).then(|| label.hasher());
+        let mut watch = self.boundary.as_deref().map(Watch::new);
         while let Event::AttachmentData(data) = self.next().await? {
+            if let Some(left) = &mut self.attachments_left {
+                *left = left.checked_sub(data.len() as u64).ok_or(ReadError::Attachments { limit })?;
+            }
+            if watch.as_mut().is_some_and(|watch| watch.finds(data.clone())) {
+                return Err(ReadError::Delimiter);
+            }
             hasher.update(&data);
             if let Some(labelled) = &mut labelled {
                 labelled.update(&data);
@@ -178,6 +253,9 @@ where
             if let Some(spool) = &mut spool {
                 spool.write(data).await?;
             }
+        }
+        if watch.is_some_and(|mut watch| watch.finds_at_end()) {
+            return Err(ReadError::Delimiter);
         }
         let stored = match spool {
             Some(spool) => spool.finish().await?,
@@ -199,6 +277,9 @@ where
             }
             match self.chunk().await? {
                 Some(data) => {
+                    if self.begun.elapsed() > self.bounds.whole {
+                        return Err(ReadError::Slow(self.bounds.whole));
+                    }
                     self.collected += data.len();
                     self.hold.grow_to(self.collected)?;
                     self.decoder.feed(data);
@@ -212,7 +293,7 @@ where
     }
 
     async fn chunk(&mut self) -> Result<Option<Bytes>, ReadError> {
-        next_data(&mut self.body, self.idle).await
+        next_data(&mut self.body, self.bounds.idle).await
     }
 
     /// Reads what is left, so that the sender has written all of it and the connection can be used again. Bounded.

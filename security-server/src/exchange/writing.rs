@@ -58,6 +58,11 @@ pub fn channel() -> (Outgoing, OutgoingBody) {
     (outgoing, OutgoingBody { pieces: receiver, ended: false })
 }
 
+/// A boundary for a message that came without one.
+pub fn random_boundary() -> String {
+    format!("xrel{}", boundary_suffix())
+}
+
 /// 30 random letters.
 fn boundary_suffix() -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyzABCDEFGHIJKL";

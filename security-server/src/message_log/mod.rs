@@ -128,7 +128,7 @@ pub struct Entry {
     pub signature: Bytes,
     /// Chain result and chain.
     pub hash_chain: Option<(Bytes, Bytes)>,
-    /// Bodies or attachments, in order.
+    /// Bodies or attachments, in order: all, or none when `parts` alone stand for them.
     pub attachments: Vec<Stored>,
     /// URIs and digests of all parts, as signed.
     pub parts: Vec<(String, DigestValue)>,
@@ -245,9 +245,19 @@ impl MessageLog {
         }
     }
 
-    /// Starts taking a body.
+    /// Starts taking a body that is to be logged.
     pub fn spool(&self) -> Spool {
-        Spool::new(self.inner.clone())
+        Spool::new(self.inner.clone(), self.loggable_bytes())
+    }
+
+    /// Starts taking a body of up to `limit` bytes, which may be kept only until the message has been passed on.
+    pub fn spool_within(&self, limit: u64) -> Spool {
+        Spool::new(self.inner.clone(), limit)
+    }
+
+    /// Most bytes of bodies that a record keeps.
+    pub fn loggable_bytes(&self) -> u64 {
+        self.inner.settings.max_body_bytes
     }
 
     /// Commits one record; durable on return. Commits of concurrent exchanges share one fdatasync.

@@ -28,6 +28,8 @@ const CHUNK_BYTES: usize = 64 * 1024;
 #[derive(Debug)]
 pub struct Spool {
     log: Arc<Inner>,
+    /// Most bytes.
+    limit: u64,
     length: u64,
     /// Not yet handed to the writer.
     buffer: BytesMut,
@@ -67,8 +69,8 @@ impl Drop for Claim {
 }
 
 impl Spool {
-    pub(super) fn new(log: Arc<Inner>) -> Self {
-        Self { log, length: 0, buffer: BytesMut::new(), spilled: None }
+    pub(super) fn new(log: Arc<Inner>, limit: u64) -> Self {
+        Self { log, limit, length: 0, buffer: BytesMut::new(), spilled: None }
     }
 
     /// Bytes taken so far.
@@ -86,7 +88,7 @@ impl Spool {
     /// # Errors
     /// [`LogError::Disk`], [`LogError::BodyTooLarge`].
     pub async fn write(&mut self, chunk: Bytes) -> Result<(), LogError> {
-        let limit = self.log.settings.max_body_bytes;
+        let limit = self.limit;
         self.length += chunk.len() as u64;
         if self.length > limit {
             return Err(LogError::BodyTooLarge { limit });
@@ -250,7 +252,7 @@ impl Stored {
     }
 
     /// Its bytes, read by blocking.
-    pub(super) fn reader(&self) -> StoredReader {
+    pub fn reader(&self) -> StoredReader {
         StoredReader { stored: self.clone(), number: 0, ready: Bytes::new() }
     }
 
@@ -273,7 +275,7 @@ async fn read_part(body: Arc<InLog>, number: usize) -> io::Result<Bytes> {
 }
 
 /// Reads a [`Stored`] from its start.
-pub(super) struct StoredReader {
+pub struct StoredReader {
     stored: Stored,
     number: usize,
     ready: Bytes,

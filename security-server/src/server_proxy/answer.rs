@@ -16,6 +16,8 @@ use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming as HttpBody;
 use proto::fault::{FaultCode, Side};
+use proto::multipart::PartHead;
+use proto::soap::related::Related;
 use proto::transport::{self, Decoder, Direction as TransportDirection, TransportError};
 use signer::SigningIdentity;
 use tokio::time::Instant;
@@ -26,9 +28,9 @@ use super::asked::{Asked, Authorised, TransportHead};
 use super::{AnswerBody, Peer, rest, soap};
 use crate::client_proxy::finished;
 use crate::context::Context;
-use crate::exchange::reading::{self, Incoming, Or};
-use crate::exchange::writing::OutgoingBody;
-use crate::exchange::{self, Ids, Logged, Verified, View, Whole};
+use crate::exchange::reading::{self, Bounds, Incoming, Or};
+use crate::exchange::writing::{Gone, OutgoingBody};
+use crate::exchange::{self, Ids, Logged, Message, Outgoing, Signed, Verified, View, Whole};
 use crate::faults::{Failure, OrFail, Refusal, SOAP_FAULT_TYPE, Told};
 use crate::message_log::{Direction, Stored};
 use crate::replay::Trace;
@@ -45,8 +47,55 @@ pub(super) struct Accepted {
     pub(super) identity: Arc<SigningIdentity>,
     /// Who asks for what.
     pub(super) ids: Ids,
+    /// How its parts are written for a service of SOAP, when it does not get the envelope alone.
+    pub(super) related: Option<Related>,
+    /// Part headers of the attachments.
+    pub(super) heads: Vec<PartHead>,
     /// Snapshots.
     pub(super) view: View,
+}
+
+/// Why an answer is not written to its end.
+pub(super) enum Broken {
+    /// With a fault.
+    Refused(Refusal),
+    /// Nobody reads it.
+    Gone,
+}
+
+impl From<Failure> for Broken {
+    fn from(failure: Failure) -> Self {
+        Self::Refused(failure.into())
+    }
+}
+
+impl From<Refusal> for Broken {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl From<Gone> for Broken {
+    fn from(_: Gone) -> Self {
+        Self::Gone
+    }
+}
+
+/// Ends an answer: with its signature when it is in the log, with a fault when it was refused. Gives the outcome when that is no answer.
+pub(super) async fn end<M: Message>(
+    cx: &Context,
+    out: Outgoing,
+    written: Result<Logged<Signed<M>>, Broken>,
+) -> Option<String> {
+    match written {
+        Ok(logged) => {
+            // A peer that is gone misses an answer that is in the log.
+            let _ = out.finish(&logged).await;
+            None
+        }
+        Err(Broken::Refused(refusal)) => fault(cx, out, refusal).await,
+        Err(Broken::Gone) => Some("the peer is gone".to_owned()),
+    }
 }
 
 impl Accepted {
@@ -141,7 +190,13 @@ async fn answer(
     let decoder = Decoder::new(content_type, TransportDirection::Request, cx.settings.limits.transport)
         .or_fail(SIDE)?
         .expect(transport.protocol);
-    let mut reader = Incoming::new(body, decoder, Some(cx.settings.limits.idle), cx.kept.budget.hold());
+    let limits = &cx.settings.limits;
+    let bounds = Bounds {
+        idle: Some(limits.idle),
+        whole: limits.message_time,
+        attachments_bytes: limits.attachments_bytes,
+    };
+    let mut reader = Incoming::new(body, decoder, bounds, cx.kept.budget.hold());
     let Or::Message(first) = reader.first().await.or_fail(SIDE)? else {
         return Err(Failure::of(SIDE, &TransportError::MissingSoap).into());
     };
@@ -163,18 +218,19 @@ async fn answer(
     cx.log.check_ready(now).or_fail(SIDE)?;
     let authorised = Authorised::check(&view, &asked, &ids, peer_identity).or_fail(SIDE);
     let log = authorised.is_ok().then_some(&cx.log);
-    let Or::Message(remainder) = reader.rest(log, label).await.or_fail(SIDE)? else {
+    if let Ok(Some(related)) = asked.related(0) {
+        reader.keep_apart(related.boundary(), asked.raw()).or_fail(SIDE)?;
+    }
+    let Or::Message(mut remainder) = reader.rest(log, label).await.or_fail(SIDE)? else {
         return Err(Failure::of(SIDE, &TransportError::MissingSignature).into());
     };
     reader.drain().await;
 
     // 5. The service exists, speaks this protocol, is allowed and enabled.
     let authorised = authorised?;
-    let has_body = !remainder.attachments.is_empty();
-    asked.check_body(has_body).or_fail(SIDE)?;
-    if has_body && !asked_is_rest(&asked) {
-        return Err(soap::attachments().into());
-    }
+    asked.check_body(!remainder.attachments.is_empty()).or_fail(SIDE)?;
+    let related = asked.related(remainder.attachments.len())?;
+    let heads = remainder.take_heads();
 
     // 6. The client's member signed exactly this, and it was not here before.
     remainder.evidence.require_pair(SIDE)?;
@@ -189,7 +245,7 @@ async fn answer(
 
     // 7. The log has it; then the service may be called.
     let request = exchange::log(&cx.log, verified, Direction::Request, false, &ids).await.or_fail(SIDE)?;
-    let accepted = Accepted { request, authorised, identity, ids, view };
+    let accepted = Accepted { request, authorised, identity, ids, related, heads, view };
 
     // 8. REST answers while the service is read; SOAP when the service has answered.
     let mut opened = match accepted.request.message() {
@@ -203,10 +259,6 @@ async fn answer(
         outcome
     });
     Ok(opened)
-}
-
-fn asked_is_rest(asked: &Asked) -> bool {
-    matches!(asked, Asked::Rest(_))
 }
 
 /// Refuses servers that are older than the configured release.
@@ -251,7 +303,7 @@ fn remember(cx: &Context, verified: &Verified<Asked>, now: proto::time::UnixTime
 }
 
 /// Writes the fault into the multipart, in place of what was due; gives its code.
-pub(super) async fn fault(cx: &Context, out: exchange::Outgoing, refusal: Refusal) -> Option<String> {
+async fn fault(cx: &Context, out: Outgoing, refusal: Refusal) -> Option<String> {
     let outcome = refusal.outcome(cx.settings.fault_style);
     let told = refusal.tell(cx.settings.fault_style);
     tracing::Span::current().record("fault", told.fault.code.as_str());

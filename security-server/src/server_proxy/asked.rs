@@ -5,11 +5,14 @@ use http::HeaderMap;
 use pki::globalconf::GlobalConf;
 use proto::fault::{FaultCode, Side};
 use proto::id::{ClientId, ServiceId};
+use proto::multipart::PartHead;
 use proto::rest::{Place, RestRequest};
+use proto::soap::related::Related;
 use proto::soap::{self, Soap, SoapMessage};
 use proto::transport::{self, MessageKind, Protocol, TransportError};
 
 use crate::exchange::reading::First;
+use crate::exchange::writing;
 use crate::exchange::{Ids, Message, PeerIdentity, View};
 use crate::faults::{Failure, Faulty};
 use crate::serverconf::{Service, ServiceKind};
@@ -33,6 +36,10 @@ pub(super) enum Asked {
 pub(super) struct SoapAsked {
     /// The message.
     pub(super) message: SoapMessage,
+    /// Headers of its part.
+    pub(super) head: PartHead,
+    /// What the information system that asks said it sends.
+    pub(super) original_content_type: String,
     /// `SOAPAction` as the information system sent it, if it did.
     pub(super) action: Option<Vec<u8>>,
 }
@@ -57,7 +64,7 @@ pub(super) struct TransportHead {
     /// `x-hash-algorithm`.
     pub(super) label: Option<String>,
     request_id: Option<String>,
-    original_content_type: bool,
+    original_content_type: Option<String>,
     soap_action: Option<Vec<u8>>,
 }
 
@@ -70,7 +77,7 @@ impl TransportHead {
             protocol: if rest { Protocol::Rest } else { Protocol::Soap },
             label: text(transport::HASH_ALGORITHM),
             request_id: text(transport::REQUEST_ID),
-            original_content_type: headers.contains_key(transport::ORIGINAL_CONTENT_TYPE),
+            original_content_type: text(transport::ORIGINAL_CONTENT_TYPE),
             soap_action: bytes(transport::ORIGINAL_SOAP_ACTION),
         }
     }
@@ -81,10 +88,7 @@ impl Asked {
     pub(super) fn read(first: First, head: &TransportHead) -> Result<(Self, Ids), Failure> {
         match first.kind {
             MessageKind::RestRequest => Self::rest(first.raw, head),
-            MessageKind::Soap => {
-                let content_type = first.head.get("content-type").unwrap_or(transport::TEXT_XML).to_owned();
-                Self::soap(first.raw, &content_type, head)
-            }
+            MessageKind::Soap => Self::soap(first, head),
             MessageKind::RestResponse => Err(Failure::of(SIDE, &TransportError::WrongDirection)),
         }
     }
@@ -105,16 +109,17 @@ impl Asked {
         Ok((Self::Rest(Box::new(request)), ids))
     }
 
-    fn soap(raw: Bytes, content_type: &str, head: &TransportHead) -> Result<(Self, Ids), Failure> {
-        let message = match soap::parse(raw, content_type) {
+    fn soap(first: First, head: &TransportHead) -> Result<(Self, Ids), Failure> {
+        let content_type = first.head.get("content-type").unwrap_or(transport::TEXT_XML);
+        let message = match soap::parse(first.raw, content_type) {
             Ok(Soap::Message(message)) => *message,
             Ok(Soap::Fault(..)) => return Err(Failure::of(SIDE, &TransportError::MissingSoap)),
             Err(error) => return Err(Failure::of_soap(&error, Place::ProviderPort)),
         };
-        if !head.original_content_type {
+        let Some(original_content_type) = head.original_content_type.clone() else {
             let path = [FaultCode::ServiceFailed, FaultCode::InternalError];
             return Err(Failure::new(SIDE, &path, "the header x-original-content-type is missing"));
-        }
+        };
         let action = head.soap_action.as_ref().map(|a| a.iter().copied().map(char::from).collect::<String>());
         soap::check_soap_action(action.as_deref()).map_err(|e| Failure::of_soap(&e, Place::ProviderPort))?;
         let ids = Ids {
@@ -124,7 +129,9 @@ impl Asked {
             request_id: head.request_id.clone().unwrap_or_default(),
         };
         check_lengths(&ids)?;
-        Ok((Self::Soap(Box::new(SoapAsked { message, action: head.soap_action.clone() })), ids))
+        let action = head.soap_action.clone();
+        let asked = SoapAsked { message, head: first.head, original_content_type, action };
+        Ok((Self::Soap(Box::new(asked)), ids))
     }
 
     /// Rows 1 and 2 of wire dossier §13.1: it is for this server, and for a client of it.
@@ -149,6 +156,17 @@ impl Asked {
             );
         }
         Ok(())
+    }
+
+    /// How a service gets a SOAP message with so many attachments: its parts, or nothing where the envelope goes alone.
+    pub(super) fn related(&self, attachments: usize) -> Result<Option<Related>, Failure> {
+        match self {
+            Self::Rest(_) => Ok(None),
+            Self::Soap(asked) => {
+                Related::of(&asked.original_content_type, attachments, &writing::random_boundary())
+                    .map_err(|e| Failure::of_soap(&e, Place::ProviderPort))
+            }
+        }
     }
 
     /// A body only where the method has one.

@@ -1,42 +1,21 @@
 //! The answer to a REST request: written while the service is read [PR-REST §4.3; wire dossier §7.3, §13.3].
 
 use futures_util::StreamExt;
-use pki::digest::{DigestAlgorithm, DigestValue};
+use pki::digest::DigestAlgorithm;
 use proto::fault::Side;
 use proto::rest::{Place, RestRequest, RestResponse};
 use proto::transport::MessageKind;
 
-use super::answer::{Accepted, Opened, fault};
+use super::answer::{Accepted, Broken, Opened, end};
 use super::asked::Asked;
 use super::services::{Call, Reply};
 use crate::context::Context;
-use crate::exchange::writing::{self, Gone};
-use crate::exchange::{self, Outgoing, Whole};
-use crate::faults::{Failure, OrFail, Refusal};
+use crate::exchange::{self, Outgoing, Passed, Whole, writing};
+use crate::faults::{Failure, OrFail};
 use crate::http1::client::CallBody;
-use crate::message_log::{Direction, Stored};
+use crate::message_log::Direction;
 
 const SIDE: Side = Side::ServerProxy;
-
-/// Why an answer is not written to its end.
-enum Broken {
-    /// With a fault.
-    Refused(Refusal),
-    /// Nobody reads it.
-    Gone,
-}
-
-impl From<Failure> for Broken {
-    fn from(failure: Failure) -> Self {
-        Self::Refused(failure.into())
-    }
-}
-
-impl From<Gone> for Broken {
-    fn from(_: Gone) -> Self {
-        Self::Gone
-    }
-}
 
 /// Opens the answer; what follows is a part of it.
 pub(super) fn open(cx: &Context, accepted: Accepted) -> Opened {
@@ -44,15 +23,8 @@ pub(super) fn open(cx: &Context, accepted: Accepted) -> Opened {
     let content_type = out.content_type();
     let cx = cx.clone();
     let work = Box::pin(async move {
-        match write(&cx, &accepted, &mut out).await {
-            Ok(logged) => {
-                // A peer that is gone misses an answer that is in the log.
-                let _ = out.finish(&logged).await;
-                None
-            }
-            Err(Broken::Refused(refusal)) => fault(&cx, out, refusal).await,
-            Err(Broken::Gone) => Some("the peer is gone".to_owned()),
-        }
+        let written = write(&cx, &accepted, &mut out).await;
+        end(&cx, out, written).await
     });
     Opened { content_type, original_content_type: None, body, work }
 }
@@ -70,11 +42,11 @@ async fn write(
     let response = header_part(accepted, request, &reply)?;
     out.rest(MessageKind::RestResponse, &response.raw);
     let bodies = if has_body(&request.method, response.status) {
-        vec![pass_body(cx, &mut reply, out).await?]
+        pass_body(cx, &mut reply, out).await?
     } else {
         // Read to its end, so that the connection can be used again.
         while reply.next().await.or_fail(SIDE)?.is_some() {}
-        Vec::new()
+        Passed::default()
     };
     let whole = Whole::new(response, bodies);
     let signed = cx.kept.batcher.sign(&accepted.identity, whole).await.or_fail(SIDE)?;
@@ -127,11 +99,7 @@ fn has_body(method: &str, status: u16) -> bool {
 }
 
 /// Sends the body on, digests it and keeps it, in one pass.
-async fn pass_body(
-    cx: &Context,
-    reply: &mut Reply,
-    out: &mut Outgoing,
-) -> Result<(Stored, DigestValue), Broken> {
+async fn pass_body(cx: &Context, reply: &mut Reply, out: &mut Outgoing) -> Result<Passed, Broken> {
     let (mut spool, mut hasher) = (cx.log.spool(), DigestAlgorithm::Sha512.hasher());
     out.rest_body();
     while let Some(data) = reply.next().await.or_fail(SIDE)? {
@@ -139,5 +107,5 @@ async fn pass_body(
         spool.write(data.clone()).await.or_fail(SIDE)?;
         out.data(data).await?;
     }
-    Ok((spool.finish().await.or_fail(SIDE)?, hasher.finish()))
+    Ok(Passed { stored: vec![spool.finish().await.or_fail(SIDE)?], digests: vec![hasher.finish()] })
 }

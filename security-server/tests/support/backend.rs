@@ -147,6 +147,31 @@ async fn serve(socket: &mut (impl AsyncRead + AsyncWrite + Unpin), seen: &Mutex<
             write(socket, "500 Oops", "Content-Type: text/xml\r\n", fault.as_bytes(), Some(fault.len()))
                 .await?;
         }
+        // The request itself, under its own type.
+        "mirror" => {
+            let kind = head.lines().find(|line| line.to_ascii_lowercase().starts_with("content-type:"));
+            let lines = format!("{}\r\n", kind.unwrap_or_default());
+            write(socket, "200 OK", &lines, &request.body, Some(request.body.len())).await?;
+        }
+        "nested" | "cut-parts" | "unclosed-parts" | "part-fault" => {
+            let fault = "<s:Envelope xmlns:s=\"http://schemas.xmlsoap.org/soap/envelope/\"><s:Body><s:Fault>\
+                         <faultcode>Server.MyOwn</faultcode><faultstring>ours</faultstring></s:Fault></s:Body></s:Envelope>";
+            let envelope = match action.as_str() {
+                "part-fault" => fault.to_owned(),
+                _ => String::from_utf8_lossy(&request.body).into_owned(),
+            };
+            let nested = "--rb\r\nContent-Type: multipart/mixed; boundary=in\r\n\r\n--in\r\nContent-Type: text/plain\r\n\r\nn1\r\n\
+                          --in\r\nContent-Type: text/plain\r\n\r\nn2\r\n--in--\r\n\r\n";
+            let last = "--rb\r\nContent-Type: a/b\r\nContent-Id: <a2>\r\n\r\nlast";
+            let closing = if action == "nested" { "\r\n--rb--\r\n" } else { "" };
+            let body = format!(
+                "--rb\r\nContent-Type: text/xml; charset=UTF-8\r\n\r\n{envelope}\r\n{nested}{last}{closing}"
+            );
+            let length = (action != "cut-parts").then_some(body.len());
+            let lines = "Content-Type: multipart/related; boundary=rb\r\n";
+            write(socket, "200 OK", lines, body.as_bytes(), length).await?;
+            length?;
+        }
         "nosoap" => write(socket, "200 OK", "Content-Type: text/html\r\n", b"<p>", Some(3)).await?,
         "other-id" => {
             let text = String::from_utf8_lossy(&request.body).replace("<xroad:id>", "<xroad:id>not-");

@@ -407,6 +407,11 @@ fn provider_state(backend: SocketAddr, pinned: &Certificate, secure: [SocketAddr
         ("testQuery", format!("{base}/soap/echo")),
         ("faultQuery", format!("{base}/soap/fault")),
         ("nosoapQuery", format!("{base}/soap/nosoap")),
+        ("attachQuery", format!("{base}/soap/mirror")),
+        ("nestedQuery", format!("{base}/soap/nested")),
+        ("cutQuery", format!("{base}/soap/cut-parts")),
+        ("unclosedQuery", format!("{base}/soap/unclosed-parts")),
+        ("partfaultQuery", format!("{base}/soap/part-fault")),
         ("otheridQuery", format!("{base}/soap/other-id")),
         ("refusedQuery", nobody),
     ];
