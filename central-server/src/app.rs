@@ -27,7 +27,6 @@ use crate::config::Settings;
 use crate::configuration_source::web::Web;
 use crate::configuration_source::{ConfigurationSource, documents};
 use crate::offline::Offline;
-use crate::tls;
 
 /// For tasks to end by themselves after the drain.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
@@ -119,7 +118,12 @@ impl Opened {
         // What it failed of is in its status and the log; the server starts all the same.
         let _ = source.generate().is_ok();
         let address = data.registry().state().address.clone();
-        let tls = tls::server_config(&data.folder("tls")?, documents::host_of(&address), clock.now())?;
+        let tls = admin_api::tls::server_config(
+            &data.folder("tls")?,
+            "global-conf",
+            documents::host_of(&address),
+            clock.now(),
+        )?;
         Ok(Self { source, public, tls, _data: data })
     }
 }

@@ -7,7 +7,6 @@
 //! | [`registry`] | members, servers, groups, trust services, keys: decide, record, apply |
 //! | [`configuration_source`] | generates, signs and publishes the configuration |
 //! | [`offline`] | the data directory of a stopped server |
-//! | [`tls`] | the certificate under HTTPS |
 //!
 //! What happens to a change: [`registry::Registry::execute`] judges and records it, [`configuration_source`] sees the new revision and
 //! publishes all versions, and security servers fetch them within a minute.
@@ -17,7 +16,6 @@ pub mod config;
 pub mod configuration_source;
 pub mod offline;
 pub mod registry;
-pub mod tls;
 
 pub use app::run;
 pub use offline::{FORMAT, Offline, ROLE};

@@ -6,7 +6,7 @@
 //! | `keys/` | `signer` | configuration signing keys are lost: new ones and new anchors for everybody |
 //! | `public/` | [`crate::configuration_source`] | it is generated again |
 //! | `anchors/` | [`crate::configuration_source`] | they are written again |
-//! | `tls/` | [`crate::tls`] | another self-signed certificate is made |
+//! | `tls/` | [`admin_api::tls`] | another self-signed certificate is made |
 //!
 //! The directory is locked as long as its handle lives, so the server must be stopped. Everything here blocks.
 

@@ -9,15 +9,16 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each crate may use of ours in what it ships. `testkit` stands in no row: tests alone use it.
-const MAY_USE: [(&str, &[&str]); 10] = [
+const MAY_USE: [(&str, &[&str]); 11] = [
     ("proto", &[]),
     ("pki", &["proto"]),
     ("host", &["proto"]),
+    ("admin-api", &["proto", "pki", "host"]),
     ("signer", &["proto", "pki", "host"]),
-    ("security-server", &["proto", "pki", "host", "signer"]),
-    ("central-server", &["proto", "pki", "host", "signer"]),
-    ("sandbox", &["proto", "pki", "host", "signer", "security-server", "central-server"]),
-    ("cli", &["proto", "pki", "host", "signer", "security-server", "central-server", "sandbox"]),
+    ("security-server", &["proto", "pki", "host", "signer", "admin-api"]),
+    ("central-server", &["proto", "pki", "host", "signer", "admin-api"]),
+    ("sandbox", &["proto", "pki", "host", "signer", "admin-api", "security-server", "central-server"]),
+    ("cli", &["proto", "pki", "host", "signer", "admin-api", "security-server", "central-server", "sandbox"]),
     ("benches", &["proto", "pki", "host", "signer", "security-server", "central-server", "sandbox"]),
     ("testkit", &[]),
 ];
