@@ -158,7 +158,9 @@ fn write_again(container: &[u8]) -> Result<(), String> {
             let chain = get("ts-hashchain.xml").expect("a result comes with its chain");
             (result, chain, get("META-INF/timestamp.tst").expect("and its token"))
         }),
-        attachments: attachments.map(|(_, data)| Box::new(data.as_slice()) as Box<dyn Read + Send>).collect(),
+        attachments: attachments
+            .map(|(_, data)| Some(Box::new(data.as_slice()) as Box<dyn Read + Send>))
+            .collect(),
         time: UnixTime::from_secs(1_795_285_932),
     };
     let mut out = Cursor::new(Vec::new());

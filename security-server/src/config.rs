@@ -104,10 +104,22 @@ host::settings! {
 host::settings! {
     /// The message log: evidence of every exchange.
     pub struct MessageLogSection {
-        /// Keep the bodies of messages, not just their digests.
+        /// Keep the bodies of messages, not just their digests. Without them records say who exchanged what and when, and no
+        /// container of them verifies by itself.
         pub message_body_logging: bool = true,
-        /// Largest body that is kept, bytes; a larger one is refused.
+        /// Subsystems of ours whose services are logged with bodies while message-body-logging is off: INSTANCE/CLASS/CODE/SUBSYSTEM,
+        /// separated by commas.
+        pub enabled_body_logging_local_producer_subsystems: String = String::new(),
+        /// The same for subsystems of others whose services our clients use.
+        pub enabled_body_logging_remote_producer_subsystems: String = String::new(),
+        /// Subsystems of ours whose services are logged without bodies while message-body-logging is on.
+        pub disabled_body_logging_local_producer_subsystems: String = String::new(),
+        /// The same for subsystems of others whose services our clients use.
+        pub disabled_body_logging_remote_producer_subsystems: String = String::new(),
+        /// Largest body that is kept, bytes; the exchange of a larger one is refused.
         pub max_loggable_message_body_size: u64 = 10 * 1024 * 1024,
+        /// Let larger bodies pass: the record then has their digest instead.
+        pub truncated_body_allowed: bool = false,
         /// Seconds that timestamping may fail before messages are refused; 0 is without limit.
         pub acceptable_timestamp_failure_period: u64 = 14_400,
         /// Seconds after which a failed timestamp is tried again.

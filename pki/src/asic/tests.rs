@@ -18,7 +18,7 @@ fn content<'a>(attachments: &'a [&'a [u8]]) -> Content<'a> {
         signature: b"<signature/>",
         signature_chain: Some((b"<result/>", b"<chain/>")),
         batch_timestamp: Some((b"<ts-result/>", b"<ts-chain/>", b"token")),
-        attachments: attachments.iter().map(|data| Box::new(*data) as Box<dyn Read + Send>).collect(),
+        attachments: attachments.iter().map(|data| Some(Box::new(*data) as Box<dyn Read + Send>)).collect(),
         time: TIME,
     }
 }
@@ -110,7 +110,7 @@ fn large_attachments_stream() {
     }
     let size = 64 << 20;
     let mut out = Cursor::new(Vec::new());
-    write(Content { attachments: vec![Box::new(Endless(size))], ..content(&[]) }, &mut out)
+    write(Content { attachments: vec![Some(Box::new(Endless(size)))], ..content(&[]) }, &mut out)
         .expect("memory takes it");
     assert!(out.get_ref().len() < 1 << 20, "it was deflated on its way");
     let mut archive = ZipArchive::new(out).expect("it is a ZIP");

@@ -27,8 +27,8 @@ pub struct Content<'a> {
     pub signature_chain: Option<(&'a [u8], &'a [u8])>,
     /// `ts-hashchainresult.xml`, `ts-hashchain.xml` and the token of a batch timestamp.
     pub batch_timestamp: Option<(&'a [u8], &'a [u8], &'a [u8])>,
-    /// `attachment1` …: readers, so that large ones stream; each below 4 GiB.
-    pub attachments: Vec<Box<dyn Read + Send + 'a>>,
+    /// `attachment1` …: readers, so that large ones stream; each below 4 GiB. `None` for one that is proven by its digest only.
+    pub attachments: Vec<Option<Box<dyn Read + Send + 'a>>>,
     /// Modification time of the entries.
     pub time: UnixTime,
 }
@@ -61,7 +61,8 @@ pub fn write<W: Write + Seek>(content: Content<'_>, out: W) -> io::Result<()> {
             zip.write_all(data)?;
         }
     }
-    for (number, mut attachment) in (1..).zip(content.attachments) {
+    for (number, attachment) in (1..).zip(content.attachments) {
+        let Some(mut attachment) = attachment else { continue };
         zip.start_file(format!("{ATTACHMENT}{number}"), options.clone())?;
         io::copy(&mut attachment, &mut zip)?;
     }
@@ -110,8 +111,9 @@ fn manifest(content: &Content<'_>) -> String {
     };
     pair(content.signature_chain.is_some(), [SIGNATURE_CHAIN_RESULT, SIGNATURE_CHAIN]);
     pair(content.batch_timestamp.is_some(), [TIMESTAMP_CHAIN_RESULT, TIMESTAMP_CHAIN]);
-    let attachments = 1..=content.attachments.len();
-    entries.extend(attachments.map(|number| (format!("{ATTACHMENT}{number}"), "application/octet-stream")));
+    let attachments = (1..).zip(&content.attachments).filter(|(_, attachment)| attachment.is_some());
+    entries
+        .extend(attachments.map(|(number, _)| (format!("{ATTACHMENT}{number}"), "application/octet-stream")));
     let entries: String = entries
         .iter()
         .map(|(path, media_type)| {

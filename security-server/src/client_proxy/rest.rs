@@ -22,7 +22,7 @@ use crate::exchange::{self, Ids, Logged, Outgoing, Passed, Signed, Verified, Vie
 use crate::faults::{Failure, OrFail, Refusal};
 use crate::http1::Headers;
 use crate::http1::server::{Answer, AnswerBody};
-use crate::message_log::{Direction, LogError};
+use crate::message_log::{Direction, LogError, MessageLog};
 use crate::peers::Connection;
 
 const SIDE: Side = Side::ClientProxy;
@@ -67,7 +67,8 @@ pub(super) async fn relay(cx: &Context, mut incoming: Request<'_>) -> Result<Ans
     let first = provider::first(&mut reader).await?;
     let label = head.label()?;
     let response = RestResponse::parse(first.raw).map_err(|e| Failure::of_rest(&e, Place::ConsumerPort))?;
-    let remainder = provider::rest(&mut reader, &cx.log, label).await?;
+    let log = cx.log.for_producer(&ids.service.client, true);
+    let remainder = provider::rest(&mut reader, &log, label).await?;
 
     // 8. The provider signed exactly this, and it answers exactly our request.
     remainder.evidence.require_pair(SIDE)?;
@@ -134,7 +135,8 @@ async fn send(
         own_tls.ocsp.iter().for_each(|der| out.ocsp(der));
         out.rest(MessageKind::RestRequest, &request.raw);
         out.flush().await?;
-        let bodies = send_body(cx, incoming, &mut out).await?;
+        let log = cx.log.for_producer(&ids.service.client, true);
+        let bodies = send_body(&log, incoming, &mut out).await?;
         let signed = cx.kept.batcher.sign(identity, Whole::new(request, bodies)).await.or_fail(SIDE)?;
         let logged = exchange::log(&cx.log, signed, Direction::Request, true, ids).await?;
         out.finish(&logged).await?;
@@ -145,12 +147,12 @@ async fn send(
 
 /// Sends the body, digests it and keeps it, in one pass. A body without a byte is no part (wire dossier §7.5).
 async fn send_body(
-    cx: &Context,
+    log: &MessageLog,
     incoming: &mut Request<'_>,
     out: &mut Outgoing,
 ) -> Result<Passed, SendError> {
     let Some(first) = incoming.next().await? else { return Ok(Passed::default()) };
-    let (mut spool, mut hasher) = (cx.log.spool(), DigestAlgorithm::Sha512.hasher());
+    let (mut spool, mut hasher) = (log.spool(), DigestAlgorithm::Sha512.hasher());
     out.rest_body();
     let mut next = Some(first);
     while let Some(data) = next {

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use pki::asic::{self, Content};
 use pki::xades;
 
-use super::Direction;
 use super::record::Record;
+use super::{Direction, Stored};
 
 /// Longest message id in a name, escaped, so that the whole stays below 255 bytes.
 const MAX_ID_BYTES: usize = 226;
@@ -46,8 +46,10 @@ impl Record {
                 .map_err(|e| ContainerError::Signature { record: self.id.0, reason: e.to_string() })?,
         };
         let batch = stamp.batch.as_ref().map(|(result, chain)| (&result[..], &chain[..], &stamp.token[..]));
-        let attachments =
-            self.attachments.iter().map(|stored| Box::new(stored.reader()) as Box<dyn Read + Send>).collect();
+        let reader = |stored: &Stored| {
+            (!stored.is_left_out()).then(|| Box::new(stored.reader()) as Box<dyn Read + Send>)
+        };
+        let attachments = self.attachments.iter().map(reader).collect();
         let content = Content {
             message: &self.message,
             signature: &signature,

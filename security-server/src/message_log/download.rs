@@ -5,7 +5,7 @@
 //! file without a name and streamed from there, at most [`MAX_AT_ONCE`] downloads at a time.
 use std::fs::File;
 use std::io::{self, Seek, Write};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -19,7 +19,7 @@ use zip::{CompressionMethod, ZipWriter};
 
 use super::container::escaped_id;
 use super::record::{Found, Record};
-use super::{Direction, MessageLog};
+use super::{Direction, MessageLog, nameless};
 
 /// Downloads that are made at the same time.
 pub const MAX_AT_ONCE: usize = 8;
@@ -283,15 +283,6 @@ fn dos_time(at: UnixTime) -> zip::DateTime {
         zip::DateTime::from_date_and_time(year, month, day, at.hour(), at.minute(), at.second()).ok()
     });
     made.unwrap_or_default()
-}
-
-/// A file that is gone when it is closed, on the log's own disk.
-fn nameless(dir: &Path) -> io::Result<File> {
-    let number = super::store::writer::random::<8>()?;
-    let path = dir.join(format!("download-{:016x}.tmp", u64::from_le_bytes(number)));
-    let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
-    std::fs::remove_file(&path)?;
-    Ok(file)
 }
 
 /// `verificationconf.zip`: what an offline verifier needs of a stored global configuration (`dir` in the reference's layout; a

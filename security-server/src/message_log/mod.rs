@@ -3,6 +3,7 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`store`] | append-only segments, one writer, group commit, the index |
+//! | [`policy`] | what of a message is logged |
 //! | [`spool`] | bodies on their way in, and where they lie |
 //! | [`record`] | records as they are read back |
 //! | [`timestamper`] | batch timestamps in the background |
@@ -19,6 +20,7 @@
 
 pub mod container;
 pub mod download;
+pub mod policy;
 pub mod record;
 pub mod settings;
 pub mod spool;
@@ -67,6 +69,8 @@ const SPACE_CHECK_MS: i64 = 1000;
 #[derive(Clone, Debug)]
 pub struct MessageLog {
     inner: Arc<Inner>,
+    /// Whether bodies taken through this handle may become part of a record.
+    keeps_bodies: bool,
 }
 
 #[derive(Debug)]
@@ -224,7 +228,7 @@ impl MessageLog {
             remembered: Mutex::default(),
             space: Space::default(),
         };
-        let log = Self { inner: Arc::new(inner) };
+        let log = Self { inner: Arc::new(inner), keeps_bodies: true };
         let timestamper = Timestamper::new(log.clone(), ordered, clock);
         Ok((log, timestamper))
     }
@@ -245,14 +249,23 @@ impl MessageLog {
         }
     }
 
+    /// A handle for the bodies of messages about a service of `producer`: those that will not be logged do not reach the log's
+    /// files. `consumer_side`: our client asks.
+    #[must_use]
+    pub fn for_producer(&self, producer: &ClientId, consumer_side: bool) -> Self {
+        let keeps_bodies = self.inner.settings.bodies.keeps(producer, consumer_side);
+        Self { inner: self.inner.clone(), keeps_bodies }
+    }
+
     /// Starts taking a body that is to be logged.
     pub fn spool(&self) -> Spool {
-        Spool::new(self.inner.clone(), self.loggable_bytes())
+        let limit = if self.inner.settings.larger_bodies_pass { u64::MAX } else { self.loggable_bytes() };
+        Spool::new(self.inner.clone(), self.keeps_bodies.then(|| self.loggable_bytes()), limit)
     }
 
     /// Starts taking a body of up to `limit` bytes, which may be kept only until the message has been passed on.
     pub fn spool_within(&self, limit: u64) -> Spool {
-        Spool::new(self.inner.clone(), limit)
+        Spool::new(self.inner.clone(), self.keeps_bodies.then_some(limit), limit)
     }
 
     /// Most bytes of bodies that a record keeps.
@@ -265,9 +278,10 @@ impl MessageLog {
     /// # Errors
     /// Nothing was logged.
     pub async fn append(&self, entry: Entry) -> Result<Logged, LogError> {
-        let draft = self.inner.draft(&entry)?;
+        let kept = self.inner.kept(&entry);
+        let draft = self.inner.draft(&entry, &kept)?;
         // From here on the record may be written even when the exchange gives up.
-        entry.attachments.iter().for_each(Stored::keep);
+        kept.attachments.iter().flatten().for_each(|stored| stored.keep());
         let (answer, done) = oneshot::channel();
         let request = Request::Record { draft: Box::new(draft), answer };
         self.inner.ask(&self.inner.slots, request).await?;
@@ -308,17 +322,33 @@ impl Inner {
         self.queue.send(Queued { request, _slot: Some(slot) }).map_err(|_| LogError::Closed)
     }
 
+    /// What of a message goes into its record.
+    fn kept<'a>(&self, entry: &'a Entry) -> Kept<'a> {
+        let whole = self.settings.bodies.keeps(&entry.service.client, entry.consumer_side);
+        let message = match whole {
+            true => entry.message.clone(),
+            false => policy::stripped(&entry.message, entry.rest, entry.direction == Direction::Response),
+        };
+        let attachments =
+            entry.attachments.iter().map(|stored| (whole && stored.is_for_log()).then_some(stored)).collect();
+        Kept { message, stripped: !whole, attachments }
+    }
+
     /// Everything of a record that can be made without knowing its place.
-    fn draft(&self, entry: &Entry) -> Result<Draft, LogError> {
-        let mut payload = vec![entry.message.clone()];
-        let mut length = entry.message.len() as u64;
+    fn draft(&self, entry: &Entry, kept: &Kept<'_>) -> Result<Draft, LogError> {
+        let mut payload = vec![kept.message.clone()];
+        let mut length = kept.message.len() as u64;
         let chain = entry.hash_chain.as_ref().map(|(_, chain)| chain);
         if let Some(chain) = chain {
             payload.push(chain.clone());
             length += chain.len() as u64;
         }
         let (mut attachments, mut epoch) = (Vec::new(), None);
-        for stored in &entry.attachments {
+        for (stored, kept) in entry.attachments.iter().zip(&kept.attachments) {
+            if kept.is_none() {
+                attachments.push(BodyRef { length: stored.len(), left_out: true, ..BodyRef::default() });
+                continue;
+            }
             let inline_at = stored.in_memory().map(|bytes| {
                 payload.push(bytes.clone());
                 length += bytes.len() as u64;
@@ -326,13 +356,15 @@ impl Inner {
             });
             let (extents, written_in) = stored.extents();
             epoch = written_in.or(epoch);
-            attachments.push(BodyRef { length: stored.len(), inline_at, extents: extents.to_vec() });
+            let extents = extents.to_vec();
+            attachments.push(BodyRef { length: stored.len(), inline_at, extents, left_out: false });
         }
         if length > MAX_PART_BYTES as u64 {
             return Err(LogError::BodyTooLarge { limit: MAX_PART_BYTES as u64 });
         }
         let head = RecordHead {
-            message_bytes: entry.message.len() as u64,
+            message_bytes: kept.message.len() as u64,
+            stripped: kept.stripped,
             chain_bytes: chain.map_or(0, |chain| chain.len() as u64),
             chain_sha256: chain.map_or_else(Vec::new, |chain| DigestAlgorithm::Sha256.digest(chain).value),
             attachments,
@@ -373,6 +405,24 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// The parts of a message that its record holds.
+struct Kept<'a> {
+    message: Bytes,
+    stripped: bool,
+    /// `None` for those that are left out.
+    attachments: Vec<Option<&'a Stored>>,
+}
+
+/// A file that is gone when it is closed, on the log's own disk.
+fn nameless(dir: &Path) -> std::io::Result<std::fs::File> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let number = u64::from_le_bytes(random::<8>()?);
+    let path = dir.join(format!("passing-{number:016x}.tmp"));
+    let file = std::fs::File::options().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+    std::fs::remove_file(&path)?;
+    Ok(file)
 }
 
 fn head_of(entry: &Entry) -> RecordHead {

@@ -41,6 +41,8 @@ pub struct Record {
     pub at: UnixTime,
     /// REST header part or SOAP envelope.
     pub message: Bytes,
+    /// The body was not to be logged: `message` is what is kept of it, and its container does not verify.
+    pub stripped: bool,
     /// Signature document, as it was logged.
     pub signature: Bytes,
     /// Chain result and chain of the signature.
@@ -195,6 +197,7 @@ fn read_record(
         rest: head.rest,
         at: UnixTime(head.at),
         message,
+        stripped: head.stripped,
         signature: document(reader, &head.signature)?,
         hash_chain,
         attachments,
@@ -214,6 +217,9 @@ fn document(reader: &Reader, reference: &DocumentRef) -> Result<Bytes, ReadError
 }
 
 fn attachment(reader: &Arc<Reader>, payload: &Bytes, body: &BodyRef) -> Option<Stored> {
+    if body.left_out {
+        return Some(Stored::left_out(body.length));
+    }
     let Some(at) = body.inline_at else {
         let whole = body.extents.iter().map(|e| e.length).sum::<u64>() == body.length;
         return whole.then(|| Stored::in_log(body.length, body.extents.clone(), reader.clone()));

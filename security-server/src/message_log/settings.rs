@@ -2,6 +2,7 @@
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
+use super::policy::BodyLogging;
 use crate::config::{ConfigError, MessageLogSection};
 
 /// Smallest segment that makes sense outside of tests.
@@ -12,8 +13,12 @@ const MAX_SEGMENT_BYTES: u64 = 16 * 1024 * 1024 * 1024;
 /// Checked settings.
 #[derive(Clone, Debug)]
 pub struct LogSettings {
-    /// Largest body that is kept; a larger one is refused.
+    /// Whose bodies are kept.
+    pub bodies: BodyLogging,
+    /// Largest body that is kept.
     pub max_body_bytes: u64,
+    /// A larger one passes and is on record with its digest; otherwise it is refused.
+    pub larger_bodies_pass: bool,
     /// Bytes of a body that stay in memory and in the record's own frame.
     pub memory_body_bytes: usize,
     /// Reserved for one segment.
@@ -35,13 +40,6 @@ impl LogSettings {
     /// The first key that cannot be used.
     pub fn resolve(section: &MessageLogSection, memory_body_bytes: usize) -> Result<Self, ConfigError> {
         let wrong = |key, rule: String| Err(ConfigError { key, rule });
-        if !section.message_body_logging {
-            // Better no start than bodies in a log whose operator asked for none.
-            return wrong(
-                "message-log.message-body-logging",
-                "logging without bodies is not available yet".into(),
-            );
-        }
         if !(MIN_SEGMENT_BYTES..=MAX_SEGMENT_BYTES).contains(&section.segment_size) {
             let rule = format!("must be from {MIN_SEGMENT_BYTES} to {MAX_SEGMENT_BYTES}");
             return wrong("message-log.segment-size", rule);
@@ -51,6 +49,8 @@ impl LogSettings {
         };
         let failure = section.acceptable_timestamp_failure_period;
         Ok(Self {
+            bodies: BodyLogging::resolve(section)?,
+            larger_bodies_pass: section.truncated_body_allowed,
             max_body_bytes: section.max_loggable_message_body_size,
             memory_body_bytes,
             segment_bytes: section.segment_size,

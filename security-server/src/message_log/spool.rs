@@ -3,8 +3,13 @@
 //! Up to `memory-body-bytes` a body stays in memory and becomes part of the record's own frame. A larger one is written to the log in
 //! frames of [`PART_BYTES`] as it comes, a few of them on their way at a time, so that memory stays flat whatever its size; the
 //! record then names these frames. When the exchange fails instead, a void frame says so.
+//!
+//! A body that no record will hold (its producer's bodies are not logged, or it is above the loggable size and may pass) never
+//! reaches a segment: it lies in a file without a name that goes with the exchange.
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -31,10 +36,20 @@ pub struct Spool {
     /// Most bytes.
     limit: u64,
     length: u64,
-    /// Not yet handed to the writer.
+    /// Not yet handed on.
     buffer: BytesMut,
-    /// Set once the body is too big for memory.
-    spilled: Option<Spilled>,
+    /// Most bytes that a record may hold of it; `None` once none will.
+    keep: Option<u64>,
+    /// Where it goes once it is too big for memory.
+    spilled: Option<Goes>,
+}
+
+#[derive(Debug)]
+enum Goes {
+    /// Into frames of the log.
+    Log(Spilled),
+    /// Into a file of its own, which ends with the exchange.
+    File(Arc<File>, u64),
 }
 
 #[derive(Debug)]
@@ -69,8 +84,9 @@ impl Drop for Claim {
 }
 
 impl Spool {
-    pub(super) fn new(log: Arc<Inner>, limit: u64) -> Self {
-        Self { log, limit, length: 0, buffer: BytesMut::new(), spilled: None }
+    /// A record may hold up to `keep` bytes; `None`: none will. More than `limit` is refused.
+    pub(super) fn new(log: Arc<Inner>, keep: Option<u64>, limit: u64) -> Self {
+        Self { log, limit, length: 0, buffer: BytesMut::new(), keep, spilled: None }
     }
 
     /// Bytes taken so far.
@@ -93,16 +109,55 @@ impl Spool {
         if self.length > limit {
             return Err(LogError::BodyTooLarge { limit });
         }
+        if self.keep.is_some_and(|most| self.length > most) {
+            self.leave_log().await?;
+        }
         self.buffer.extend_from_slice(&chunk);
         if self.spilled.is_none() && self.buffer.len() > self.log.settings.memory_body_bytes {
-            self.spilled = Some(Spilled::new(&self.log));
+            self.spilled = Some(match self.keep {
+                Some(_) => Goes::Log(Spilled::new(&self.log)),
+                None => Goes::File(self.own_file().await?, 0),
+            });
         }
-        if let Some(spilled) = &mut self.spilled {
-            while self.buffer.len() >= PART_BYTES {
-                spilled.send(&self.log, self.buffer.split_to(PART_BYTES).freeze()).await?;
-            }
+        while self.buffer.len() >= PART_BYTES && self.spilled.is_some() {
+            let part = self.buffer.split_to(PART_BYTES).freeze();
+            self.send(part).await?;
         }
         Ok(())
+    }
+
+    async fn send(&mut self, part: Bytes) -> Result<(), LogError> {
+        match &mut self.spilled {
+            Some(Goes::Log(spilled)) => spilled.send(&self.log, part).await,
+            Some(Goes::File(file, end)) => {
+                let (file, at) = (file.clone(), *end);
+                *end += part.len() as u64;
+                blocking(move || file.write_all_at(&part, at)).await
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// The body turned out to be larger than what is logged: what is in the log already becomes void, and a file takes over.
+    async fn leave_log(&mut self) -> Result<(), LogError> {
+        self.keep = None;
+        let Some(Goes::Log(mut spilled)) = self.spilled.take() else { return Ok(()) };
+        while !spilled.on_the_way.is_empty() {
+            spilled.arrive().await?;
+        }
+        self.spilled = Some(Goes::File(self.own_file().await?, 0));
+        for extent in spilled.extents {
+            let reader = self.log.reader.clone();
+            let part =
+                blocking(move || reader.payload(&extent, Kind::Body).map_err(io::Error::other)).await?;
+            self.send(part).await?;
+        }
+        Ok(())
+    }
+
+    async fn own_file(&self) -> Result<Arc<File>, LogError> {
+        let log = self.log.clone();
+        blocking(move || super::nameless(&log.dir).map(Arc::new)).await
     }
 
     /// The body is complete. A spool that is dropped instead leaves frames that are void.
@@ -110,24 +165,41 @@ impl Spool {
     /// # Errors
     /// [`LogError::Disk`].
     pub async fn finish(mut self) -> Result<Stored, LogError> {
-        let Some(mut spilled) = self.spilled.take() else {
-            return Ok(Stored::from(self.buffer.freeze()));
-        };
+        if self.spilled.is_none() {
+            let bytes = self.buffer.freeze();
+            let place = if self.keep.is_some() { Lying::Memory(bytes) } else { Lying::Passing(bytes) };
+            return Ok(Stored { place });
+        }
         if !self.buffer.is_empty() {
-            spilled.send(&self.log, self.buffer.freeze()).await?;
+            let rest = self.buffer.split().freeze();
+            self.send(rest).await?;
         }
-        while !spilled.on_the_way.is_empty() {
-            spilled.arrive().await?;
-        }
-        let body = InLog {
-            length: self.length,
-            extents: spilled.extents,
-            epoch: spilled.epoch,
-            claim: Some(spilled.claim),
-            reader: self.log.reader.clone(),
+        let place = match self.spilled.take() {
+            Some(Goes::Log(mut spilled)) => {
+                while !spilled.on_the_way.is_empty() {
+                    spilled.arrive().await?;
+                }
+                Lying::InLog(Arc::new(InLog {
+                    length: self.length,
+                    extents: spilled.extents,
+                    epoch: spilled.epoch,
+                    claim: Some(spilled.claim),
+                    reader: self.log.reader.clone(),
+                }))
+            }
+            Some(Goes::File(file, length)) => Lying::InFile(file, length),
+            None => Lying::Passing(Bytes::new()),
         };
-        Ok(Stored { place: Lying::InLog(Arc::new(body)) })
+        Ok(Stored { place })
     }
+}
+
+/// Disk work off the async workers.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, LogError> {
+    let done = tokio::task::spawn_blocking(work).await.map_err(|_| LogError::Closed)?;
+    done.map_err(|e| LogError::Disk(e.to_string()))
 }
 
 impl Spilled {
@@ -161,7 +233,7 @@ impl Spilled {
     }
 }
 
-/// A body that lies in memory or in the log. Cheap to clone.
+/// A body that lies in memory, in the log or in a passing file. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Stored {
     place: Lying,
@@ -171,6 +243,12 @@ pub struct Stored {
 enum Lying {
     Memory(Bytes),
     InLog(Arc<InLog>),
+    /// In memory, and not for the log.
+    Passing(Bytes),
+    /// A file without a name, and its length.
+    InFile(Arc<File>, u64),
+    /// A record has its digest only; so long it was.
+    LeftOut(u64),
 }
 
 #[derive(Debug)]
@@ -194,11 +272,17 @@ impl Stored {
         Self { place: Lying::InLog(Arc::new(InLog { length, extents, epoch: None, claim: None, reader })) }
     }
 
+    /// A body that a record has the digest of and nothing else.
+    pub(super) fn left_out(length: u64) -> Self {
+        Self { place: Lying::LeftOut(length) }
+    }
+
     /// Its length.
     pub fn len(&self) -> u64 {
         match &self.place {
-            Lying::Memory(bytes) => bytes.len() as u64,
+            Lying::Memory(bytes) | Lying::Passing(bytes) => bytes.len() as u64,
             Lying::InLog(body) => body.length,
+            Lying::InFile(_, length) | Lying::LeftOut(length) => *length,
         }
     }
 
@@ -210,16 +294,26 @@ impl Stored {
     /// All of it, when it is in memory.
     pub fn in_memory(&self) -> Option<&Bytes> {
         match &self.place {
-            Lying::Memory(bytes) => Some(bytes),
-            Lying::InLog(_) => None,
+            Lying::Memory(bytes) | Lying::Passing(bytes) => Some(bytes),
+            Lying::InLog(_) | Lying::InFile(..) | Lying::LeftOut(_) => None,
         }
+    }
+
+    /// A record may hold it.
+    pub(super) fn is_for_log(&self) -> bool {
+        matches!(self.place, Lying::Memory(_) | Lying::InLog(_))
+    }
+
+    /// Its bytes cannot be had here.
+    pub fn is_left_out(&self) -> bool {
+        matches!(self.place, Lying::LeftOut(_))
     }
 
     /// Where its parts lie, when they lie in the log, and in which epoch they were written.
     pub(super) fn extents(&self) -> (&[Extent], Option<u64>) {
         match &self.place {
-            Lying::Memory(_) => (&[], None),
             Lying::InLog(body) => (&body.extents, body.epoch),
+            Lying::Memory(_) | Lying::Passing(_) | Lying::InFile(..) | Lying::LeftOut(_) => (&[], None),
         }
     }
 
@@ -234,16 +328,16 @@ impl Stored {
 
     /// Its bytes, in chunks of at most 64 KiB.
     pub fn stream(&self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-        let (ready, left) = match &self.place {
-            Lying::Memory(bytes) => (bytes.clone(), None),
-            Lying::InLog(body) => (Bytes::new(), Some((body.clone(), 0))),
+        let (ready, left) = match self.in_memory() {
+            Some(bytes) => (bytes.clone(), None),
+            None => (Bytes::new(), Some((self.clone(), 0))),
         };
         futures_util::stream::try_unfold((ready, left), |(mut ready, mut left)| async move {
             while ready.is_empty() {
-                let Some((body, number)) = left.take() else { return Ok(None) };
-                if number < body.extents.len() {
-                    ready = read_part(body.clone(), number).await?;
-                    left = Some((body, number + 1));
+                let Some((stored, number)) = left.take() else { return Ok(None) };
+                if let Some((part, stored)) = read_part(stored, number).await? {
+                    ready = part;
+                    left = Some((stored, number + 1));
                 }
             }
             let chunk = ready.split_to(ready.len().min(CHUNK_BYTES));
@@ -258,8 +352,15 @@ impl Stored {
 
     fn part(&self, number: usize) -> io::Result<Option<Bytes>> {
         match &self.place {
-            Lying::Memory(bytes) => Ok((number == 0).then(|| bytes.clone())),
+            Lying::Memory(bytes) | Lying::Passing(bytes) => Ok((number == 0).then(|| bytes.clone())),
             Lying::InLog(body) => body.extents.get(number).map(|extent| body.part(extent)).transpose(),
+            Lying::InFile(file, length) => {
+                let at = (number * PART_BYTES) as u64;
+                let mut part = vec![0; length.saturating_sub(at).min(PART_BYTES as u64) as usize];
+                file.read_exact_at(&mut part, at)?;
+                Ok((!part.is_empty()).then(|| part.into()))
+            }
+            Lying::LeftOut(_) => Err(io::Error::other("the body is not in the log, only its digest")),
         }
     }
 }
@@ -270,8 +371,9 @@ impl InLog {
     }
 }
 
-async fn read_part(body: Arc<InLog>, number: usize) -> io::Result<Bytes> {
-    tokio::task::spawn_blocking(move || body.part(&body.extents[number])).await.map_err(io::Error::other)?
+async fn read_part(stored: Stored, number: usize) -> io::Result<Option<(Bytes, Stored)>> {
+    let read = tokio::task::spawn_blocking(move || Ok(stored.part(number)?.map(|part| (part, stored))));
+    read.await.map_err(io::Error::other)?
 }
 
 /// Reads a [`Stored`] from its start.

@@ -217,11 +217,11 @@ async fn answer(
     // 4. The rest of the message, its body into the log's spool; but not one byte of whoever may not ask.
     cx.log.check_ready(now).or_fail(SIDE)?;
     let authorised = Authorised::check(&view, &asked, &ids, peer_identity).or_fail(SIDE);
-    let log = authorised.is_ok().then_some(&cx.log);
+    let log = authorised.is_ok().then(|| cx.log.for_producer(&ids.service.client, false));
     if let Ok(Some(related)) = asked.related(0) {
         reader.keep_apart(related.boundary(), asked.raw()).or_fail(SIDE)?;
     }
-    let Or::Message(mut remainder) = reader.rest(log, label).await.or_fail(SIDE)? else {
+    let Or::Message(mut remainder) = reader.rest(log.as_ref(), label).await.or_fail(SIDE)? else {
         return Err(Failure::of(SIDE, &TransportError::MissingSignature).into());
     };
     reader.drain().await;

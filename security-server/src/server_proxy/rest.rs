@@ -13,7 +13,7 @@ use crate::context::Context;
 use crate::exchange::{self, Outgoing, Passed, Whole, writing};
 use crate::faults::{Failure, OrFail};
 use crate::http1::client::CallBody;
-use crate::message_log::Direction;
+use crate::message_log::{Direction, MessageLog};
 
 const SIDE: Side = Side::ServerProxy;
 
@@ -42,7 +42,8 @@ async fn write(
     let response = header_part(accepted, request, &reply)?;
     out.rest(MessageKind::RestResponse, &response.raw);
     let bodies = if has_body(&request.method, response.status) {
-        pass_body(cx, &mut reply, out).await?
+        let log = cx.log.for_producer(&accepted.ids.service.client, false);
+        pass_body(&log, &mut reply, out).await?
     } else {
         // Read to its end, so that the connection can be used again.
         while reply.next().await.or_fail(SIDE)?.is_some() {}
@@ -99,8 +100,8 @@ fn has_body(method: &str, status: u16) -> bool {
 }
 
 /// Sends the body on, digests it and keeps it, in one pass.
-async fn pass_body(cx: &Context, reply: &mut Reply, out: &mut Outgoing) -> Result<Passed, Broken> {
-    let (mut spool, mut hasher) = (cx.log.spool(), DigestAlgorithm::Sha512.hasher());
+async fn pass_body(log: &MessageLog, reply: &mut Reply, out: &mut Outgoing) -> Result<Passed, Broken> {
+    let (mut spool, mut hasher) = (log.spool(), DigestAlgorithm::Sha512.hasher());
     out.rest_body();
     while let Some(data) = reply.next().await.or_fail(SIDE)? {
         hasher.update(&data);

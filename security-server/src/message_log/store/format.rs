@@ -287,6 +287,9 @@ pub(crate) struct BodyRef {
     /// Else its parts, in order.
     #[prost(message, repeated, tag = "3")]
     pub(crate) extents: Vec<Extent>,
+    /// It is not in the log: its digest among the parts is all there is.
+    #[prost(bool, tag = "4")]
+    pub(crate) left_out: bool,
 }
 
 /// A member or subsystem.
@@ -343,6 +346,9 @@ pub(crate) struct RecordHead {
     pub(crate) chain_sha256: Vec<u8>,
     #[prost(message, repeated, tag = "18")]
     pub(crate) attachments: Vec<BodyRef>,
+    /// The message is not the one that was signed, but what is kept of one whose body is not logged.
+    #[prost(bool, tag = "19")]
+    pub(crate) stripped: bool,
 }
 
 /// Head of [`Kind::Stamp`]. The payload is the leaves of a batch in order, 64 bytes each: SHA-512 of each record's signature

@@ -3,6 +3,7 @@ mod crash;
 mod damage;
 mod disk;
 mod evidence;
+mod policy;
 mod stamps;
 mod vectors;
 
@@ -12,12 +13,15 @@ use std::time::Duration;
 use futures_util::TryStreamExt;
 use proto::id::MemberId;
 
+use super::policy::BodyLogging;
 use super::record::{Found, Record};
 use super::*;
 
 pub(super) fn settings() -> LogSettings {
     LogSettings {
+        bodies: BodyLogging::all(),
         max_body_bytes: 64 * 1024 * 1024,
+        larger_bodies_pass: false,
         memory_body_bytes: 1000,
         segment_bytes: 256 * 1024,
         min_free_bytes: 0,
