@@ -11,10 +11,13 @@
 //! | is the signature document sound | [`xades`], [`c14n`], [`hash_chain`] | TS 101 903, C14N 1.0, [BATCH-TS] |
 //! | does this signature prove this message of this member | [`message_signature`] | all of the above |
 //! | is the container evidence | [`asic`] | TS 102 918 |
+//! | is the archive file one link of its chain | [`archive`] | wire dossier §15.5 |
+//! | is the log the one it was | [`merkle`], [`note`] | RFC 9162 §2.1, C2SP signed-note |
 //! | who is who | [`globalconf`] | [PR-GCONF] |
 //! | may this certificate speak for that client | [`trust`] | wire dossier §11 |
 
 pub mod algorithm;
+pub mod archive;
 pub mod asic;
 mod asn1;
 pub mod c14n;
@@ -26,8 +29,10 @@ pub mod globalconf;
 pub mod hash_chain;
 pub mod issue;
 pub mod key;
+pub mod merkle;
 pub mod message_signature;
 pub mod name;
+pub mod note;
 pub mod ocsp;
 pub mod pem;
 mod pkcs12;
