@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Method, Request};
-use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
@@ -15,6 +15,8 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
+use super::{ResponseBody, full};
+
 /// Below what servers usually keep a silent connection for.
 const KEEP: Duration = Duration::from_secs(15);
 const KEEP_PER_HOST: usize = 4;
@@ -22,7 +24,7 @@ const KEEP_PER_HOST: usize = 4;
 /// The client. Cheap to clone.
 #[derive(Clone)]
 pub struct Client {
-    pool: hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    pool: hyper_util::client::legacy::Client<HttpsConnector<HttpConnector>, ResponseBody>,
     total: Duration,
 }
 
@@ -59,6 +61,21 @@ pub enum ClientError {
         /// The bound.
         limit: usize,
     },
+}
+
+/// A body that is sent as it is read.
+#[derive(Debug)]
+pub struct Upload {
+    /// `POST`, `PUT`.
+    pub method: &'static str,
+    /// Where to.
+    pub url: String,
+    /// Names and values, but for the length.
+    pub headers: Vec<(String, String)>,
+    /// Of the body.
+    pub length: u64,
+    /// Its bytes.
+    pub body: ResponseBody,
 }
 
 /// An answer.
@@ -115,6 +132,19 @@ impl Client {
         self.send(Method::POST, url, Some(content_type), body, limit_bytes).await
     }
 
+    /// Sends a body of known length as it is read.
+    ///
+    /// # Errors
+    /// [`ClientError`]; any status is an answer.
+    pub async fn upload(&self, upload: Upload, limit_bytes: usize) -> Result<Answer, ClientError> {
+        let mut request = Request::builder().method(upload.method).uri(&upload.url);
+        request = request.header(http::header::CONTENT_LENGTH, upload.length);
+        for (name, value) in &upload.headers {
+            request = request.header(name, value);
+        }
+        self.call(request, &upload.url, upload.body, limit_bytes).await
+    }
+
     async fn send(
         &self,
         method: Method,
@@ -127,8 +157,18 @@ impl Client {
         if let Some(content_type) = content_type {
             request = request.header(http::header::CONTENT_TYPE, content_type);
         }
+        self.call(request, url, full(body), limit).await
+    }
+
+    async fn call(
+        &self,
+        request: http::request::Builder,
+        url: &str,
+        body: ResponseBody,
+        limit: usize,
+    ) -> Result<Answer, ClientError> {
         let bad_address = || ClientError::Address { url: url.to_owned() };
-        let request = request.body(Full::new(body)).map_err(|_| bad_address())?;
+        let request = request.body(body).map_err(|_| bad_address())?;
         if !matches!(request.uri().scheme_str(), Some("http" | "https")) || request.uri().host().is_none() {
             return Err(bad_address());
         }
@@ -140,7 +180,7 @@ impl Client {
 
     async fn exchange(
         &self,
-        request: Request<Full<Bytes>>,
+        request: Request<ResponseBody>,
         url: &str,
         limit: usize,
     ) -> Result<Answer, ClientError> {

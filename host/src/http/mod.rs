@@ -13,5 +13,5 @@ pub mod client;
 pub mod server;
 
 pub use body::{BodyError, RequestBody, ResponseBody, empty, full, read_all};
-pub use client::{Answer, Client, ClientError};
+pub use client::{Answer, Client, ClientError, Upload};
 pub use server::{Limits, Peer, TlsPeer, Transport, serve};
