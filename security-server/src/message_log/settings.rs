@@ -10,6 +10,9 @@ const MIN_SEGMENT_BYTES: u64 = 1024 * 1024;
 /// Offsets must stay below what a frame's tag can hold.
 const MAX_SEGMENT_BYTES: u64 = 16 * 1024 * 1024 * 1024;
 
+/// `[limits] memory-body-bytes` as it is by default.
+const DEFAULT_MEMORY_BODY: usize = 65_536;
+
 /// Checked settings.
 #[derive(Clone, Debug)]
 pub struct LogSettings {
@@ -31,6 +34,14 @@ pub struct LogSettings {
     pub timestamp_retry: Duration,
     /// Most records in one timestamp.
     pub timestamp_records: NonZeroUsize,
+}
+
+impl Default for LogSettings {
+    /// What the sample of the settings says.
+    fn default() -> Self {
+        Self::resolve(&MessageLogSection::default(), DEFAULT_MEMORY_BODY)
+            .expect("the defaults are checked by a test")
+    }
 }
 
 impl LogSettings {
@@ -59,5 +70,18 @@ impl LogSettings {
             timestamp_retry: Duration::from_secs(section.timestamp_retry_delay.max(1)),
             timestamp_records,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_hold() {
+        assert_eq!(
+            LogSettings::default().memory_body_bytes,
+            crate::config::LimitsSection::default().memory_body_bytes
+        );
     }
 }

@@ -247,8 +247,7 @@ impl Parts<'_> {
             segment_bytes: 8 << 20,
             min_free_bytes: self.options.min_free_bytes,
             acceptable_timestamp_failure: None,
-            timestamp_retry: Duration::from_secs(60),
-            timestamp_records: std::num::NonZeroUsize::new(1000).unwrap(),
+            ..LogSettings::default()
         };
         let surroundings = Arc::new(TestSurroundings(self.options.has_tsa));
         let (log, timestamper) =
