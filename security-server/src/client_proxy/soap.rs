@@ -85,7 +85,8 @@ pub(super) async fn relay(cx: &Context, mut incoming: Request<'_>) -> Result<Ans
         provider::keep_apart(&mut reader, related.boundary(), &first.raw)?;
     }
     let response = parse_response(first.raw, &part_type)?;
-    let mut remainder = provider::rest(&mut reader, &cx.log, label).await?;
+    let log = cx.log.for_producer(&ids.service.client, true);
+    let mut remainder = provider::rest(&mut reader, &log, label).await?;
     let (heads, random) = (remainder.take_heads(), writing::random_boundary());
     let related =
         Related::of(original, heads.len(), &random).map_err(|e| Failure::of_soap(&e, Place::ConsumerPort))?;
@@ -242,7 +243,8 @@ async fn send(
         None => Passed::default(),
         Some(parts) => {
             let limit = cx.settings.limits.attachments_bytes;
-            parts.pass::<SendError>(incoming, &mut out, &cx.log, limit).await?
+            let log = cx.log.for_producer(&ids.service.client, true);
+            parts.pass::<SendError>(incoming, &mut out, &log, limit).await?
         }
     };
     let signed = cx.kept.batcher.sign(identity, Whole::new(request, passed)).await.or_fail(SIDE)?;

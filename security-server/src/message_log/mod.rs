@@ -265,7 +265,7 @@ impl MessageLog {
 
     /// Starts taking a body of up to `limit` bytes, which may be kept only until the message has been passed on.
     pub fn spool_within(&self, limit: u64) -> Spool {
-        Spool::new(self.inner.clone(), self.keeps_bodies.then_some(limit), limit)
+        Spool::new(self.inner.clone(), self.keeps_bodies.then(|| self.loggable_bytes()), limit)
     }
 
     /// Most bytes of bodies that a record keeps.

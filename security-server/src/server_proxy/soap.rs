@@ -119,7 +119,7 @@ async fn write(
     out.soap(part_type, &head.headers, &response.raw);
     let passed = match &mut parts {
         None => Passed::default(),
-        Some(parts) => pass_attachments(cx, parts, &mut reply, out).await?,
+        Some(parts) => pass_attachments(cx, accepted, parts, &mut reply, out).await?,
     };
     let whole = Whole::new(response, passed);
     let signed = cx.kept.batcher.sign(&accepted.identity, whole).await.or_fail(SIDE)?;
@@ -143,11 +143,13 @@ fn read(raw: Bytes, content_type: &str, accepted: &Accepted) -> Result<SoapMessa
 
 async fn pass_attachments(
     cx: &Context,
+    accepted: &Accepted,
     parts: &mut Parts,
     reply: &mut Reply,
     out: &mut Outgoing,
 ) -> Result<Passed, Broken> {
-    let passed = parts.pass::<Broken>(reply, out, &cx.log, cx.settings.limits.attachments_bytes).await?;
+    let log = cx.log.for_producer(&accepted.ids.service.client, false);
+    let passed = parts.pass::<Broken>(reply, out, &log, cx.settings.limits.attachments_bytes).await?;
     if !parts.is_closed() && reply.head.framing == Framing::ToEnd {
         // Nothing tells this end from a cut.
         let path = [FaultCode::ServiceFailed, FaultCode::IoError];
