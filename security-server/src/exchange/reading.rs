@@ -299,20 +299,20 @@ where
     /// Reads what is left, so that the sender has written all of it and the connection can be used again. Bounded.
     pub async fn drain(&mut self) {
         if !self.ended {
-            drain(&mut self.body).await;
+            drain(&mut self.body, self.idle).await;
         }
     }
 }
 
-/// Reads and drops what is left of a body, within [`DRAIN_BYTES`] and [`DRAIN`].
-pub async fn drain<B>(body: &mut B)
+/// Reads and drops what is left of a body, within [`DRAIN_BYTES`], [`DRAIN`], and silences of `idle`.
+pub async fn drain<B>(body: &mut B, idle: Option<Duration>)
 where
     B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
 {
     let all = async {
         let mut taken = 0;
-        while let Ok(Some(data)) = next_data(body, None).await {
+        while let Ok(Some(data)) = next_data(body, idle).await {
             taken += data.len();
             if taken > DRAIN_BYTES {
                 break;

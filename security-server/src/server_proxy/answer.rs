@@ -155,7 +155,7 @@ pub(super) async fn respond(
             plain(&told)
         }
     };
-    reading::drain(&mut body).await;
+    reading::drain(&mut body, Some(cx.settings.limits.idle)).await;
     if !kept {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

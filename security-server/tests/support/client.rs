@@ -94,7 +94,7 @@ pub async fn ask_tls(address: SocketAddr, pair: Option<&Pair>, request: &[u8]) -
     converse(tls_connect(socket, pair).await.unwrap(), request).await
 }
 
-async fn tls_connect(
+pub async fn tls_connect(
     socket: TcpStream,
     pair: Option<&Pair>,
 ) -> std::io::Result<tokio_rustls::client::TlsStream<TcpStream>> {
