@@ -51,7 +51,7 @@ async fn area(name: &str) {
     };
     match Laboratory::start(&probes.join("environment")).await {
         Some(laboratory) => walk(&laboratory, name).await.finish(),
-        None => println!("vectors probes/{name}: skipped, this machine does not answer on 127.0.1.3"),
+        None => testkit::say(&format!("vectors probes/{name}: skipped, this machine has no 127.0.1.3")),
     }
 }
 
@@ -99,7 +99,7 @@ async fn walk(laboratory: &Laboratory, area: &str) -> Tally {
         let answers = 1 + usize::from(stock.answer.as_ref().is_some_and(|answer| !answer.more.is_empty()));
         let ours = play(laboratory, case, steps.clone(), answers).await;
         if only.is_some() {
-            println!("{ours:#?}\n{stock:#?}");
+            testkit::say(&format!("{ours:#?}\n{stock:#?}"));
         }
         let differences = differences(&ours, &stock);
         let mut verdict = rules::judge(area, name, &ours, &differences);

@@ -14,7 +14,7 @@ pub mod tools;
 pub mod vectors;
 
 /// A line past the capture of the test runner, which holds back `println!` and `eprintln!` of tests that pass.
-fn say(line: &str) {
+pub fn say(line: &str) {
     // One write, so that lines of parallel tests do not mix; a closed standard error is nobody's failure.
     let _ = std::io::stderr().lock().write_all(format!("{line}\n").as_bytes());
 }
