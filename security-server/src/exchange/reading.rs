@@ -299,7 +299,7 @@ where
     /// Reads what is left, so that the sender has written all of it and the connection can be used again. Bounded.
     pub async fn drain(&mut self) {
         if !self.ended {
-            drain(&mut self.body, self.idle).await;
+            drain(&mut self.body, self.bounds.idle).await;
         }
     }
 }
