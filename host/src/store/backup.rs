@@ -1,9 +1,10 @@
 //! Snapshot and journal of a store: what makes a damaged database a nuisance rather than a loss.
 //!
-//! Both files are frames: length of the rest (4 bytes, little-endian), CRC-32C of the rest (4), then tree name, key and value, each
-//! with its length (4) before it; the value's length is `0xFFFF_FFFF` for a delete. The snapshot starts with [`MAGIC`] and ends
-//! with a frame of length 0 whose checksum field holds the number of frames. The journal may end in the middle of a frame:
-//! that change was never acknowledged. Damage anywhere else makes both files unusable as a source.
+//! Both files are frames: length of the rest (4 bytes, little-endian), CRC-32C of the rest (4), then a tree's name and, once or more,
+//! key and value, each with its length (4) before it; the value's length is `0xFFFF_FFFF` for a delete. Changes that are committed
+//! together are one frame, so that none is there without the others. The snapshot starts with [`MAGIC`] and ends with a frame of
+//! length 0 whose checksum field holds the number of frames. The journal may end in the middle of a frame: that commit was never
+//! acknowledged. Damage anywhere else makes both files unusable as a source.
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
@@ -46,10 +47,9 @@ impl Backup {
                     apply_frame(&mut contents, body).ok_or("the journal is damaged")?;
                     rest = after;
                 }
-                Frame::Cut => break,
                 // The end of a file after a power cut can be zeros or anything; no whole frame may follow.
-                Frame::Bad if later_frame(rest) => return Err("the journal is damaged".into()),
-                Frame::Bad => break,
+                Frame::Cut | Frame::Bad if later_frame(rest) => return Err("the journal is damaged".into()),
+                Frame::Cut | Frame::Bad => break,
             }
         }
         Ok(Some(contents))
@@ -69,10 +69,11 @@ impl Backup {
 
     /// Appends changes; not yet synced.
     pub(super) fn append(&mut self, tree: &str, changes: &Changes) -> std::io::Result<()> {
-        let mut bytes = Vec::new();
-        for (key, value) in changes {
-            put_frame(&mut bytes, tree, key, value.as_deref());
+        if changes.is_empty() {
+            return Ok(());
         }
+        let mut bytes = Vec::new();
+        put_frame(&mut bytes, tree, changes.iter().map(|(key, value)| (key.as_slice(), value.as_deref())));
         self.journal.write_all(&bytes)?;
         self.journal_bytes += bytes.len() as u64;
         Ok(())
@@ -112,7 +113,7 @@ fn render_snapshot(contents: &Contents) -> Vec<u8> {
     let mut count = 0_u32;
     for (tree, entries) in contents {
         for (key, value) in entries {
-            put_frame(&mut out, tree, key, Some(value));
+            put_frame(&mut out, tree, [(key.as_slice(), Some(value.as_slice()))]);
             count = count.wrapping_add(1);
         }
     }
@@ -136,19 +137,30 @@ fn parse_snapshot(bytes: &[u8]) -> Option<Contents> {
     }
 }
 
-fn put_frame(out: &mut Vec<u8>, tree: &str, key: &[u8], value: Option<&[u8]>) {
+fn put_frame<'a>(
+    out: &mut Vec<u8>,
+    tree: &str,
+    changes: impl IntoIterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+) {
     let start = out.len();
     out.extend_from_slice(&[0; 8]);
-    for part in [tree.as_bytes(), key] {
-        out.extend_from_slice(&(part.len() as u32).to_le_bytes());
-        out.extend_from_slice(part);
+    put_part(out, tree.as_bytes());
+    for (key, value) in changes {
+        put_part(out, key);
+        match value {
+            Some(value) => put_part(out, value),
+            None => out.extend_from_slice(&DELETED.to_le_bytes()),
+        }
     }
-    out.extend_from_slice(&value.map_or(DELETED, |v| v.len() as u32).to_le_bytes());
-    out.extend_from_slice(value.unwrap_or_default());
     let length = (out.len() - start - 8) as u32;
     let checksum = crc32c::crc32c(&out[start + 8..]);
     out[start..start + 4].copy_from_slice(&length.to_le_bytes());
     out[start + 4..start + 8].copy_from_slice(&checksum.to_le_bytes());
+}
+
+fn put_part(out: &mut Vec<u8>, part: &[u8]) {
+    out.extend_from_slice(&(part.len() as u32).to_le_bytes());
+    out.extend_from_slice(part);
 }
 
 enum Frame<'a> {
@@ -176,16 +188,20 @@ fn later_frame(bytes: &[u8]) -> bool {
 }
 
 fn apply_frame(contents: &mut Contents, body: &[u8]) -> Option<()> {
-    let (tree, rest) = take_part(body)?;
-    let (key, rest) = take_part(rest)?;
+    let (tree, mut rest) = take_part(body)?;
     let entries = contents.entry(String::from_utf8(tree.to_vec()).ok()?).or_default();
-    if number(rest, 0)? == DELETED {
-        entries.remove(key);
-        return rest[4..].is_empty().then_some(());
+    while !rest.is_empty() {
+        let (key, after) = take_part(rest)?;
+        rest = if number(after, 0)? == DELETED {
+            entries.remove(key);
+            &after[4..]
+        } else {
+            let (value, after) = take_part(after)?;
+            entries.insert(key.to_vec(), value.to_vec());
+            after
+        };
     }
-    let (value, rest) = take_part(rest)?;
-    entries.insert(key.to_vec(), value.to_vec());
-    rest.is_empty().then_some(())
+    Some(())
 }
 
 fn take_part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
