@@ -41,6 +41,8 @@ pub const MAX_VALUE_BYTES: usize = 64 * 1024;
 /// sled gives its lock back a little after the last handle is dropped, when its own threads have ended.
 const LOCK_TRIES: u32 = 100;
 const LOCK_PAUSE: Duration = Duration::from_millis(20);
+/// Lazy changes that are applied at once: sled keeps every page that a batch replaces, once per change, until all of it is in.
+const LAZY_CHANGES: usize = 256;
 /// Memory that sled may use for its cache.
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 
@@ -172,13 +174,15 @@ impl Store {
         done.inspect_err(|_| inner.failed.store(true, Ordering::Release))
     }
 
-    /// Applies changes of one tree without waiting for the disk; they reach it within a second or so, or are lost in a crash.
+    /// Applies changes of one tree without waiting for the disk; they reach it within a second or so. A crash may lose the last of
+    /// them, in their order, but none before another.
     ///
     /// # Errors
-    /// Database.
+    /// Database; some may have been applied.
     pub fn put_lazily(&self, tree: &str, changes: &Changes) -> Result<(), StoreError> {
         check_sizes(changes)?;
-        self.tree(tree)?.apply_batch(batch_of(changes)).map_err(database)
+        let tree = self.tree(tree)?;
+        changes.chunks(LAZY_CHANGES).try_for_each(|some| tree.apply_batch(batch_of(some)).map_err(database))
     }
 
     /// Makes everything that was put lazily durable. Blocks.
