@@ -26,6 +26,7 @@ use tokio::task::JoinSet;
 use tokio::time::Sleep;
 
 use super::body::RequestBody;
+use super::write_limit::WriteLimited;
 use crate::shutdown::{Busy, Shutdown};
 
 /// What hyper needs at least for a head.
@@ -307,19 +308,19 @@ impl<B: Body> Body for Counted<B> {
 /// in all; a write may stall for `idle`. Reads during an exchange are bounded by [`RequestBody`] instead, because hyper also
 /// reads when it only wants to know whether the other end is still there.
 struct Watched<S> {
-    stream: S,
+    stream: WriteLimited<S>,
     limits: Limits,
     activity: Arc<Activity>,
     /// How many exchanges had ended when the head that is now due became due.
     ended: u64,
     head_begun: bool,
     read_timer: Option<Pin<Box<Sleep>>>,
-    write_timer: Option<Pin<Box<Sleep>>>,
 }
 
 impl<S> Watched<S> {
     fn new(stream: S, limits: Limits, activity: Arc<Activity>) -> Self {
-        Self { stream, limits, activity, ended: 0, head_begun: false, read_timer: None, write_timer: None }
+        let stream = WriteLimited::new(stream, limits.idle);
+        Self { stream, limits, activity, ended: 0, head_begun: false, read_timer: None }
     }
 
     /// Whether the next bytes belong to a head; starts the clock anew when it is another head than before.
@@ -330,18 +331,6 @@ impl<S> Watched<S> {
             (self.ended, self.head_begun, self.read_timer) = (ended, false, None);
         }
         due
-    }
-
-    /// Gives the result of a write, or an error once it has been pending for too long.
-    fn watch_write<T>(&mut self, cx: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if result.is_ready() {
-            self.write_timer = None;
-            return result;
-        }
-        let idle = self.limits.idle;
-        let timer = self.write_timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(idle)));
-        ready!(timer.as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the other end does not read")))
     }
 }
 
@@ -373,27 +362,23 @@ impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
 
 impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write(cx, buf);
-        self.watch_write(cx, result)
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let result = Pin::new(&mut self.stream).poll_write_vectored(cx, bufs);
-        self.watch_write(cx, result)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
     fn is_write_vectored(&self) -> bool {
         self.stream.is_write_vectored()
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.stream).poll_flush(cx);
-        self.watch_write(cx, result)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let result = Pin::new(&mut self.stream).poll_shutdown(cx);
-        self.watch_write(cx, result)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 
@@ -510,6 +495,22 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(1), task).await.unwrap().unwrap();
         assert!(shutdown.drained(Duration::ZERO).await);
         assert!(TcpStream::connect(address).await.is_err());
+    }
+
+    /// The answer is larger than what the sockets between the two ends hold, so that it waits for the reader.
+    #[tokio::test]
+    async fn a_reader_that_never_reads_is_given_up() {
+        const ANSWER: Bytes = Bytes::from_static(&[0; 1 << 20]);
+        let (mut asks, answers) = tokio::io::duplex(1024);
+        let shutdown = Shutdown::default();
+        let peer = Peer { address: ([127, 0, 0, 1], 1).into(), local: ([127, 0, 0, 1], 2).into(), tls: None };
+        let handler = |_, _| async { Response::new(full(ANSWER)) };
+        let served = tokio::spawn(connection(answers, peer, quick(), shutdown.clone(), handler));
+        asks.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let ended = tokio::time::timeout(Duration::from_secs(5), served).await;
+        let reason = ended.expect("it ends").unwrap().unwrap_err();
+        assert!(reason.contains("does not read"), "{reason}");
+        assert!(shutdown.drained(Duration::ZERO).await, "its exchange has ended too");
     }
 
     #[tokio::test]
