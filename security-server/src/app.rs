@@ -322,7 +322,8 @@ async fn wait(tasks: &mut JoinSet<&'static str>, shutdown: &Shutdown) -> anyhow:
 /// Rebuilds what depends on the global configuration when that has changed.
 async fn watch(ctx: Context, conf: Arc<ServerConfStore>, signer: Arc<dyn TokenService>, server: ServerId) {
     let generation = |ctx: &Context| ctx.globalconf.load().as_ref().as_ref().map(|conf| conf.generation());
-    let mut seen = generation(&ctx);
+    // Nothing yet: what was published between the first snapshots and now is not missed.
+    let mut seen = None;
     while !pause(&ctx.shutdown, REFRESH).await {
         let now = generation(&ctx);
         if now == seen {
