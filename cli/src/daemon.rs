@@ -9,6 +9,8 @@ use crate::exit::Exit;
 
 /// For the last log lines to be written.
 const LAST_LINES: Duration = Duration::from_secs(2);
+/// For threads that block, in a look-up of a name for instance: whatever must not be cut off was waited for before.
+const LAST_THREADS: Duration = Duration::from_secs(1);
 
 /// Arguments of a server.
 #[derive(Debug, clap::Args)]
@@ -44,6 +46,8 @@ pub(crate) fn run(server: impl AsyncFnOnce(Shutdown) -> anyhow::Result<()>) -> a
         shutdown.on_signals()?;
         server(shutdown).await
     });
+    // A runtime that is dropped waits for them for ever.
+    runtime.shutdown_timeout(LAST_THREADS);
     host::logging::flush(LAST_LINES);
     outcome.map(|()| Exit::Done)
 }
