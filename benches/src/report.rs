@@ -17,7 +17,8 @@ pub(crate) struct Cpu {
     pub(crate) load: f64,
 }
 
-/// Resident memory at the end of a row, MiB.
+/// Resident memory at the end of a row, MiB. The servers run through all rows, so what earlier ones and the timestamps of each minute
+/// left is in it.
 #[derive(Clone, Copy, Debug, Serialize)]
 pub(crate) struct Memory {
     /// The consumer's security server.
@@ -155,7 +156,8 @@ impl Report {
             ));
         }
         text.push_str(
-            "\nCPU is that of both servers per exchange; load, backend and trust services ran beside them.\n",
+            "\nCPU is that of both servers per exchange; load, backend and trust services ran beside them.\n\
+             RSS is at the end of a row, with what the rows before it left.\n",
         );
         text
     }
