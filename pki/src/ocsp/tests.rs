@@ -1,9 +1,12 @@
 //! Answers made by our own responder, judged; and what the `openssl` program says to our bytes.
 
+use der::asn1::{Any, BitString, OctetString};
+
 use super::respond::{Answer, NamedBy, Responder, read_request, refuse, respond};
 use super::*;
 use crate::issue::Role;
 use crate::key::PrivateKey;
+use crate::public_key::SHA1_END;
 use crate::test_pki::{DAY, NOW, TestCa, rsa_key};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -174,6 +177,64 @@ fn the_worst_answer_decides() {
     ];
     for (name, answers, expected) in cases {
         assert_eq!(scene.judge(&answers), expected, "{name}");
+    }
+}
+
+/// The response with its signature made anew with SHA-1, which none of our keys does.
+fn signed_with_sha1(response: &Response, key: &PrivateKey) -> Response {
+    let mut outer = wire::OcspResponse::from_der(response.der()).unwrap();
+    let bytes = outer.bytes.as_mut().unwrap();
+    let mut basic = wire::BasicResponse::from_der(bytes.response.as_bytes()).unwrap();
+    let key = openssl::pkey::PKey::private_key_from_pkcs8(&key.to_pkcs8()).unwrap();
+    let mut signer = openssl::sign::Signer::new(openssl::hash::MessageDigest::sha1(), &key).unwrap();
+    let value = signer.sign_oneshot_to_vec(&basic.tbs.to_der().unwrap()).unwrap();
+    basic.algorithm = Any::from_der(&hex::decode("300d06092a864886f70d0101050500").unwrap()).unwrap();
+    basic.signature = BitString::from_bytes(&value).unwrap();
+    bytes.response = OctetString::new(basic.to_der().unwrap()).unwrap();
+    Response::parse(&outer.to_der().unwrap()).unwrap()
+}
+
+/// thisUpdate is held against the clock and producedAt is not: neither alone makes an answer one of former times.
+#[test]
+fn the_later_of_its_two_times_says_how_strong_its_signature_must_be() {
+    let (ca, second) = (TestCa::named("RSA CA", rsa_key()), Duration::from_secs(1));
+    let cert = ca.issue("leaf", Role::Signing).0;
+    let (then, now) = (SHA1_END.minus(second), SHA1_END);
+    let weak = Err(OcspError::Signature);
+    let cases = [
+        ("both before", then, then, Ok(())),
+        ("thisUpdate after", then, now, weak.clone()),
+        ("producedAt after", now, then, weak.clone()),
+        ("both after", now, now, weak),
+    ];
+    for (name, produced_at, this_update, expected) in cases {
+        let answer = Answer::about(&cert, &ca.cert, Status::Good, this_update, None).unwrap();
+        let strong = respond(&[answer], Scene::by(&ca.cert, &ca.key), produced_at).unwrap();
+        let strong = Response::parse(&strong).unwrap();
+        let verify = |response: &Response| response.verify(&cert, &ca.cert, NOBODY, &RULES, now).map(drop);
+        assert_eq!(verify(&strong), Ok(()), "{name}, with SHA-512");
+        assert_eq!(verify(&signed_with_sha1(&strong, &ca.key)), expected, "{name}, with SHA-1");
+    }
+}
+
+/// The same two times decide whether a delegate spoke while it was one.
+#[test]
+fn a_delegate_must_hold_at_the_later_of_the_two_times() {
+    let scene = Scene::new();
+    let (key, ended) = (PrivateKey::generate(crate::key::KeyKind::P256).unwrap(), NOW.minus(DAY));
+    let subject = vec![(crate::name::COMMON_NAME, "former".to_owned())];
+    let former = scene.ca.certify(&subject, Role::OcspResponder, &key, |template| template.not_after = ended);
+    let lax = Rules { freshness: DAY * 2, ..RULES };
+    for (produced_at, this_update, expected) in [
+        (ended, ended, None),
+        (ended, NOW, Some(OcspError::NotAuthorised)),
+        (NOW, ended, Some(OcspError::NotAuthorised)),
+    ] {
+        let answer = Answer::about(&scene.cert, &scene.ca.cert, Status::Good, this_update, None).unwrap();
+        let response = respond(&[answer], Scene::by(&former, &key), produced_at).unwrap();
+        let response = Response::parse(&response).unwrap();
+        let found = response.verify(&scene.cert, &scene.ca.cert, NOBODY, &lax, NOW).err();
+        assert_eq!(found, expected, "produced at {produced_at:?}, of {this_update:?}");
     }
 }
 
