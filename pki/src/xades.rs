@@ -19,7 +19,7 @@ use proto::fault::FaultCode;
 use proto::time::UnixTime;
 use proto::xml;
 
-use crate::algorithm::{EcdsaForm, SignatureAlgorithm};
+use crate::algorithm::{EcdsaForm, Scheme, SignatureAlgorithm};
 use crate::cert::Certificate;
 use crate::digest::DigestValue;
 use crate::strict::StrictError;
@@ -76,6 +76,19 @@ impl Document {
     /// The digest that the document gives the part `uri`, if it refers to it.
     pub fn reference(&self, uri: &str) -> Option<&DigestValue> {
         self.references.iter().find(|(named, _)| named == uri).map(|(_, digest)| digest)
+    }
+
+    /// What tells this signature from all others: the part of its value that nobody but the key's holder can write differently.
+    ///
+    /// An RSA value has one form. An ECDSA value (r, s) also holds as (r, n − s), and with zeros in front of both halves: r is left.
+    pub fn mark(&self) -> &[u8] {
+        match self.algorithm.scheme {
+            Scheme::RsaPkcs1 | Scheme::RsaPss => &self.value,
+            Scheme::Ecdsa => {
+                let r = &self.value[..self.value.len() / 2];
+                &r[r.iter().take_while(|byte| **byte == 0).count()..]
+            }
+        }
     }
 
     /// The value holds over SignedInfo under the signing certificate's key, SignedProperties has its digest and names the certificate.

@@ -1,7 +1,7 @@
 //! No transport message has its effect twice while the process lives [wire dossier §22 row 10].
 //!
-//! A request is told by its signature value, its place in the batch that was signed and the digest of its message part. It is
-//! remembered for as long as the OCSP answers in its signature hold, since after that it is refused anyway. What is kept is a keyed
+//! A request is told by its signature value (what only the signer could write of it), its place in the batch that was signed and the
+//! digest of its message part. It is remembered for as long as the OCSP answers in its signature hold, since after that it is refused anyway. What is kept is a keyed
 //! 64-bit hash, so that an hour of heavy traffic fits into memory: at most [`ENTRIES`], the ones that end first make room, which is
 //! counted and logged. Each security server of a cluster has a memory of its own, and a restart begins with none: a message that was
 //! received before it can have its effect once more until the OCSP answers in it end.
@@ -20,7 +20,7 @@ const SPAN_MS: i64 = 60_000;
 /// What tells one request from all others.
 #[derive(Clone, Copy, Debug, Hash)]
 pub struct Trace<'a> {
-    /// Decoded signature value.
+    /// What of the decoded signature value only its signer could write.
     pub signature_value: &'a [u8],
     /// Place in the signed batch, from the root down.
     pub position: &'a [usize],

@@ -43,7 +43,7 @@ impl<M> Verified<M> {
     pub fn until(&self) -> UnixTime {
         self.until
     }
-    /// The decoded signature value.
+    /// What of the decoded signature value only its signer could write: [`Document::mark`].
     pub fn signature_value(&self) -> &[u8] {
         &self.signature_value
     }
@@ -160,7 +160,7 @@ impl TrustCache {
                 until
             }
         };
-        Ok(Held { until, signature_value: document.value, position: covered.position })
+        Ok(Held { until, signature_value: document.mark().to_vec(), position: covered.position })
     }
 
     /// The signature value every time, its certificate once for all documents that carry the same bytes.

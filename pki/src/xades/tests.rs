@@ -6,7 +6,6 @@ use base64::Engine as _;
 use proptest::prelude::*;
 
 use super::*;
-use crate::algorithm::Scheme;
 use crate::c14n::{self, Method};
 use crate::digest::DigestAlgorithm;
 use crate::hash_chain::{MESSAGE_URI, SIGNATURE_RESULT_URI};
@@ -102,6 +101,31 @@ fn what_is_written_is_read_back_and_holds() {
             assert_eq!(read.timestamp, None);
         }
     }
+}
+
+/// Whoever has a document can write its value in other ways that hold; to us it stays the same signature.
+#[test]
+fn a_value_written_differently_has_the_same_mark() {
+    let xml = document();
+    let read = judge(&xml).expect("our own document holds");
+    let (r, s) = read.value.split_at(read.value.len() / 2);
+    let group = openssl::ec::EcGroup::from_curve_name(openssl::nid::Nid::X9_62_PRIME256V1).expect("a curve");
+    let mut context = openssl::bn::BigNumContext::new().expect("memory");
+    let (mut order, mut other) = (openssl::bn::BigNum::new().expect("memory"), read.value.clone());
+    group.order(&mut order, &mut context).expect("a curve has an order");
+    let s = &order - &openssl::bn::BigNum::from_slice(s).expect("a number");
+    other[r.len()..].copy_from_slice(&s.to_vec_padded(32).expect("it is below the order"));
+    let written = xml.replace(&encode(&read.value), &encode(&other));
+    let again = judge(&written).expect("it holds all the same");
+    assert_ne!(again.value, read.value);
+    assert_eq!(again.mark(), read.mark());
+
+    let padded = Document { value: [&[0], r, &[0], &read.value[r.len()..]].concat(), ..read.clone() };
+    assert_eq!(padded.mark(), read.mark());
+    assert_ne!(judge(&document()).expect("it holds").mark(), read.mark(), "another signature");
+    let rsa = RSA.sign(&RSA.template(&[]), RSA.key.default_algorithm(), MESSAGE_URI, MESSAGE);
+    let rsa = Document::parse(&rsa).expect("our own document parses");
+    assert_eq!(rsa.mark(), rsa.value);
 }
 
 /// The promise that lets us digest without canonicalising: the texts are canonical already.
