@@ -54,7 +54,7 @@ impl OcspCache {
 
     /// Verifies `der` as an answer about `cert` and keeps it unless a newer one is there.
     ///
-    /// The issuer is looked for in `chain`, which the peer sent, then among the CAs of the configuration; `instance` is the peer's.
+    /// The issuer is who signed `cert`: a CA of the configuration, else one in `chain`, which the peer sent. `instance` is the peer's.
     ///
     /// # Errors
     /// It is not kept.
@@ -91,13 +91,12 @@ fn verify(
     der: &[u8],
     now: UnixTime,
 ) -> Result<Good, NotKept> {
-    let ca = conf.ca_for(cert, instance);
-    // A name is anybody's to write: whoever sends a chain must not choose who answers for its certificates.
-    let sent = chain.iter().find(|other| {
-        other.subject_der() == cert.issuer_der()
-            && other.der() != cert.der()
-            && cert.verify_issued_by(other).is_ok()
-    });
+    // A name is anybody's to write: neither a chain nor a certificate may choose who answers for it.
+    let issued = |issuer: &Certificate| cert.verify_issued_by(issuer).is_ok();
+    let ca = conf.ca_for(cert, instance).filter(|ca| issued(&ca.cert));
+    let sent = chain
+        .iter()
+        .find(|other| other.subject_der() == cert.issuer_der() && other.der() != cert.der() && issued(other));
     let issuer = ca.map(|ca| &ca.cert).or(sent).ok_or_else(|| NotKept::UnknownIssuer(cert.subject()))?;
     let responders = Responders { configured: ca.map_or(&[], |ca| &ca.responders), known: conf.ca_certs() };
     Response::parse(der)
@@ -109,7 +108,11 @@ fn verify(
 mod tests {
     use std::time::Duration;
 
+    use pki::issue::{self, Role, Subject, Template};
+    use pki::key::{KeyKind, PrivateKey};
+    use pki::name::COMMON_NAME;
     use pki::ocsp::Status;
+    use pki::ocsp::respond::{Answer, NamedBy, Responder, respond};
 
     use super::*;
     use crate::testing::{NOW, ca, globalconf, ocsp};
@@ -147,5 +150,80 @@ mod tests {
         }
         assert_eq!(cache.get(&cert, NOW.plus(HOUR)), None, "no longer believed");
         assert_eq!(cache.get(&other, NOW), None);
+    }
+
+    /// A CA that the configuration does not name.
+    struct SubCa {
+        key: PrivateKey,
+        cert: Certificate,
+    }
+
+    impl SubCa {
+        /// Of the same subject as `other`, by its own word alone.
+        fn namesake(other: &Certificate) -> Self {
+            let key = PrivateKey::generate(KeyKind::P256).unwrap();
+            let subject = other.subject_name().attributes().unwrap();
+            let cert = issue::self_signed(&template(&subject, Role::Authority(0)), &key).unwrap();
+            Self { key, cert }
+        }
+        fn leaf(&self) -> Certificate {
+            let key = PrivateKey::generate(KeyKind::P256).unwrap();
+            let subject = vec![(COMMON_NAME, "peer".to_owned())];
+            let template = template(&subject, Role::Authentication);
+            issue::issue(&template, key.public_key(), &self.cert, &self.key).unwrap()
+        }
+        fn says_good(&self, cert: &Certificate) -> Bytes {
+            let answer = Answer::about(cert, &self.cert, Status::Good, NOW, None).unwrap();
+            let algorithm = self.key.default_algorithm();
+            let responder = Responder { cert: &self.cert, key: &self.key, named_by: NamedBy::Key, algorithm };
+            respond(&[answer], responder, NOW).unwrap().into()
+        }
+    }
+
+    fn template(subject: &Subject, role: Role) -> Template<'_> {
+        Template {
+            subject,
+            role,
+            serial: &[7],
+            not_before: NOW.minus(HOUR),
+            not_after: NOW.plus(HOUR),
+            dns_names: &[],
+            addresses: &[],
+            ocsp_url: None,
+        }
+    }
+
+    /// Whoever sends the chain sends the name of an issuer too, so the name alone makes nobody one.
+    #[test]
+    fn only_who_signed_the_certificate_answers_for_it() {
+        let conf = globalconf(&[], &[]);
+        let (key, cert) = ca().issue("Sub CA", Role::Authority(0));
+        let sub = SubCa { key, cert };
+        let (namesake, leaf) = (SubCa::namesake(&sub.cert), sub.leaf());
+        assert_eq!(namesake.cert.subject_der(), leaf.issuer_der());
+        let (good, forged) = (sub.says_good(&leaf), namesake.says_good(&leaf));
+        let unknown = Err(NotKept::UnknownIssuer(leaf.subject()));
+        let other = Err(NotKept::NotGood { subject: leaf.subject(), reason: OcspError::OtherCertificate });
+        let cases = [
+            ("the issuer", vec![&sub], &good, Ok(())),
+            ("nobody", vec![], &good, unknown.clone()),
+            ("a namesake for itself", vec![&namesake], &forged, unknown.clone()),
+            ("a namesake for the issuer", vec![&namesake], &good, unknown),
+            ("a namesake before the issuer", vec![&namesake, &sub], &forged, other),
+            ("the issuer behind a namesake", vec![&namesake, &sub], &good, Ok(())),
+        ];
+        for (name, issuers, der, expected) in cases {
+            let cache = OcspCache::default();
+            let chain: Vec<_> =
+                [&leaf].into_iter().chain(issuers.iter().map(|ca| &ca.cert)).cloned().collect();
+            assert_eq!(cache.put(&conf, "EE", &chain, &leaf, der, NOW), expected, "{name}");
+            assert_eq!(cache.get(&leaf, NOW), expected.is_ok().then(|| der.clone()), "{name}");
+        }
+        // The CA of the configuration may have said something about another certificate with this serial number.
+        let cache = OcspCache::default();
+        let leaf = SubCa::namesake(&ca().cert).leaf();
+        let put =
+            cache.put(&conf, "EE", std::slice::from_ref(&leaf), &leaf, &ocsp(&leaf, Status::Good, NOW), NOW);
+        assert_eq!(put, Err(NotKept::UnknownIssuer(leaf.subject())), "in the name of the configured CA");
     }
 }
