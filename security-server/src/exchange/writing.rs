@@ -221,6 +221,27 @@ mod tests {
         next.await.expect("room again");
     }
 
+    /// What is held for a reader, a slot among it, is free again when nothing was taken for [`STALLED`], and not before.
+    #[tokio::test(start_paused = true)]
+    async fn a_reader_that_takes_nothing_is_given_up() {
+        let slots = crate::admission::Admission::new(1, 1);
+        let slot = slots.enter("peer").expect("free");
+        let (mut out, mut body) = channel();
+        let writing = tokio::spawn(async move {
+            let _slot = slot;
+            let big = Bytes::from(vec![0; GATHER_BYTES + 1]);
+            while out.data(big.clone()).await.is_ok() {}
+        });
+        let almost = STALLED - Duration::from_secs(1);
+        tokio::time::sleep(almost).await;
+        body.frame().await.expect("a frame").expect("data");
+        tokio::time::sleep(almost).await;
+        assert_eq!(slots.in_use(), 1, "something was taken meanwhile");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+        assert_eq!(slots.in_use(), 0, "nothing was taken for {STALLED:?}");
+        writing.await.expect("it ended with an error");
+    }
+
     #[tokio::test]
     async fn a_fault_ends_the_message() {
         let (out, body) = channel();
