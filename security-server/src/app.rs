@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `state/` | `serverconf` | clients, services and rights are lost; `causeway apply` fills it again |
 //! | `keys/` | `signer` | private keys are lost for good |
-//! | `tls/` | `tls` | another internal certificate is made; information systems that compare must be told |
+//! | `tls/` | `tls` | another internal certificate is made; information systems that compare must be told. Of `tls13-peers` alone: peers may use CBC suites again |
 //! | `log/` | `message_log` | evidence is lost for good |
 //! | `globalconf/` | `configuration_client` | it is downloaded again |
 //!
@@ -48,6 +48,7 @@ use crate::peers::Peers;
 use crate::serverconf::ServerConf;
 use crate::serverconf::state::State;
 use crate::serverconf::store::ServerConfStore;
+use crate::tls::seen::{self, SeenPeers};
 use crate::tls::{Acceptor, InternalTls, PeerTls};
 use crate::{client_proxy, ocsp_port, server_proxy};
 
@@ -150,7 +151,10 @@ impl Opened {
         let (log, timestamper) =
             MessageLog::open(&data.folder("log")?, log_settings, clock.clone(), Arc::new(snapshots))?;
 
-        let peer_tls = Arc::new(PeerTls::new(globalconf.clone(), signer.clone()));
+        let seen = data.folder("tls")?.join(seen::FILE);
+        let seen = SeenPeers::open(seen.clone()).with_context(|| seen.display().to_string())?;
+        let peer_tls = PeerTls::new(globalconf.clone(), signer.clone()).edge(settings.tls_edge, seen);
+        let peer_tls = Arc::new(peer_tls);
         let limits = &settings.limits;
         let ctx = Context {
             clock: clock.clone(),
@@ -256,7 +260,8 @@ impl Listeners {
 fn start_tasks(tasks: &mut JoinSet<&'static str>, opened: Opened, listeners: Listeners) {
     let watched = opened.watched();
     let Opened { ctx, conf, signer, configuration, timestamper, peer_tls } = opened;
-    let (shutdown, clock, handshake) = (&ctx.shutdown, &ctx.clock, ctx.settings.limits.connect);
+    let (shutdown, clock, handshake) = (&ctx.shutdown, &ctx.clock, ctx.settings.limits.handshake);
+    let handshakes = ctx.settings.limits.handshakes;
     let server = ctx.serverconf.load().server_id().clone();
 
     spawn(tasks, "configuration client", {
@@ -285,10 +290,10 @@ fn start_tasks(tasks: &mut JoinSet<&'static str>, opened: Opened, listeners: Lis
         spawn(tasks, "client proxy", client_proxy::serve(ctx.clone(), listener, Acceptor::plain()));
     }
     if let Some(listener) = listeners.client_https {
-        let acceptor = Acceptor::internal(ctx.internal_tls.clone(), handshake);
+        let acceptor = Acceptor::internal(ctx.internal_tls.clone(), handshake).handshakes(handshakes);
         spawn(tasks, "client proxy", client_proxy::serve(ctx.clone(), listener, acceptor));
     }
-    let acceptor = Acceptor::peer(peer_tls, handshake);
+    let acceptor = Acceptor::peer(peer_tls, handshake).handshakes(handshakes);
     spawn(tasks, "server proxy", server_proxy::serve(ctx.clone(), listeners.server, acceptor));
     spawn(tasks, "OCSP port", ocsp_port::serve(listeners.ocsp, ctx.signer.clone(), shutdown.clone()));
 }

@@ -13,7 +13,7 @@
 //! | [`peers`] | connections to other security servers: TLS, verification, pool |
 //! | [`tls`] | which stack, which keys, on every edge |
 //! | [`ocsp_port`], [`ocsp_cache`] | port 5577 in both roles; what peers said and how long it is believed |
-//! | [`admission`], [`budget`] | fair shares of bounded slots; memory for what must be held whole |
+//! | [`admission`], [`budget`], [`door`] | fair shares of bounded slots; memory for what must be held whole |
 //! | [`exchange`] | what both sides share: proofs, the two ends of the wire |
 //! | [`http1`] | HTTP towards information systems, byte for byte |
 //! | [`faults`] | where an error becomes an answer |
@@ -34,6 +34,7 @@ pub mod client_proxy;
 pub mod config;
 pub mod configuration_client;
 pub mod context;
+pub mod door;
 pub mod exchange;
 pub mod faults;
 pub mod health;

@@ -11,18 +11,24 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use host::http::{Client, ClientError, Limits, RequestBody, ResponseBody, Transport};
+use host::http::{Client, ClientError, Limits, Peer, RequestBody, ResponseBody};
 use host::shutdown::Shutdown;
 use http::{Method, Request, Response, StatusCode, header};
+use percent_encoding::percent_decode_str;
 use pki::cert::Certificate;
 use proto::multipart::{self, Event};
 use signer::Signer;
 use tokio::net::TcpListener;
 
+use crate::door::Door;
+
 /// Most certificates asked about at once, in both roles.
 pub const MAX_CERTS: usize = 16;
 /// Largest single OCSP answer.
 pub const MAX_ANSWER_BYTES: usize = 64 * 1024;
+/// Connections at once, and those of one address: an answer takes moments.
+const CONNECTIONS: usize = 256;
+const CONNECTIONS_PER_ADDRESS: usize = 64;
 const PART_TYPE: &str = "application/ocsp-response";
 
 /// Serves until told to stop.
@@ -31,14 +37,26 @@ pub async fn serve(listener: TcpListener, signer: Arc<dyn Signer>, shutdown: Shu
         head_bytes: 8 * 1024,
         head_read: Duration::from_secs(10),
         idle: Duration::from_secs(30),
-        connections: 256,
+        connections: CONNECTIONS,
         ..Limits::default()
     };
     let handler = move |request: Request<RequestBody>, _| {
         let answer = answer(request.method(), request.uri().query(), &signer.own_keys().ocsp_by_sha1);
         async { answer }
     };
-    host::http::serve(listener, Transport::Plain, limits, shutdown, handler).await;
+    let door = Door::new("ocsp", limits.connections, CONNECTIONS_PER_ADDRESS);
+    let Ok(local) = listener.local_addr() else { return };
+    while let Some((socket, address, place)) = door.accept(&listener, &shutdown).await {
+        let (handler, shutdown) = (handler.clone(), shutdown.clone());
+        tokio::spawn(async move {
+            let peer = Peer { address, local, tls: None };
+            if let Err(reason) = host::http::server::connection(socket, peer, limits, shutdown, handler).await
+            {
+                tracing::debug!(peer = %address, reason, "a connection ended");
+            }
+            drop(place);
+        });
+    }
 }
 
 fn answer(method: &Method, query: Option<&str>, known: &HashMap<String, Bytes>) -> Response<ResponseBody> {
@@ -82,7 +100,10 @@ fn parts(query: &str, known: &HashMap<String, Bytes>) -> Result<(String, Bytes),
     let boundary = format!("causeway{}", uuid::Uuid::new_v4().simple());
     let mut body = BytesMut::new();
     for sha1 in asked {
-        let der = known.get(sha1).ok_or("There is no OCSP answer for a certificate that was asked about")?;
+        // Escapes are undone, letters stay as they are: hex is compared exactly.
+        let sha1 = percent_decode_str(sha1).decode_utf8_lossy();
+        let der =
+            known.get(&*sha1).ok_or("There is no OCSP answer for a certificate that was asked about")?;
         body.extend_from_slice(format!("--{boundary}\r\nContent-Type: {PART_TYPE}\r\n\r\n").as_bytes());
         body.extend_from_slice(der);
         body.extend_from_slice(b"\r\n");
@@ -224,6 +245,7 @@ mod tests {
         let many = format!("cert={sha1}&").repeat(MAX_CERTS + 1);
         let cases = [
             ("asked", Method::GET, format!("cert={sha1}&cert_hash=x"), 200),
+            ("escaped", Method::GET, format!("cert=%{:02x}{}", sha1.as_bytes()[0], &sha1[1..]), 200),
             ("twice", Method::GET, format!("cert={sha1}&cert={sha1}"), 200),
             ("a probe", Method::HEAD, String::new(), 200),
             ("nothing asked", Method::GET, String::new(), 500),

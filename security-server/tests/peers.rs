@@ -13,7 +13,7 @@ use pki::digest::DigestAlgorithm;
 use pki::hash_chain::{MESSAGE_URI, SIGNATURE_RESULT_URI};
 use pki::ocsp::Status;
 use proto::time::UnixTime;
-use security_server::tls::PeerTls;
+use security_server::tls::{PeerTls, Stack};
 use support::client::{Reply, ask, rest};
 use support::peer::{
     CHAIN, CHAIN_RESULT, OCSP, REST_BODY, REST_REQUEST, REST_RESPONSE, Received, SIGNATURE, Signatory,
@@ -316,7 +316,8 @@ async fn tls_certificates_speak_for_their_own_server_only() {
     let (tls, ocsp) = tls_of(&world.pki.auth("stranger"));
     let message = Transport::rest(&[ocsp], REST_REQUEST, HEADER_PART, None, &signatory);
     let socket = tokio::net::TcpStream::connect(world.provider.messages).await.unwrap();
-    let connected = tls.connector().unwrap().connect(socket, "127.0.0.1", Duration::from_secs(5)).await;
+    let connected =
+        tls.connector().unwrap().connect(Stack::Modern, socket, "127.0.0.1", Duration::from_secs(5)).await;
     if connected.is_ok() {
         let reply = tokio::spawn(async move { message.send(&tls, world.provider.messages).await });
         // TLS 1.3 tells the client about its certificate after the handshake: the request meets a closed connection.

@@ -58,7 +58,10 @@ impl Scene {
         }
     }
     fn conf(&self) -> GlobalConf {
-        Builder::new("XX").instance(Instance::new(self.parameters(), 6).unwrap().into(), None).build().unwrap()
+        Builder::new("XX")
+            .instance(Instance::new(self.parameters(), 6).unwrap().into(), None)
+            .build()
+            .unwrap()
     }
     fn parameters(&self) -> SharedParameters {
         let ca = |cert: &Certificate| CaInfo {
@@ -333,8 +336,11 @@ fn the_instance_of_the_client_says_whose_the_certificate_is() {
     other.instance = "YY".to_owned();
     let there = MemberId { instance: "YY".to_owned(), class: "GOV".to_owned(), code: "9".to_owned() };
     let guest = ClientId { member: there.clone(), subsystem: Some("GUEST".to_owned()) };
-    other.members[0] =
-        Member { id: there.clone(), subsystems: vec![("GUEST".to_owned(), None)], ..other.members[0].clone() };
+    other.members[0] = Member {
+        id: there.clone(),
+        subsystems: vec![("GUEST".to_owned(), None)],
+        ..other.members[0].clone()
+    };
     other.servers[0].id = ServerId { owner: there, code: "SS9".to_owned() };
     other.servers[0].clients = vec![guest.clone()];
     let ocsp = [good(&scene.root, &leaf)];

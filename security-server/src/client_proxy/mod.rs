@@ -10,21 +10,19 @@
 //! connection closes. One exchange at a time per connection; the number of connections and every wait are bounded. When the server
 //! is told to stop, no connection is accepted, idle ones close, and those at work end after their answer.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use host::shutdown::Shutdown;
 use pki::cert::Certificate;
 use proto::edge::{self, Target};
 use proto::fault::{FaultCode, Side};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 use tracing::Instrument;
 use tracing::field::Empty;
 
 use crate::context::Context;
+use crate::door::{Door, Place};
 use crate::exchange::parts::Source;
 use crate::faults::{Failure, Refusal};
 use crate::http1::head::HeadLimits;
@@ -37,9 +35,6 @@ mod downloads;
 mod provider;
 mod rest;
 mod soap;
-
-/// Between two attempts to accept when the system has no descriptors left.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
@@ -113,33 +108,10 @@ impl Handler {
 
 /// Accepts information systems until the server is told to stop.
 pub async fn serve(cx: Context, listener: TcpListener, acceptor: Acceptor) {
-    let room = Arc::new(Semaphore::new(cx.settings.limits.connections));
-    while let Some((socket, from, permit)) = accept(&listener, &room, &cx.shutdown).await {
-        tokio::spawn(connection(cx.clone(), acceptor.clone(), socket, from, permit));
-    }
-}
-
-/// The next connection, once there is room for it; `None` when the server is told to stop.
-pub(crate) async fn accept(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-    shutdown: &Shutdown,
-) -> Option<(TcpStream, std::net::SocketAddr, OwnedSemaphorePermit)> {
-    loop {
-        let accepted = async {
-            let permit = room.clone().acquire_owned().await.expect("the semaphore is never closed");
-            (listener.accept().await, permit)
-        };
-        tokio::select! {
-            () = shutdown.stopped() => return None,
-            (accepted, permit) = accepted => match accepted {
-                Ok((socket, from)) => return Some((socket, from, permit)),
-                Err(error) => {
-                    tracing::warn!(%error, "a connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                }
-            },
-        }
+    let limits = &cx.settings.limits;
+    let door = Door::new("client", limits.connections, limits.connections_per_address);
+    while let Some((socket, from, place)) = door.accept(&listener, &cx.shutdown).await {
+        tokio::spawn(connection(cx.clone(), acceptor.clone(), socket, from, place));
     }
 }
 
@@ -148,7 +120,7 @@ async fn connection(
     acceptor: Acceptor,
     socket: TcpStream,
     from: std::net::SocketAddr,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 ) {
     let accepted = match acceptor.accept(socket, from).await {
         Ok(accepted) => accepted,

@@ -37,6 +37,8 @@ pub(super) struct Link {
     pub(super) chain: Vec<Certificate>,
     /// It is of our own kind.
     pub(super) causeway: bool,
+    /// It is TLS 1.3.
+    pub(super) tls13: bool,
     /// For whom the peer was found good: generation of the configuration, client, until when.
     bindings: Vec<(u64, ClientId, UnixTime)>,
     sent: Arc<AtomicBool>,
@@ -61,9 +63,10 @@ pub(super) enum SendOutcome {
 impl Link {
     /// Starts HTTP on a connection. The head of an answer has at most `head_bytes` and a hundred lines.
     pub(super) async fn start(stream: PeerStream, head_bytes: usize) -> hyper::Result<Self> {
+        let PeerStream { stream: io, chain, causeway, tls13 } = stream;
         let (sender, connection) = hyper::client::conn::http1::Builder::new()
             .max_buf_size(head_bytes)
-            .handshake(TokioIo::new(stream.stream))
+            .handshake(TokioIo::new(io))
             .await?;
         // Owned by the link: it ends with it.
         let task = tokio::spawn(async move {
@@ -72,8 +75,7 @@ impl Link {
             }
         })
         .abort_handle();
-        let sent = Arc::default();
-        Ok(Self { sender, task, chain: stream.chain, causeway: stream.causeway, bindings: Vec::new(), sent })
+        Ok(Self { sender, task, chain, causeway, tls13, bindings: Vec::new(), sent: Arc::default() })
     }
 
     /// The peer was found good for `client` under this configuration, and that still holds.

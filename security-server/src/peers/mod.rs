@@ -1,7 +1,8 @@
 //! Connections to providers' security servers: mutual TLS on port 5500, verified before a byte is sent, then kept [wire dossier §3].
 //!
 //! [`Peers::connect`] reads as the protocol's steps: choose ([`choose`]), take a waiting connection or make one ([`link`]), verify the
-//! peer for this client ([`verify`]). TLS 1.3 by rustls; ALPN `causeway/1` marks a peer of our own kind. A connection is used for a
+//! peer for this client ([`verify`]). TLS is chosen by `tls` ([`crate::tls::PeerConnector`]); ALPN `causeway/1` marks a peer of our
+//! own kind. A connection is used for a
 //! client only when the binding of the peer's certificate to that client was checked on it under the present configuration.
 //!
 //! A request that found its waiting connection closed before anything was sent goes out on a new one; any other is never sent twice.
@@ -24,7 +25,7 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::config::Settings;
-use crate::tls::{PeerConnector, PeerTls};
+use crate::tls::{ConnectError, PeerConnector, PeerTls};
 
 mod choose;
 mod link;
@@ -202,9 +203,8 @@ impl Peers {
                 .inspect_err(|_| inner.health.failed(&address, Instant::now()))?,
         };
         if !link.is_bound(conf.generation(), provider, now) {
-            let checked = inner.verifier.check(conf, &link.chain, &address, provider, now).await;
-            let until = checked.inspect_err(|_| inner.health.failed(&address, Instant::now()))?;
-            link.bind(conf.generation(), provider.clone(), until);
+            let verified = self.verify(conf, &mut link, &address, provider, now).await;
+            verified.inspect_err(|_| inner.health.failed(&address, Instant::now()))?;
         }
         inner.health.answered(&address);
         metrics::counter!("causeway_peer_connections_total", "kind" => if waited { "kept" } else { "new" })
@@ -213,14 +213,37 @@ impl Peers {
         Ok(Connection { link, waited, address, provider, identity, peers: self.clone() })
     }
 
+    /// Finds out whether the peer may speak for `provider`, and remembers it on the link.
+    async fn verify(
+        &self,
+        conf: &GlobalConf,
+        link: &mut Link,
+        address: &str,
+        provider: &ClientId,
+        now: UnixTime,
+    ) -> Result<(), PeerError> {
+        let inner = &*self.0;
+        let until = inner.verifier.check(conf, &link.chain, address, provider, now).await?;
+        link.bind(conf.generation(), provider.clone(), until);
+        if let (true, Some(leaf)) = (link.tls13, link.chain.first()) {
+            inner.tls.met_with_tls13(leaf, address);
+        }
+        Ok(())
+    }
+
     /// A new connection, its peer not verified yet.
     async fn dial(&self, connector: &PeerConnector, address: &str) -> Result<Link, PeerError> {
         let inner = &*self.0;
-        let socket = tokio::time::timeout(inner.connect, tcp(address, inner.port));
-        let socket =
-            socket.await.map_err(|_| PeerError::network(format!("{address}: no connection in time")))??;
-        let stream = connector.connect(socket, address, inner.connect).await;
-        let stream = stream.map_err(|e| PeerError::network(format!("{address}: TLS: {e}")))?;
+        let socket = || async {
+            let socket = tokio::time::timeout(inner.connect, tcp(address, inner.port));
+            socket.await.map_err(|_| PeerError::network(format!("{address}: no connection in time")))?
+        };
+        let first = connector.first(address);
+        let mut tried = connector.connect(first, socket().await?, address, inner.connect).await;
+        if let Some(second) = tried.as_ref().err().and_then(|error| connector.second(first, error, address)) {
+            tried = connector.connect(second, socket().await?, address, inner.connect).await;
+        }
+        let stream = tried.map_err(|error| no_tls(address, &error))?;
         Link::start(stream, inner.head_bytes).await.map_err(|e| PeerError::network(format!("{address}: {e}")))
     }
 
@@ -248,6 +271,20 @@ async fn tcp(host: &str, port: u16) -> Result<TcpStream, PeerError> {
         }
     }
     Err(last)
+}
+
+fn no_tls(address: &str, error: &ConnectError) -> PeerError {
+    match error {
+        ConnectError::Downgraded => {
+            let message = "The provider's security server offers weaker TLS than before";
+            tracing::warn!(peer = address, %error, "a connection was refused");
+            PeerError::new(FaultCode::SslAuthenticationFailed, message, format!("{address}: {error}"))
+        }
+        ConnectError::NothingInCommon(_)
+        | ConnectError::Handshake(_)
+        | ConnectError::Timeout(_)
+        | ConnectError::NoKey => PeerError::network(format!("{address}: TLS: {error}")),
+    }
 }
 
 fn pool_key(address: &str, identity: &AuthIdentity) -> PoolKey {
@@ -331,8 +368,7 @@ impl Connection {
             conf.as_ref().as_ref().ok_or_else(|| PeerError::network("there is no global configuration"))?;
         let now = inner.clock.now();
         let mut link = self.peers.dial(&connector, &self.address).await?;
-        let until = inner.verifier.check(conf, &link.chain, &self.address, &self.provider, now).await?;
-        link.bind(conf.generation(), self.provider.clone(), until);
+        self.peers.verify(conf, &mut link, &self.address, &self.provider, now).await?;
         Ok(link)
     }
 }

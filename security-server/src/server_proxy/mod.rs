@@ -16,11 +16,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pki::cert::Certificate;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use crate::client_proxy::accept;
 use crate::context::Context;
-use crate::tls::{Accepted, Acceptor};
+use crate::door::{Door, Place};
+use crate::tls::{Accepted, Acceptor, WriteDeadline};
 
 mod answer;
 mod asked;
@@ -43,9 +42,10 @@ struct Peer {
 
 /// Accepts other security servers until this one is told to stop.
 pub async fn serve(cx: Context, listener: TcpListener, acceptor: Acceptor) {
-    let room = Arc::new(Semaphore::new(cx.settings.limits.connections));
-    while let Some((socket, from, permit)) = accept(&listener, &room, &cx.shutdown).await {
-        tokio::spawn(connection(cx.clone(), acceptor.clone(), socket, from, permit));
+    let limits = &cx.settings.limits;
+    let door = Door::new("server", limits.connections, limits.connections_per_address);
+    while let Some((socket, from, place)) = door.accept(&listener, &cx.shutdown).await {
+        tokio::spawn(connection(cx.clone(), acceptor.clone(), socket, from, place));
     }
 }
 
@@ -54,7 +54,7 @@ async fn connection(
     acceptor: Acceptor,
     socket: TcpStream,
     from: std::net::SocketAddr,
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
 ) {
     let Accepted { stream, chain, causeway, .. } = match acceptor.accept(socket, from).await {
         Ok(accepted) => accepted,
@@ -73,7 +73,7 @@ async fn connection(
         .header_read_timeout(limits.keep_alive.max(limits.idle))
         .max_buf_size(limits.head_bytes)
         .max_headers(limits.headers)
-        .serve_connection(TokioIo::new(stream), service);
+        .serve_connection(TokioIo::new(WriteDeadline::new(stream, limits.idle)), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,

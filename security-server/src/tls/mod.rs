@@ -7,8 +7,10 @@
 //! | 8443 server | internal key | wanted, anything; the connection type of the client decides later |
 //! | services | internal key | byte-equal to a stored certificate, or anything when the service does not verify |
 //!
-//! rustls with ring everywhere, TLS 1.3 and 1.2 with AEAD suites. [`Acceptor::accept`] is the one place where the stack of an accepted
-//! connection is chosen. Configurations are rebuilt when keys or the global configuration change ([`peer`]); connections that live
+//! rustls with ring everywhere, TLS 1.3 and 1.2 with AEAD suites; on 5500 also OpenSSL, for stock servers, which have nothing but three
+//! CBC suites of TLS 1.2 ([`cbc`]). [`Acceptor::accept`] is the one place where the stack of an accepted connection is chosen, by the
+//! ClientHello ([`hello`]); [`PeerConnector`] chooses for connections that we make ([`peer`], [`seen`]). Whichever it was, the same
+//! code verifies the same chain afterwards. Configurations are rebuilt when keys or the global configuration change ([`peer`]); connections that live
 //! keep what they have, and what they may still do is decided per message. Names in SNI and certificates are never looked at: a
 //! server is who its certificate's registration says.
 
@@ -23,12 +25,20 @@ use rustls::crypto::CryptoProvider;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
+mod cbc;
+mod deadline;
+mod handshakes;
+mod hello;
 mod internal;
 mod peer;
+pub mod seen;
 mod verifier;
 
+pub use deadline::WriteDeadline;
+use handshakes::Handshakes;
+use hello::Rewound;
 pub use internal::{InternalTls, InternalTlsError, ServiceTlsError};
-pub use peer::{PeerConnector, PeerStream, PeerTls};
+pub use peer::{ConnectError, PeerConnector, PeerIo, PeerStream, PeerTls, Stack};
 
 /// Marks a connection between two servers of our own kind.
 pub const ALPN_CAUSEWAY: &[u8] = b"causeway/1";
@@ -56,7 +66,9 @@ pub enum Stream {
     /// No TLS.
     Plain(TcpStream),
     /// TLS by rustls.
-    Rustls(Box<tokio_rustls::server::TlsStream<TcpStream>>),
+    Rustls(Box<tokio_rustls::server::TlsStream<Rewound<TcpStream>>>),
+    /// TLS of stock servers, by OpenSSL.
+    OpenSsl(Box<cbc::ServerStream>),
 }
 
 /// What a listener does with a new connection before HTTP begins. Cheap to clone.
@@ -64,7 +76,11 @@ pub enum Stream {
 pub struct Acceptor {
     kind: Kind,
     handshake: Duration,
+    slots: Handshakes,
 }
+
+/// Handshakes at once, unless [`Acceptor::handshakes`] says otherwise.
+const HANDSHAKES: usize = 512;
 
 #[derive(Clone, Debug)]
 enum Kind {
@@ -106,15 +122,23 @@ pub enum AcceptError {
 impl Acceptor {
     /// No TLS: the stream as it is.
     pub fn plain() -> Self {
-        Self { kind: Kind::Plain, handshake: Duration::ZERO }
+        Self::new(Kind::Plain, Duration::ZERO)
     }
     /// HTTPS for information systems.
     pub fn internal(tls: InternalTls, handshake: Duration) -> Self {
-        Self { kind: Kind::Internal(tls), handshake }
+        Self::new(Kind::Internal(tls), handshake)
     }
     /// Mutual TLS with other security servers.
     pub fn peer(tls: Arc<PeerTls>, handshake: Duration) -> Self {
-        Self { kind: Kind::Peer(tls), handshake }
+        Self::new(Kind::Peer(tls), handshake)
+    }
+    fn new(kind: Kind, handshake: Duration) -> Self {
+        Self { kind, handshake, slots: Handshakes::new(HANDSHAKES) }
+    }
+    /// At most so many handshakes at once.
+    #[must_use]
+    pub fn handshakes(self, count: usize) -> Self {
+        Self { slots: Handshakes::new(count), ..self }
     }
 
     /// Sets the socket up, chooses the TLS stack, does the handshake within a bounded time.
@@ -122,35 +146,69 @@ impl Acceptor {
     /// # Errors
     /// [`AcceptError`], for the log at debug level: strangers cause it at will.
     pub async fn accept(&self, socket: TcpStream, from: SocketAddr) -> Result<Accepted, AcceptError> {
+        socket.set_nodelay(true).map_err(|source| AcceptError::Handshake { from, source })?;
+        if let Kind::Plain = self.kind {
+            let stream = Stream::Plain(socket);
+            return Ok(Accepted { stream, chain: Vec::new(), secure: false, causeway: false, from });
+        }
+        let handshake = self.handshake(socket, from);
+        tokio::time::timeout(self.handshake, handshake).await.unwrap_or(Err(AcceptError::Timeout { from }))
+    }
+
+    async fn handshake(&self, socket: TcpStream, from: SocketAddr) -> Result<Accepted, AcceptError> {
         let failed = |source| AcceptError::Handshake { from, source };
-        socket.set_nodelay(true).map_err(failed)?;
-        // The one choice of a stack. A peer that offers nothing but CBC suites would be told apart here, by its ClientHello.
+        let (hello, socket) = hello::read(socket).await.map_err(failed)?;
+        // Only now: a connection that says nothing takes no slot from those that do.
+        let _slot = self.slots.enter(from.ip()).await;
         let config = match &self.kind {
-            Kind::Plain => {
-                let stream = Stream::Plain(socket);
-                return Ok(Accepted { stream, chain: Vec::new(), secure: false, causeway: false, from });
+            Kind::Peer(tls) => {
+                acknowledge_quickly(socket.get_ref());
+                if tls.takes_cbc(hello) {
+                    let (stream, chain) = match tls.cbc_server() {
+                        Some(server) => server.accept(socket).await.map_err(failed)?,
+                        None => return Err(AcceptError::NoKey),
+                    };
+                    return self.accepted(Stream::OpenSsl(Box::new(stream)), chain, false, from);
+                }
+                tls.server_config().ok_or(AcceptError::NoKey)?
             }
             Kind::Internal(tls) => tls.server_config(),
-            Kind::Peer(tls) => tls.server_config().ok_or(AcceptError::NoKey)?,
+            Kind::Plain => return Err(AcceptError::NoKey),
         };
-        let handshake = tokio_rustls::TlsAcceptor::from(config).accept(socket);
-        let stream = match tokio::time::timeout(self.handshake, handshake).await {
-            Ok(done) => done.map_err(failed)?,
-            Err(_) => return Err(AcceptError::Timeout { from }),
-        };
+        let stream = tokio_rustls::TlsAcceptor::from(config).accept(socket).await.map_err(failed)?;
         let (_, session) = stream.get_ref();
         let chain = parse_chain(session.peer_certificates().unwrap_or_default());
-        // A resumed session brings a certificate that nobody looked at in this handshake.
-        if let Kind::Peer(tls) = &self.kind {
-            chain
-                .first()
-                .filter(|leaf| tls.is_registered(leaf))
-                .ok_or(AcceptError::NotRegistered { from })?;
-        }
         let causeway = session.alpn_protocol() == Some(ALPN_CAUSEWAY);
-        Ok(Accepted { chain, secure: true, causeway, from, stream: Stream::Rustls(Box::new(stream)) })
+        self.accepted(Stream::Rustls(Box::new(stream)), chain, causeway, from)
+    }
+
+    /// What both stacks end with. A resumed session brings a certificate that nobody looked at in this handshake.
+    fn accepted(
+        &self,
+        stream: Stream,
+        chain: Vec<Certificate>,
+        causeway: bool,
+        from: SocketAddr,
+    ) -> Result<Accepted, AcceptError> {
+        if let Kind::Peer(tls) = &self.kind {
+            let registered = chain.first().is_some_and(|leaf| tls.is_registered(leaf));
+            if !registered {
+                return Err(AcceptError::NotRegistered { from });
+            }
+        }
+        Ok(Accepted { stream, chain, secure: true, causeway, from })
     }
 }
+
+/// Stock servers end a resumed handshake with two writes, the second of which waits for our acknowledgement of the first.
+#[cfg(target_os = "linux")]
+fn acknowledge_quickly(socket: &TcpStream) {
+    if let Err(error) = rustix::net::sockopt::set_tcp_quickack(socket, true) {
+        tracing::debug!(%error, "quick acknowledgements cannot be had");
+    }
+}
+#[cfg(not(target_os = "linux"))]
+fn acknowledge_quickly(_socket: &TcpStream) {}
 
 /// Ring, passed explicitly wherever a configuration is built.
 fn provider() -> Arc<CryptoProvider> {
@@ -171,6 +229,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_read(cx, buf),
             Self::Rustls(s) => Pin::new(s).poll_read(cx, buf),
+            Self::OpenSsl(s) => Pin::new(s).poll_read(cx, buf),
         }
     }
 }
@@ -180,18 +239,21 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_write(cx, buf),
             Self::Rustls(s) => Pin::new(s).poll_write(cx, buf),
+            Self::OpenSsl(s) => Pin::new(s).poll_write(cx, buf),
         }
     }
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_flush(cx),
             Self::Rustls(s) => Pin::new(s).poll_flush(cx),
+            Self::OpenSsl(s) => Pin::new(s).poll_flush(cx),
         }
     }
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_shutdown(cx),
             Self::Rustls(s) => Pin::new(s).poll_shutdown(cx),
+            Self::OpenSsl(s) => Pin::new(s).poll_shutdown(cx),
         }
     }
     fn poll_write_vectored(
@@ -202,12 +264,14 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Self::Plain(s) => Pin::new(s).poll_write_vectored(cx, bufs),
             Self::Rustls(s) => Pin::new(s).poll_write_vectored(cx, bufs),
+            Self::OpenSsl(s) => Pin::new(s).poll_write_vectored(cx, bufs),
         }
     }
     fn is_write_vectored(&self) -> bool {
         match self {
             Self::Plain(s) => s.is_write_vectored(),
             Self::Rustls(s) => s.is_write_vectored(),
+            Self::OpenSsl(s) => s.is_write_vectored(),
         }
     }
 }

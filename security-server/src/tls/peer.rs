@@ -1,8 +1,16 @@
-//! TLS on port 5500 in both roles: one configuration each, rebuilt when the authentication key or the global configuration changes.
+//! TLS on port 5500 in both roles: one configuration each, rebuilt when the authentication key or the global configuration changes,
+//! and the choice between rustls and OpenSSL.
+//!
+//! Accepting: OpenSSL when the ClientHello offers no suite that rustls has. Connecting: rustls first; when the other side says that
+//! version or suites will not do, OpenSSL, on a new connection; what worked is remembered per address. A certificate that was met with
+//! TLS 1.3 is not talked to by CBC suites ([`super::seen`]). `tls-edge` takes either stack out.
 //!
 //! Tickets and sessions outlive a change of the configuration (what they resume is checked again) and end with the key.
 
+use std::io;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -12,12 +20,18 @@ use rustls::client::{ClientSessionMemoryCache, Resumption};
 use rustls::pki_types::ServerName;
 use rustls::server::{ProducesTickets, ServerSessionMemoryCache, StoresServerSessions};
 use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::{ClientConfig, DistinguishedName, ServerConfig};
+use rustls::{AlertDescription, ClientConfig, DistinguishedName, ProtocolVersion, ServerConfig};
 use signer::{AuthIdentity, Signer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::Instant;
 
+use super::cbc::{self, CbcClient, CbcServer};
+use super::hello::Hello;
+use super::seen::SeenPeers;
 use super::verifier::{AnyServer, RegisteredClient};
 use super::{ALPN_CAUSEWAY, ALPN_HTTP, parse_chain, provider};
+use crate::config::TlsEdge;
 
 /// Sessions kept for peers that resume without tickets (TLS 1.2).
 const SERVER_SESSIONS: usize = 10_000;
@@ -33,13 +47,15 @@ impl CurrentConf {
     pub(super) fn is_registered(&self, leaf: &Certificate) -> bool {
         self.0.load().as_ref().as_ref().is_some_and(|conf| conf.server_by_auth_cert(leaf).is_some())
     }
-    fn generation(&self) -> Option<u64> {
+    pub(super) fn generation(&self) -> Option<u64> {
         self.0.load().as_ref().as_ref().map(|conf| conf.generation())
     }
+    /// Of all instances.
+    pub(super) fn ca_certs(&self) -> Vec<Certificate> {
+        self.0.load().as_ref().as_ref().map_or(Vec::new(), |conf| conf.ca_certs().to_vec())
+    }
     fn hints(&self) -> Vec<DistinguishedName> {
-        let conf = self.0.load();
-        let certs = conf.as_ref().as_ref().map_or(&[][..], |conf| conf.ca_certs());
-        certs.iter().map(|ca| DistinguishedName::from(ca.subject_der().to_vec())).collect()
+        self.ca_certs().iter().map(|ca| DistinguishedName::from(ca.subject_der().to_vec())).collect()
     }
 }
 
@@ -53,8 +69,20 @@ impl std::fmt::Debug for CurrentConf {
 pub struct PeerTls {
     conf: CurrentConf,
     signer: Arc<dyn Signer>,
+    edge: TlsEdge,
+    seen: Arc<SeenPeers>,
     server: Mutex<Option<Server>>,
+    cbc_server: Mutex<Option<(Arc<CertifiedKey>, Arc<CbcServer>)>>,
     client: Mutex<Option<PeerConnector>>,
+}
+
+/// A TLS library.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stack {
+    /// rustls: TLS 1.3 and 1.2 with authenticated encryption.
+    Modern,
+    /// OpenSSL: the CBC suites of stock servers.
+    Cbc,
 }
 
 struct Server {
@@ -70,17 +98,62 @@ struct Server {
 pub struct PeerConnector {
     identity: Arc<AuthIdentity>,
     config: Arc<ClientConfig>,
+    /// `None` when the key cannot leave its token.
+    cbc: Option<Arc<CbcClient>>,
+    edge: TlsEdge,
+    seen: Arc<SeenPeers>,
+}
+
+/// Why there is no TLS with a peer.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectError {
+    /// The other side knows no version or suite of ours.
+    #[error("no TLS version or cipher suite in common: {0}")]
+    NothingInCommon(io::Error),
+    /// It failed for another reason.
+    #[error("{0}")]
+    Handshake(#[from] io::Error),
+    /// It did not end in time.
+    #[error("not done within {0:?}")]
+    Timeout(Duration),
+    /// A certificate that was met with TLS 1.3 before was shown in a handshake of a weaker kind.
+    #[error(
+        "the peer spoke TLS 1.3 before and offers CBC suites only now; if that is right, take its line out of tls/tls13-peers"
+    )]
+    Downgraded,
+    /// The key is in a token that OpenSSL cannot use.
+    #[error("the authentication key cannot leave its token, so the suites of stock servers cannot be used")]
+    NoKey,
 }
 
 /// A connection to a peer whose handshake is done and whose certificate is not verified.
 #[derive(Debug)]
 pub struct PeerStream {
     /// Bytes in both directions.
-    pub stream: tokio_rustls::client::TlsStream<TcpStream>,
+    pub stream: PeerIo,
     /// What the peer showed, leaf first.
     pub chain: Vec<Certificate>,
     /// It is of our own kind.
     pub causeway: bool,
+    /// It is TLS 1.3.
+    pub tls13: bool,
+}
+
+/// A stream of either library.
+pub enum PeerIo {
+    /// rustls.
+    Rustls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    /// OpenSSL.
+    OpenSsl(Box<cbc::ClientStream>),
+}
+
+impl std::fmt::Debug for PeerIo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Rustls(_) => "Rustls",
+            Self::OpenSsl(_) => "OpenSsl",
+        })
+    }
 }
 
 impl std::fmt::Debug for PeerTls {
@@ -92,7 +165,50 @@ impl std::fmt::Debug for PeerTls {
 impl PeerTls {
     /// Reads both whenever a connection begins.
     pub fn new(globalconf: Arc<ArcSwap<Option<Arc<GlobalConf>>>>, signer: Arc<dyn Signer>) -> Self {
-        Self { conf: CurrentConf(globalconf), signer, server: Mutex::new(None), client: Mutex::new(None) }
+        Self {
+            conf: CurrentConf(globalconf),
+            signer,
+            edge: TlsEdge::Auto,
+            seen: Arc::default(),
+            server: Mutex::new(None),
+            cbc_server: Mutex::new(None),
+            client: Mutex::new(None),
+        }
+    }
+
+    /// Which stacks may be used, and what is known of peers from earlier runs.
+    #[must_use]
+    pub fn edge(self, edge: TlsEdge, seen: SeenPeers) -> Self {
+        Self { edge, seen: Arc::new(seen), ..self }
+    }
+
+    /// Whether a connection that begins like this is OpenSSL's.
+    pub(super) fn takes_cbc(&self, hello: Hello) -> bool {
+        match self.edge {
+            TlsEdge::Auto => hello == Hello::Legacy,
+            TlsEdge::ModernOnly => false,
+            TlsEdge::CbcOnly => true,
+        }
+    }
+
+    /// For accepting stock servers; `None` without an authentication key that OpenSSL can use.
+    pub(super) fn cbc_server(&self) -> Option<Arc<CbcServer>> {
+        let mut server = self.cbc_server.lock().unwrap_or_else(PoisonError::into_inner);
+        // Nothing is kept of a key that is gone.
+        let current = server.take();
+        let identity = self.signer.own_keys().auth.clone()?;
+        let current = current.filter(|(key, server)| same_key(key, &identity.certified) && !server.is_old());
+        let (_, made) = match current {
+            Some(same) => server.insert(same),
+            None => {
+                let made = CbcServer::new(&identity, self.conf.clone()).unwrap_or_else(|error| {
+                    tracing::error!(%error, "the authentication key cannot be used for the suites of stock servers");
+                    None
+                })?;
+                server.insert((identity.certified.clone(), Arc::new(made)))
+            }
+        };
+        Some(made.clone())
     }
 
     /// For accepting; `None` without an authentication key.
@@ -161,11 +277,22 @@ impl PeerTls {
         let connector = match client.take() {
             // Newer OCSP answers make a new identity with the same key.
             Some(same) if same_key(&same.identity.certified, &identity.certified) => {
-                PeerConnector { identity, config: same.config }
+                PeerConnector { identity, ..same }
             }
-            _ => PeerConnector { config: build_client(&identity)?, identity },
+            _ => PeerConnector {
+                config: build_client(&identity)?,
+                cbc: CbcClient::new(identity.clone()).map(Arc::new),
+                edge: self.edge,
+                seen: self.seen.clone(),
+                identity,
+            },
         };
         Some(client.insert(connector).clone())
+    }
+
+    /// A server that was verified showed `leaf` in a TLS 1.3 handshake at `address`.
+    pub(crate) fn met_with_tls13(&self, leaf: &Certificate, address: &str) {
+        self.seen.met_with_tls13(leaf.sha256(), address);
     }
 }
 
@@ -194,23 +321,130 @@ impl PeerConnector {
         &self.identity
     }
 
+    /// What to try first at `host`.
+    pub(crate) fn first(&self, host: &str) -> Stack {
+        match self.edge {
+            TlsEdge::CbcOnly => Stack::Cbc,
+            TlsEdge::Auto if self.seen.needs_cbc(host, Instant::now()) => Stack::Cbc,
+            TlsEdge::Auto | TlsEdge::ModernOnly => Stack::Modern,
+        }
+    }
+
+    /// What else to try at `host`, on a new connection, after `first` came to `error`.
+    pub(crate) fn second(&self, first: Stack, error: &ConnectError, host: &str) -> Option<Stack> {
+        match (self.edge, first, error) {
+            (TlsEdge::Auto, Stack::Modern, ConnectError::NothingInCommon(_)) => Some(Stack::Cbc),
+            (TlsEdge::Auto, Stack::Cbc, ConnectError::Handshake(_) | ConnectError::Downgraded) => {
+                self.seen.forget(host);
+                Some(Stack::Modern)
+            }
+            _ => None,
+        }
+    }
+
     /// The handshake with the server at `host`, within `limit`. The peer's certificate is not verified by this.
     ///
     /// # Errors
-    /// The handshake failed or took too long.
+    /// [`ConnectError`].
     pub async fn connect(
         &self,
+        stack: Stack,
         socket: TcpStream,
         host: &str,
         limit: Duration,
-    ) -> std::io::Result<PeerStream> {
-        let name = ServerName::try_from(host.to_owned()).map_err(std::io::Error::other)?;
-        let handshake = tokio_rustls::TlsConnector::from(self.config.clone()).connect(name, socket);
-        let stream =
-            tokio::time::timeout(limit, handshake).await.map_err(|_| std::io::ErrorKind::TimedOut)??;
+    ) -> Result<PeerStream, ConnectError> {
+        let handshake = async {
+            match stack {
+                Stack::Modern => self.modern(socket, host).await,
+                Stack::Cbc => self.cbc(socket, host).await,
+            }
+        };
+        tokio::time::timeout(limit, handshake).await.unwrap_or(Err(ConnectError::Timeout(limit)))
+    }
+
+    async fn modern(&self, socket: TcpStream, host: &str) -> Result<PeerStream, ConnectError> {
+        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        let connector = tokio_rustls::TlsConnector::from(self.config.clone());
+        let stream = connector.connect(name, socket).await.map_err(sort)?;
         let (_, session) = stream.get_ref();
         let chain = parse_chain(session.peer_certificates().unwrap_or_default());
         let causeway = session.alpn_protocol() == Some(ALPN_CAUSEWAY);
-        Ok(PeerStream { stream, chain, causeway })
+        let tls13 = session.protocol_version() == Some(ProtocolVersion::TLSv1_3);
+        Ok(PeerStream { stream: PeerIo::Rustls(Box::new(stream)), chain, causeway, tls13 })
+    }
+
+    async fn cbc(&self, socket: TcpStream, host: &str) -> Result<PeerStream, ConnectError> {
+        let client = self.cbc.as_ref().ok_or(ConnectError::NoKey)?;
+        let (stream, chain) = client.connect(socket, host).await?;
+        if self.edge == TlsEdge::Auto {
+            if chain.first().is_some_and(|leaf| self.seen.is_modern(leaf.sha256())) {
+                return Err(ConnectError::Downgraded);
+            }
+            self.seen.needed_cbc(host, Instant::now());
+        }
+        Ok(PeerStream { stream: PeerIo::OpenSsl(Box::new(stream)), chain, causeway: false, tls13: false })
+    }
+}
+
+/// Tells what another stack might mend from what it would not.
+fn sort(error: io::Error) -> ConnectError {
+    use rustls::Error::{AlertReceived, PeerIncompatible};
+    let cause = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match cause {
+        Some(
+            PeerIncompatible(_)
+            | AlertReceived(
+                AlertDescription::HandshakeFailure
+                | AlertDescription::ProtocolVersion
+                | AlertDescription::InsufficientSecurity,
+            ),
+        ) => ConnectError::NothingInCommon(error),
+        _ => ConnectError::Handshake(error),
+    }
+}
+
+impl AsyncRead for PeerIo {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Rustls(s) => Pin::new(s).poll_read(cx, buf),
+            Self::OpenSsl(s) => Pin::new(s).poll_read(cx, buf),
+        }
+    }
+}
+
+impl AsyncWrite for PeerIo {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Rustls(s) => Pin::new(s).poll_write(cx, buf),
+            Self::OpenSsl(s) => Pin::new(s).poll_write(cx, buf),
+        }
+    }
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Rustls(s) => Pin::new(s).poll_flush(cx),
+            Self::OpenSsl(s) => Pin::new(s).poll_flush(cx),
+        }
+    }
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
+            Self::Rustls(s) => Pin::new(s).poll_shutdown(cx),
+            Self::OpenSsl(s) => Pin::new(s).poll_shutdown(cx),
+        }
+    }
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match self.get_mut() {
+            Self::Rustls(s) => Pin::new(s).poll_write_vectored(cx, bufs),
+            Self::OpenSsl(s) => Pin::new(s).poll_write_vectored(cx, bufs),
+        }
+    }
+    fn is_write_vectored(&self) -> bool {
+        match self {
+            Self::Rustls(s) => s.is_write_vectored(),
+            Self::OpenSsl(s) => s.is_write_vectored(),
+        }
     }
 }

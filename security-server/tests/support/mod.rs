@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, reason = "a set-up that fails is a test that fails")]
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use proto::globalconf::shared_parameters::{
 use proto::id::{ClientId, MemberId, ServerId, Subject};
 use proto::time::UnixTime;
 use security_server::admission::Admission;
-use security_server::config::{File, Settings};
+use security_server::config::{File, Settings, TlsEdge};
 use security_server::context::Context;
 use security_server::exchange::Kept;
 use security_server::message_log::MessageLog;
@@ -30,6 +31,7 @@ use security_server::peers::Peers;
 use security_server::serverconf::event::{Endpoint, Event, ServiceSettings};
 use security_server::serverconf::state::State;
 use security_server::serverconf::{ConnectionType, ServerConf, ServiceKind};
+use security_server::tls::seen::SeenPeers;
 use security_server::tls::{Acceptor, InternalTls, PeerTls};
 use security_server::{client_proxy, ocsp_port, server_proxy};
 use tokio::net::TcpListener;
@@ -67,6 +69,7 @@ fn server_id(owner: MemberId, code: &str) -> ServerId {
 }
 
 /// What a test may want otherwise.
+#[derive(Clone)]
 pub struct Options {
     /// The provider's port is left to the test: see [`World::provider_port`].
     pub play_provider: bool,
@@ -76,6 +79,11 @@ pub struct Options {
     pub exchanges_per_peer: usize,
     pub idle: Duration,
     pub has_tsa: bool,
+    /// TLS between the servers; of the consumer, where it differs.
+    pub edge: TlsEdge,
+    pub consumer_edge: Option<TlsEdge>,
+    /// Where servers that were met with TLS 1.3 are remembered.
+    pub tls13_peers: Option<PathBuf>,
 }
 
 impl Default for Options {
@@ -88,6 +96,9 @@ impl Default for Options {
             exchanges_per_peer: 100,
             idle: Duration::from_secs(5),
             has_tsa: true,
+            edge: TlsEdge::Auto,
+            consumer_edge: None,
+            tls13_peers: None,
         }
     }
 }
@@ -184,6 +195,8 @@ impl World {
             server.start(provider_signer, &provider_state, messages, pki.tls("ss2 internal")).await;
         tokio::spawn(ocsp_port::serve(ocsp, provider.signer.clone(), provider.cx.shutdown.clone()));
 
+        let edge = options.consumer_edge.unwrap_or(options.edge);
+        let server = Parts { options: &Options { edge, ..options.clone() }, ..server };
         let consumer_signer = signer(&pki, &consumer_member(), &consumer_signing, &consumer_auth);
         let consumer_state = consumer_state(&is_pair.cert);
         let messages = listen().await.unwrap();
@@ -254,7 +267,9 @@ impl Parts<'_> {
             MessageLog::open(&dir.path().join("log"), log, self.clock.clone(), surroundings).unwrap();
         let conf = self.globalconf.load_full();
         let serverconf = ServerConf::build(state, conf.as_ref().as_ref().map(Arc::as_ref)).unwrap();
-        let peer_tls = Arc::new(PeerTls::new(self.globalconf.clone(), signer.clone()));
+        let seen = self.options.tls13_peers.clone().map(|path| SeenPeers::open(path).unwrap());
+        let peer_tls = PeerTls::new(self.globalconf.clone(), signer.clone());
+        let peer_tls = Arc::new(peer_tls.edge(self.options.edge, seen.unwrap_or_default()));
         let limits = &settings.limits;
         let cx = Context {
             clock: self.clock.clone(),

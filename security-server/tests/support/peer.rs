@@ -9,7 +9,7 @@ use pki::algorithm::EcdsaForm;
 use pki::digest::{DigestAlgorithm, DigestValue};
 use pki::hash_chain::{MESSAGE_URI, Parts, SIGNATURE_CHAIN_URI, SIGNATURE_RESULT_URI, Tree};
 use pki::xades::Template;
-use security_server::tls::{Acceptor, PeerTls};
+use security_server::tls::{Acceptor, PeerTls, Stack};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -110,8 +110,12 @@ impl Transport {
     /// Sends it as a request to the provider's server and reads the answer to its end.
     pub async fn send(&self, tls: &PeerTls, address: std::net::SocketAddr) -> Reply {
         let socket = TcpStream::connect(address).await.unwrap();
-        let stream =
-            tls.connector().unwrap().connect(socket, "127.0.0.1", Duration::from_secs(5)).await.unwrap();
+        let stream = tls
+            .connector()
+            .unwrap()
+            .connect(Stack::Modern, socket, "127.0.0.1", Duration::from_secs(5))
+            .await
+            .unwrap();
         let mut stream = stream.stream;
         stream.write_all(&self.request()).await.unwrap();
         stream.flush().await.unwrap();

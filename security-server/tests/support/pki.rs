@@ -86,6 +86,14 @@ impl Pki {
     pub fn auth(&self, name: &str) -> Pair {
         issued(&self.ca, &named(name), Role::Authentication, NOW.plus(DAY * 365))
     }
+    /// An authentication certificate that `ca` issued for a key of this kind.
+    pub fn auth_below(&self, ca: &Pair, name: &str, kind: KeyKind) -> Pair {
+        issued_for(kind, ca, &named(name), Role::Authentication, NOW.plus(DAY * 365))
+    }
+    /// A CA below the root.
+    pub fn intermediate(&self, name: &str) -> Pair {
+        issued(&self.ca, &named(name), Role::Authority(0), NOW.plus(DAY * 365))
+    }
     /// Of an information system.
     pub fn tls(&self, name: &str) -> Pair {
         issued(&self.ca, &named(name), Role::Tls, NOW.plus(DAY * 365))
@@ -106,7 +114,11 @@ impl Pki {
 }
 
 fn issued(ca: &Pair, subject: &Subject, role: Role, until: UnixTime) -> Pair {
-    let key = PrivateKey::generate(KeyKind::P256).unwrap();
+    issued_for(KeyKind::P256, ca, subject, role, until)
+}
+
+fn issued_for(kind: KeyKind, ca: &Pair, subject: &Subject, role: Role, until: UnixTime) -> Pair {
+    let key = PrivateKey::generate(kind).unwrap();
     let cert =
         template(subject, role, until, |t| issue::issue(t, key.public_key(), &ca.cert, &ca.key)).unwrap();
     Pair { key, cert }
