@@ -4,8 +4,10 @@
 //! generation, the value is the earliest instant at which anything in it stops holding [wire dossier §16.2]. Refusals are not kept,
 //! and everything is dropped when another configuration is seen. Two questions are cached apart: whether a signature document is good
 //! (a batch carries one document in many messages) and whether its certificate is (all documents of a member carry the same one).
+//! What a document says depends on its bytes alone, so it is read once for a whole batch.
 //!
-//! Never cached: whether a signature covers the message at hand. Bounded by [`ENTRIES`]; the older half goes first.
+//! Never cached: whether a signature covers the message at hand. Bounded by [`ENTRIES`], [`DOCUMENTS`] and [`KEPT_DOCUMENT_BYTES`];
+//! the older half goes first.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,15 +19,19 @@ use pki::globalconf::GlobalConf;
 use pki::hash_chain::{MESSAGE_URI, Parts};
 use pki::message_signature::{self, VerifyError};
 use pki::trust::{self, TrustError};
-use pki::xades::Document;
+use pki::xades::{Document, SignatureError};
 use proto::id::{ClientId, ServerId};
 use proto::time::UnixTime;
-use ring::digest::{Context, SHA256};
+use ring::digest::{Context, SHA256, digest};
 
 use crate::exchange::{Evidence, Message, Proven, Whole};
 
 /// Most verdicts kept.
 pub const ENTRIES: usize = 20_000;
+/// Most signature documents kept as they were read: those of the batches under way.
+pub const DOCUMENTS: usize = 128;
+/// Longest document that is kept, bytes.
+pub const KEPT_DOCUMENT_BYTES: usize = 64 * 1024;
 
 /// A message whose signature holds; [`TrustCache::verify`] alone makes one.
 #[derive(Debug)]
@@ -83,9 +89,16 @@ impl PeerIdentity {
 #[derive(Clone, Debug, Default)]
 pub struct TrustCache {
     verdicts: Arc<Mutex<Verdicts>>,
+    documents: Arc<Mutex<Recent<Arc<Document>>>>,
 }
 
 type Key = [u8; 32];
+
+/// A signature document, and the SHA-256 of its bytes.
+struct Read {
+    document: Arc<Document>,
+    sha256: Key,
+}
 
 /// What is to be said of a signature that holds.
 struct Held {
@@ -94,12 +107,25 @@ struct Held {
     position: Vec<usize>,
 }
 
-/// Two halves: entries go into the young one; when it is full it becomes the old one, whose entries are forgotten.
+/// Verdicts under one configuration.
 #[derive(Debug, Default)]
 struct Verdicts {
     generation: u64,
-    young: HashMap<Key, UnixTime>,
-    old: HashMap<Key, UnixTime>,
+    kept: Recent<UnixTime>,
+}
+
+/// What was used lately, in two halves: entries go into the young one; when it is full it becomes the old one, whose entries are
+/// forgotten.
+#[derive(Debug)]
+struct Recent<V> {
+    young: HashMap<Key, V>,
+    old: HashMap<Key, V>,
+}
+
+impl<V> Default for Recent<V> {
+    fn default() -> Self {
+        Self { young: HashMap::new(), old: HashMap::new() }
+    }
 }
 
 impl TrustCache {
@@ -124,9 +150,9 @@ impl TrustCache {
         now: UnixTime,
     ) -> Result<Verified<M>, VerifyError> {
         let mut parts = digests(&whole.parts, labelled, evidence.hash_chain.is_some());
-        let checked = Document::parse(&evidence.document).map_err(VerifyError::from).and_then(|document| {
-            parts.extend(message_as_referred_to(&document, &parts, whole.message.raw()));
-            self.check(document, &parts, &evidence, signer, conf, now)
+        let checked = self.read(&evidence.document).map_err(VerifyError::from).and_then(|read| {
+            parts.extend(message_as_referred_to(&read.document, &parts, whole.message.raw()));
+            self.check(&read, &parts, &evidence, signer, conf, now)
         });
         match checked {
             Ok(Held { until, signature_value, position }) => {
@@ -141,21 +167,33 @@ impl TrustCache {
         }
     }
 
+    fn read(&self, bytes: &[u8]) -> Result<Read, SignatureError> {
+        let sha256 = sha256(bytes);
+        if let Some(document) = lock(&self.documents).get(&sha256, DOCUMENTS) {
+            return Ok(Read { document, sha256 });
+        }
+        let document = Arc::new(Document::parse(bytes)?);
+        if bytes.len() <= KEPT_DOCUMENT_BYTES {
+            lock(&self.documents).insert(sha256, document.clone(), DOCUMENTS);
+        }
+        Ok(Read { document, sha256 })
+    }
+
     fn check(
         &self,
-        document: Document,
+        Read { document, sha256 }: &Read,
         parts: &Parts,
         evidence: &Evidence,
         signer: &ClientId,
         conf: &GlobalConf,
         now: UnixTime,
     ) -> Result<Held, VerifyError> {
-        let covered = message_signature::check_coverage(&document, evidence.borrowed(), parts, false)?;
-        let key = key("document", conf, signer, &[&evidence.document]);
+        let covered = message_signature::check_coverage(document, evidence.borrowed(), parts, false)?;
+        let key = key("document", conf, signer, &[sha256]);
         let until = match self.get(conf, &key, now) {
             Some(until) => until,
             None => {
-                let until = self.check_document(&document, signer, conf, now)?;
+                let until = self.check_document(document, signer, conf, now)?;
                 self.keep(conf, key, until);
                 until
             }
@@ -211,20 +249,26 @@ impl TrustCache {
     }
 
     fn get(&self, conf: &GlobalConf, key: &Key, now: UnixTime) -> Option<UnixTime> {
-        let until = self.lock().get(conf.generation(), key).filter(|until| now <= *until);
+        let until = lock(&self.verdicts).get(conf.generation(), key).filter(|until| now <= *until);
         metrics::counter!("causeway_trust_lookups_total", "kept" => if until.is_some() { "yes" } else { "no" })
             .increment(1);
         until
     }
 
     fn keep(&self, conf: &GlobalConf, key: Key, until: UnixTime) {
-        self.lock().insert(conf.generation(), key, until);
+        lock(&self.verdicts).insert(conf.generation(), key, until);
     }
+}
 
-    /// Nothing panics while it holds the lock, and what it guards is whole after every statement.
-    fn lock(&self) -> MutexGuard<'_, Verdicts> {
-        self.verdicts.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// Nothing panics while it holds one of these locks, and what they guard is whole after every statement.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn sha256(bytes: &[u8]) -> Key {
+    let mut key = [0; 32];
+    key.copy_from_slice(digest(&SHA256, bytes).as_ref());
+    key
 }
 
 fn key(question: &str, conf: &GlobalConf, client: &ClientId, inputs: &[&[u8]]) -> Key {
@@ -268,22 +312,33 @@ impl Verdicts {
         if self.generation != generation {
             return None;
         }
-        if let Some(until) = self.young.get(key) {
-            return Some(*until);
-        }
-        let until = *self.old.get(key)?;
-        self.insert(generation, *key, until);
-        Some(until)
+        self.kept.get(key, ENTRIES)
     }
 
     fn insert(&mut self, generation: u64, key: Key, until: UnixTime) {
         if self.generation != generation {
             *self = Self { generation, ..Self::default() };
         }
-        if self.young.len() >= ENTRIES / 2 {
+        self.kept.insert(key, until, ENTRIES);
+    }
+}
+
+impl<V: Clone> Recent<V> {
+    /// What is kept under `key`; it stays among the young.
+    fn get(&mut self, key: &Key, most: usize) -> Option<V> {
+        if let Some(value) = self.young.get(key) {
+            return Some(value.clone());
+        }
+        let value = self.old.get(key)?.clone();
+        self.insert(*key, value.clone(), most);
+        Some(value)
+    }
+
+    fn insert(&mut self, key: Key, value: V, most: usize) {
+        if self.young.len() >= most / 2 {
             self.old = std::mem::take(&mut self.young);
         }
-        self.young.insert(key, until);
+        self.young.insert(key, value);
     }
 }
 
@@ -381,7 +436,7 @@ mod tests {
             // What is asked for stays; what is not makes room.
             assert!(verdicts.get(7, &name(0)).is_some(), "asked for after {n}");
         }
-        assert!(verdicts.young.len() + verdicts.old.len() <= ENTRIES + 1);
+        assert!(verdicts.kept.young.len() + verdicts.kept.old.len() <= ENTRIES + 1);
         assert!(verdicts.get(7, &name(1)).is_none());
         assert!(verdicts.get(8, &name(0)).is_none(), "another configuration");
         verdicts.insert(8, name(1), UnixTime(1));
