@@ -394,8 +394,12 @@ mod tests {
         let conf = pki::globalconf::load_directory(&area.join("../env-ec/globalconf")).expect("it loads");
         let now = UnixTime::from_iso8601("2026-11-21T19:17:35Z").expect("a time");
         let (whole, labelled) = Whole::received(message, DigestAlgorithm::Sha512, Vec::new());
-        let verified = TrustCache::new().verify(whole, &labelled, evidence, &signer, &conf, now);
+        let (cache, bytes) = (TrustCache::new(), evidence.document.clone());
+        let verified = cache.verify(whole, &labelled, evidence, &signer, &conf, now);
         assert!(verified.is_ok(), "{:?}", verified.err());
+        // The next message of the batch meets the document as it was read.
+        let (one, other) = (cache.read(&bytes).expect("it reads"), cache.read(&bytes).expect("it reads"));
+        assert!(Arc::ptr_eq(&one.document, &other.document));
     }
 
     #[test]
