@@ -1,4 +1,4 @@
-//! Memory does not grow with a body: a big answer passes through both servers while this process stays small.
+//! Memory does not grow with a body: a big answer, and a big attachment, pass through both servers while this process stays small.
 //!
 //! A program of its own, because it measures its process.
 
@@ -38,6 +38,32 @@ async fn fetch(world: &World, size: usize) -> usize {
     most
 }
 
+/// Sends one attachment of so many bytes to a service that reads and drops it; gives the most memory that was seen.
+async fn attach(world: &World, size: usize) -> usize {
+    let envelope = support::client::envelope("CONSUMER", "sinkQuery", "big");
+    let first =
+        format!("--B\r\nContent-Type: text/xml\r\n\r\n{envelope}\r\n--B\r\nContent-Type: a/b\r\n\r\n");
+    let (last, chunk) = (b"\r\n--B--\r\n", vec![b'\n'; 64 << 10]);
+    let head = format!(
+        "POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Type: multipart/related; boundary=B\r\n\
+         Content-Length: {}\r\n\r\n",
+        first.len() + size + last.len()
+    );
+    let mut socket = TcpStream::connect(world.consumer.http).await.unwrap();
+    socket.write_all(&[head.as_bytes(), first.as_bytes()].concat()).await.unwrap();
+    let mut most = 0;
+    for _ in 0..size / chunk.len() {
+        socket.write_all(&chunk).await.unwrap();
+        most = most.max(resident());
+    }
+    socket.write_all(last).await.unwrap();
+    let mut answer = Vec::new();
+    socket.read_to_end(&mut answer).await.unwrap();
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.contains(&format!("<p:sinkQueryResponse>{}<", size + first.len() + 7)), "{answer}");
+    most.max(resident())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_big_body_passes_through_small_memory() {
     if resident() == 0 {
@@ -52,4 +78,11 @@ async fn a_big_body_passes_through_small_memory() {
     let grown = most.saturating_sub(warm);
     println!("96 MiB through both servers: {} KiB more than for 8 MiB", grown / 1024);
     assert!(grown < 24 << 20, "resident memory grew by {grown} bytes for a body of {size}");
+
+    // One process, so one after the other: an attachment on its way to the service. Line feeds are the slowest to search.
+    let warm = attach(&world, 8 << 20).await;
+    let most = attach(&world, size).await;
+    let grown = most.saturating_sub(warm);
+    println!("96 MiB of attachment through both servers: {} KiB more than for 8 MiB", grown / 1024);
+    assert!(grown < 24 << 20, "resident memory grew by {grown} bytes for an attachment of {size}");
 }

@@ -30,7 +30,7 @@ use crate::client_proxy::finished;
 use crate::context::Context;
 use crate::exchange::reading::{self, Bounds, Incoming, Or};
 use crate::exchange::writing::{Gone, OutgoingBody};
-use crate::exchange::{self, Ids, Logged, Message, Outgoing, Signed, Verified, View, Whole};
+use crate::exchange::{self, Ids, Logged, Message, Outgoing, Proven, Signed, Verified, View, Whole};
 use crate::faults::{Failure, OrFail, Refusal, SOAP_FAULT_TYPE, Told};
 use crate::message_log::{Direction, Stored};
 use crate::replay::Trace;
@@ -229,7 +229,6 @@ async fn answer(
     // 5. The service exists, speaks this protocol, is allowed and enabled.
     let authorised = authorised?;
     asked.check_body(!remainder.attachments.is_empty()).or_fail(SIDE)?;
-    let related = asked.related(remainder.attachments.len())?;
     let heads = remainder.take_heads();
 
     // 6. The client's member signed exactly this, and it was not here before.
@@ -242,6 +241,7 @@ async fn answer(
         .verify(whole, &labelled, remainder.evidence, &ids.client, &view.conf, now)
         .or_fail(SIDE)?;
     remember(cx, &verified, now)?;
+    let related = verified.whole().message.related(heads.len())?;
 
     // 7. The log has it; then the service may be called.
     let request = exchange::log(&cx.log, verified, Direction::Request, false, &ids).await.or_fail(SIDE)?;
@@ -292,7 +292,6 @@ fn version(text: &str) -> Option<[u32; 3]> {
 }
 
 fn remember(cx: &Context, verified: &Verified<Asked>, now: proto::time::UnixTime) -> Result<(), Failure> {
-    use exchange::Proven;
     let Some((_, message)) = verified.whole().parts.first() else { return Ok(()) };
     let trace = Trace {
         signature_value: verified.signature_value(),

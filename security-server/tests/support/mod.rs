@@ -423,6 +423,7 @@ fn provider_state(backend: SocketAddr, pinned: &Certificate, secure: [SocketAddr
         ("nosoapQuery", format!("{base}/soap/nosoap")),
         ("attachQuery", format!("{base}/soap/mirror")),
         ("nestedQuery", format!("{base}/soap/nested")),
+        ("sinkQuery", format!("{base}/sink")),
         ("cutQuery", format!("{base}/soap/cut-parts")),
         ("unclosedQuery", format!("{base}/soap/unclosed-parts")),
         ("partfaultQuery", format!("{base}/soap/part-fault")),
