@@ -43,6 +43,7 @@ pub mod backend;
 pub mod client;
 pub mod peer;
 pub mod pki;
+pub mod recorded;
 
 pub fn member(class: &str, code: &str) -> MemberId {
     MemberId { instance: "DEV".into(), class: class.into(), code: code.into() }

@@ -144,11 +144,22 @@ pub fn signing_identity(
 
 /// A TLS identity.
 pub fn auth_identity(pair: &Pair, ocsp: Vec<Bytes>, now: UnixTime) -> Arc<AuthIdentity> {
+    auth_identity_of(pair, &[], ocsp, now)
+}
+
+/// The same with the certificates above it.
+pub fn auth_identity_of(
+    pair: &Pair,
+    above: &[Certificate],
+    ocsp: Vec<Bytes>,
+    now: UnixTime,
+) -> Arc<AuthIdentity> {
     let der = PrivateKeyDer::Pkcs8(pair.key.to_pkcs8().to_vec().into());
-    let chain = vec![CertificateDer::from(pair.cert.der().to_vec())];
+    let certs: Vec<Certificate> = std::iter::once(&pair.cert).chain(above).cloned().collect();
+    let chain = certs.iter().map(|cert| CertificateDer::from(cert.der().to_vec())).collect();
     let provider = rustls::crypto::ring::default_provider();
     Arc::new(AuthIdentity {
-        chain: vec![pair.cert.clone()],
+        chain: certs,
         ocsp,
         certified: Arc::new(CertifiedKey::from_der(chain, der, &provider).unwrap()),
         key: Some(Arc::new(PrivateKey::from_pkcs8(&pair.key.to_pkcs8()).unwrap())),

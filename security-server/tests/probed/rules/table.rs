@@ -57,6 +57,7 @@ pub const RULES: &[Rule] = &[
             "ref-uri-empty",
             "ref-extra-sig-object",
             "ref-count-40-same",
+            "cover-att-not",
             "chain-unused",
             "chain-both",
             "chain-badchain-unused",
@@ -317,6 +318,25 @@ pub const RULES: &[Rule] = &[
     rule("Any text can be logged", SOAP, SERVED, &["enc-utf16-asutf8"]),
     rule("Any text can be logged", PORT, SERVED, &["soap-utf16"]),
     rule("A SOAP answer keeps its encoding", SOAP, SERVED, &["be-utf16", "be-latin1"]),
+    rule(
+        "Attachments are announced by their type",
+        PORT,
+        Ours::Gives(Some(200), Some("server.serverproxy.service_failed.invalid_content_type"), 0),
+        &["ok-soap-att-chain", "ok-soap-att-refs", "h-soap-oct-inject", "ref-count-29"],
+    ),
+    rule(
+        "Attachments are announced by their type",
+        PORT,
+        Ours::But(&["headers at the service", "body at the service"]),
+        &["h-soap-oct-mp-nobd"],
+    ),
+    rule(
+        "Attachments are announced by their type",
+        SOAP,
+        Ours::Gives(Some(200), Some("Server.MyOwn"), 1),
+        &["be-mpfault"],
+    ),
+    rule("Part headers keep their order", SOAP, Ours::But(&["body at the service"]), &["mp-att-qp"]),
     rule(
         "A SOAP answer keeps its encoding",
         SOAP,
