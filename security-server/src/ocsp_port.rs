@@ -131,6 +131,9 @@ pub enum OcspPortError {
     /// What it said cannot be read.
     #[error("the answer is no multipart: {0}")]
     Multipart(#[from] multipart::MultipartError),
+    /// A part is no OCSP answer.
+    #[error("a part is no OCSP answer: {0}")]
+    Unreadable(pki::ocsp::OcspError),
     /// It answered about more or fewer certificates.
     #[error("{found} answers for {asked} certificates")]
     Count {

@@ -516,7 +516,7 @@ async fn answers_that_are_refused() {
             format!("{CP}service_failed.internal_error"),
         ),
         ("headers without measure", but(big, |_, _| {}), format!("{CP}service_failed.invalid_message")),
-        ("closed without an answer", raw(""), format!("{CP}network_error")),
+        ("closed without an answer", raw(""), format!("{CP}io_error")),
     ];
     for (name, answer, code) in rows {
         let (world, reply) = relayed(answer).await;

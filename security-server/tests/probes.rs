@@ -10,12 +10,14 @@ mod probed;
 mod support;
 
 use std::collections::HashSet;
+use std::path::Path;
 
 use serde_json::Value;
 use testkit::vectors::{self, Tally};
 
 use crate::probed::Laboratory;
 use crate::probed::compare::{Outcome, differences};
+use crate::probed::fake::{Fake, described, described_recording};
 use crate::probed::play::{Step, Target, ask, steps};
 use crate::probed::rules;
 use crate::probed::service::find;
@@ -120,6 +122,102 @@ async fn walk(laboratory: &Laboratory, area: &str) -> Tally {
         }
     }
     tally
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn providers_answers_are_taken_alike_or_better() {
+    const AREA: &str = "5b-fake-provider";
+    let Some((folder, expected)) = vectors::area(&format!("probes/{AREA}")) else { return };
+    let environment = folder.join("../environment");
+    let (laboratory, fake) = loop {
+        let Some(laboratory) = Laboratory::start(&environment).await else {
+            return testkit::say(&format!("vectors probes/{AREA}: skipped, this machine has no 127.0.1.3"));
+        };
+        if let Some(fake) = Fake::start(&laboratory).await {
+            break (laboratory, fake);
+        }
+    };
+    let mut tally = Tally::new(&format!("probes/{AREA}"));
+    let only = std::env::var("CAUSEWAY_PROBE").ok();
+    for case in expected["cases"].as_array().unwrap() {
+        let name = case["name"].as_str().unwrap();
+        if only.as_ref().is_some_and(|only| only != name) {
+            continue;
+        }
+        let verdict = match case["sequence"].as_array() {
+            Some(sequence) => play_sequence(&laboratory, &fake, sequence).await,
+            None => play_scenario(&laboratory, &fake, &folder, case).await,
+        };
+        tally.ok(name, verdict);
+    }
+    tally.finish();
+}
+
+/// One request of an information system, answered by the provider that is none.
+async fn play_scenario(
+    laboratory: &Laboratory,
+    fake: &Fake,
+    folder: &Path,
+    case: &Value,
+) -> Result<(), String> {
+    const AREA: &str = "5b-fake-provider";
+    let name = case["name"].as_str().unwrap();
+    let at = folder.join(case["dir"].as_str().unwrap());
+    let (scenario, ocsp) = match name.strip_prefix("ocsp5577-") {
+        Some(mode) => ("ok", mode),
+        None => (scenario(name), "good"),
+    };
+    fake.play(scenario, ocsp);
+    let ours = play(laboratory, case, steps(&at).ok_or("without a request")?, 1).await;
+    let (received, _) = fake.received();
+    if received.iter().any(|(call, _)| call.header("cookie").is_some()) {
+        return Err("a cookie was kept".into());
+    }
+    // What the recording has as calls is what the provider received, but for what an external entity fetched.
+    let mut stock = Outcome::recorded(&at);
+    let calls: Vec<&Value> =
+        case["backend"].as_array().unwrap().iter().filter(|call| call["parts"].is_array()).collect();
+    stock.calls.clear();
+    let mut differences = differences(&ours, &stock);
+    if differences.is_empty() || rules::rule(AREA, name).is_none() {
+        let ours: Vec<_> = received.iter().map(|(call, request)| described(call, request)).collect();
+        let stock: Vec<_> = calls.iter().map(|call| described_recording(call)).collect();
+        if ours != stock {
+            differences.push(format!("provider received:\n      ours  {ours:?}\n      stock {stock:?}"));
+        }
+    }
+    if !case["must_differ"].is_null() && rules::rule(AREA, name).is_none() {
+        return Err(format!("must differ, and no rule says how: {:?}", ours.summary()));
+    }
+    rules::judge(AREA, name, &ours, &differences)
+}
+
+/// The scenario that a case plays.
+fn scenario(case: &str) -> &str {
+    match case {
+        "ok-post" | "cookie-after" | "maint-target" => "ok",
+        "head-ok" | "head-ok-nobody" | "head-st-204" | "head-st-304" => &case["head-".len()..],
+        _ => case.strip_prefix("xml-").or_else(|| case.strip_prefix("soapreq-")).unwrap_or(case),
+    }
+}
+
+/// Requests to several providers one after the other, all of which keep their connections.
+async fn play_sequence(laboratory: &Laboratory, fake: &Fake, sequence: &[Value]) -> Result<(), String> {
+    fake.play("keep", "good");
+    for subsystem in sequence.iter().map(|name| name.as_str().unwrap()) {
+        let request = format!(
+            "GET /r1/PRB/GOV/3333/{subsystem}/svc/x HTTP/1.1\r\nHost: h\r\nX-Road-Client: PRB/COM/1111/CONSUMER\r\n\
+             X-Road-Id: {subsystem}\r\n\r\n"
+        );
+        let ours = play(laboratory, &Value::Null, vec![Step::Send(request.into_bytes())], 1).await;
+        if ours.summary() != (Some(200), None, 0) {
+            return Err(format!("{subsystem}: {:?}", ours.summary()));
+        }
+    }
+    let (received, _) = fake.received();
+    let asked: Vec<String> = received.iter().map(|(_, request)| request.header("x-road-id")).collect();
+    let expected: Vec<&str> = sequence.iter().map(|name| name.as_str().unwrap()).collect();
+    if asked == expected { Ok(()) } else { Err(format!("the providers were asked {asked:?}")) }
 }
 
 /// No message is executed twice.

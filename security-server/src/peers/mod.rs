@@ -58,6 +58,18 @@ impl PeerError {
     fn network(cause: impl std::fmt::Display) -> Self {
         Self::new(FaultCode::NetworkError, "The provider's security server cannot be reached", cause)
     }
+    /// The peer ended the connection in place of an answer, or what it sent is none; a connection that fails is the network's.
+    fn broken(address: &str, error: &hyper::Error) -> Self {
+        let cause = format!("{address}: {error}");
+        let source =
+            std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+        // TLS that ends without a farewell.
+        let ended = source.is_some_and(|source| source.kind() == std::io::ErrorKind::UnexpectedEof);
+        if ended || error.is_incomplete_message() || error.is_parse() {
+            return Self::new(FaultCode::IoError, "The provider's security server gave no answer", cause);
+        }
+        Self::network(cause)
+    }
     /// About who the peer is, which says more than that another address could not be reached.
     fn is_about_trust(&self) -> bool {
         self.path.first() == Some(&FaultCode::SslAuthenticationFailed)
@@ -312,7 +324,7 @@ impl Connection {
     /// been read to its end and the peer keeps connections.
     ///
     /// # Errors
-    /// `network_error`.
+    /// `network_error`, `io_error`.
     pub async fn send(self, headers: http::HeaderMap, body: RequestBody) -> Result<PeerResponse, PeerError> {
         let mut request = http::Request::new(body);
         *request.method_mut() = http::Method::POST;
@@ -350,7 +362,7 @@ impl Connection {
             }
             SendOutcome::Broken(error) => {
                 self.peers.0.health.failed(&self.address, Instant::now());
-                Err(PeerError::network(format!("{}: {error}", self.address)))
+                Err(PeerError::broken(&self.address, &error))
             }
         }
     }

@@ -228,7 +228,7 @@ async fn a_peer_without_good_ocsp_answers_is_sent_nothing() {
     let bench = Bench::new(Provider::Answers).await;
     bench.provider_keys.set_ocsp(Default::default());
     let error = bench.exchange(body("x")).await.unwrap_err();
-    assert_eq!(error.path, [FaultCode::SslAuthenticationFailed, FaultCode::IoError]);
+    assert_eq!(error.path, [FaultCode::SslAuthenticationFailed, FaultCode::InternalError]);
     bench.vouch(Status::Revoked);
     let error = bench.exchange(body("x")).await.unwrap_err();
     let revoked = [FaultCode::SslAuthenticationFailed, FaultCode::InvalidCertPath, FaultCode::CertValidation];

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use pki::cert::Certificate;
 use pki::digest::DigestAlgorithm;
 use pki::globalconf::GlobalConf;
+use pki::ocsp::Response;
 use pki::trust;
 use proto::fault::FaultCode;
 use proto::id::ClientId;
@@ -63,7 +64,10 @@ impl Verifier {
             }
             // Without answers the verdict is about their absence; why they are absent says more.
             Err(error) => Err(match missing {
-                Some(reason) => failed(&[port_code(&reason)], format!("{host}: OCSP answers: {reason}")),
+                // One code for all that can go wrong there; the log has the cause.
+                Some(reason) => {
+                    failed(&[FaultCode::InternalError], format!("{host}: OCSP answers: {reason}"))
+                }
                 None => failed(&error.fault_path(), format!("{host}: {error}")),
             }),
         }
@@ -91,6 +95,9 @@ impl Verifier {
             Ok(fetched) => fetched,
             Err(error) => return (all, Some(error)),
         };
+        if let Some(error) = fetched.iter().find_map(|der| Response::parse(der).err()) {
+            return (all, Some(OcspPortError::Unreadable(error)));
+        }
         for (cert, der) in wanted.into_iter().zip(&fetched) {
             if let Err(reason) = self.answers.put(conf, &client.member.instance, chain, cert, der, now) {
                 tracing::warn!(peer = host, %reason, "an OCSP answer of a peer is not kept");
@@ -136,13 +143,4 @@ fn failed(nested: &[FaultCode], cause: String) -> PeerError {
     let path = [FaultCode::SslAuthenticationFailed].into_iter().chain(nested.iter().copied()).collect();
     let message = "The provider's security server could not be authenticated".to_owned();
     PeerError { path, message, cause }
-}
-
-fn port_code(error: &OcspPortError) -> FaultCode {
-    match error {
-        OcspPortError::Http(_) => FaultCode::NetworkError,
-        OcspPortError::Status(_) => FaultCode::IoError,
-        OcspPortError::Multipart(_) => FaultCode::MimeParsingFailed,
-        OcspPortError::Count { .. } => FaultCode::InternalError,
-    }
 }

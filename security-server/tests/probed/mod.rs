@@ -30,6 +30,8 @@ use crate::support::pki::{Pair, Pki, copy, signing_identity};
 use crate::support::{Options, Parts, Server, signer};
 
 pub mod compare;
+pub mod fake;
+pub mod fake_answers;
 pub mod play;
 pub mod rules;
 pub mod scenarios;
@@ -51,6 +53,8 @@ pub struct Laboratory {
     pub consumer: Server,
     pub provider: Server,
     pub service: Service,
+    /// Of every security server, for messages and OCSP answers.
+    pub ports: (u16, u16),
     /// The consumer's own, for information systems.
     pub internal: Pair,
 }
@@ -93,7 +97,7 @@ impl Laboratory {
         let consumer = parts.start(keys, &state("ss1"), own_messages, copy(&internal)).await;
         tokio::spawn(ocsp_port::serve(own_ocsp, consumer.signer.clone(), consumer.cx.shutdown.clone()));
         let environment = environment.to_owned();
-        Some(Self { environment, pki, consumer, provider, service, internal })
+        Some(Self { environment, pki, consumer, provider, service, ports, internal })
     }
 
     /// A certificate of the laboratory with its key.

@@ -6,6 +6,7 @@ const REST: &str = "1-consumer-rest";
 const SOAP: &str = "2-consumer-soap";
 const RIGHTS: &str = "3-access-rights";
 const PORT: &str = "5-provider-port";
+const PROVIDER: &str = "5b-fake-provider";
 
 const MALFORMED_SIGNATURE: Ours =
     Ours::Gives(Some(200), Some("server.serverproxy.signature_verification.malformed_signature"), 0);
@@ -16,6 +17,11 @@ const MALFORMED_CHAIN: Ours = Ours::Gives(
 );
 const INVALID_MESSAGE: Ours = Ours::Gives(Some(200), Some("server.serverproxy.invalid_message"), 0);
 const MISSING_FIELD: Ours = Ours::Gives(Some(200), Some("server.serverproxy.missing_header_field"), 0);
+const UNTRUSTED: Ours =
+    Ours::Gives(Some(500), Some("server.clientproxy.signature_verification.malformed_signature"), 0);
+const INVALID_ANSWER: Ours =
+    Ours::Gives(Some(500), Some("server.clientproxy.service_failed.invalid_message"), 0);
+const TAKEN: Ours = Ours::Gives(Some(200), None, 0);
 const SERVED: Ours = Ours::Gives(Some(200), None, 1);
 const DENIED_AT_EDGE: Ours = Ours::Gives(Some(500), Some("server.serverproxy.access_denied"), 0);
 const DENIED_AT_PORT: Ours = Ours::Gives(Some(200), Some("server.serverproxy.access_denied"), 0);
@@ -44,6 +50,7 @@ pub const RULES: &[Rule] = &[
         ],
     ),
     rule("XML has no document type", PORT, MALFORMED_CHAIN, &["chain-xxe", "chain-dtd"]),
+    rule("XML has no document type", PROVIDER, UNTRUSTED, &["sig-xxe"]),
     rule(
         "A signature covers exactly the message",
         PORT,
@@ -64,6 +71,12 @@ pub const RULES: &[Rule] = &[
             "cover-body-not",
             "ok-scert-other",
         ],
+    ),
+    rule(
+        "A signature covers exactly the message",
+        PROVIDER,
+        UNTRUSTED,
+        &["parts-chainunused", "sig-nomsgref"],
     ),
     rule("A message is executed once", PORT, Ours::Also(|_| true), &["replay-exact"]),
     rule(
@@ -167,6 +180,7 @@ pub const RULES: &[Rule] = &[
         }),
         &["be-cookie-own"],
     ),
+    rule("No cookie is kept", PROVIDER, Ours::Also(|_| true), &["cookie-after"]),
     rule(
         "OCSP answers are neither from the future nor contradicted",
         PORT,
@@ -193,6 +207,18 @@ pub const RULES: &[Rule] = &[
         Ours::Gives(Some(200), Some("server.serverproxy.service_failed.ssl_authentication_failed"), 0),
         &["ocsp-tls-future"],
     ),
+    rule("An OCSP answer is verified before it is kept", PROVIDER, Ours::Also(|_| true), &["ocsp5577-other"]),
+    rule(
+        "An OCSP answer is verified before it is kept",
+        PROVIDER,
+        Ours::Gives(
+            Some(500),
+            Some("server.clientproxy.ssl_authentication_failed.invalid_cert_path.incorrect_validation_info"),
+            0,
+        ),
+        &["ocsp5577-old", "ocsp5577-rogue"],
+    ),
+    rule("An OCSP answer is verified before it is kept", PROVIDER, TAKEN, &["ocsp5577-good-after"]),
     rule(
         "Identifiers are checked before the service is called",
         PORT,
@@ -203,6 +229,8 @@ pub const RULES: &[Rule] = &[
     rule("Every answer arrives", REST, SERVED, &["be-hdr-8k", "be-hdr-16k", "be-hdr-64k", "be-hdr-7800"]),
     rule("Every answer arrives", PORT, Ours::But(&["parts of the answer"]), &["v-two-requests"]),
     rule("Every answer arrives", REST, SERVICE_UNREADABLE, &["be-hdr-200k", "be-hdr-2000"]),
+    rule("Every answer arrives", PROVIDER, TAKEN, &["hdr-big-9000"]),
+    rule("Every answer arrives", PROVIDER, INVALID_ANSWER, &["fault-long"]),
     rule(
         "Statuses are those from 200 to 599",
         REST,
@@ -210,6 +238,7 @@ pub const RULES: &[Rule] = &[
         &["be-st600", "be-st699", "be-st999", "be-st099"],
     ),
     rule("Statuses are those from 200 to 599", REST, SERVICE_UNREADABLE, &["be-st1000"]),
+    rule("Statuses are those from 200 to 599", PROVIDER, INVALID_ANSWER, &["st-100", "st-101", "st-999"]),
     rule(
         "Header lines have one form",
         PORT,
@@ -228,6 +257,21 @@ pub const RULES: &[Rule] = &[
         REST,
         SERVICE_UNREADABLE,
         &["be-hdr-ctl", "be-hdr-nul", "be-hdr-barecr"],
+    ),
+    rule(
+        "Header lines have one form",
+        PROVIDER,
+        INVALID_ANSWER,
+        &[
+            "reason-cr",
+            "hdr-cr-inject",
+            "hdr-nul",
+            "hdr-ctl",
+            "hdr-name-space",
+            "hdr-name-utf8",
+            "hdr-emptyname",
+            "head-lf",
+        ],
     ),
     rule(
         "An answer without a body says no length",
@@ -250,6 +294,7 @@ pub const RULES: &[Rule] = &[
         Ours::But(&["headers at the service"]),
         &["client-twice-other-last"],
     ),
+    rule("Reserved headers belong to security servers", PROVIDER, TAKEN, &["hdr-err"]),
     rule(
         "A signed body is delivered",
         REST,
@@ -348,6 +393,19 @@ pub const RULES: &[Rule] = &[
         PORT,
         Ours::Gives(Some(200), Some("server.serverproxy.io_error"), 0),
         &["mime-nofinal", "mime-trunc-sig"],
+    ),
+    rule(
+        "A message that is cut off is none",
+        PROVIDER,
+        Ours::Gives(Some(500), Some("server.clientproxy.io_error"), 0),
+        &["ok-nofinal"],
+    ),
+    rule("Names of headers have no case", PROVIDER, TAKEN, &["h-hash-mixed"]),
+    rule(
+        "A status goes by the code in either spelling",
+        PROVIDER,
+        Ours::Gives(Some(500), Some("Server.ServerProxy.AccessDenied"), 0),
+        &["fault-old"],
     ),
     rule(
         "A stalled request is an I/O error",
