@@ -271,7 +271,7 @@ async fn a_connection_that_was_closed_while_it_waited_is_replaced() {
 async fn a_request_that_may_have_arrived_is_not_sent_again() {
     let bench = Bench::new(Provider::BreaksOff).await;
     let error = bench.exchange(body("x")).await.unwrap_err();
-    assert_eq!(error.path, [FaultCode::NetworkError]);
+    assert_eq!(error.path, [FaultCode::IoError]);
     assert_eq!(bench.counts(), (1, 1));
 }
 
