@@ -17,6 +17,9 @@ pub enum TokenError {
     /// There is none.
     #[error("{0} holds no token: create one first")]
     Missing(PathBuf),
+    /// Another process works with it.
+    #[error("{0} is in use by another process")]
+    InUse(PathBuf),
     /// A PIN of no characters.
     #[error("the PIN is empty")]
     EmptyPin,

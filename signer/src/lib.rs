@@ -1,4 +1,4 @@
-//! Keeps the private keys, inside either server for now, behind one trait so that it can become a process of its own.
+//! Keeps the private keys, inside either server or in a process of its own, behind the same traits.
 //!
 //! A *token* is a folder of keys encrypted at rest under a PIN. A key is for signing or for authentication and never for both:
 //! authentication keys sign TLS handshakes and registration requests, signing keys sign messages and management requests.
@@ -7,9 +7,12 @@
 //! | Module | Holds |
 //! |---|---|
 //! | this | what the servers call: [`Signer`], and what they read: [`OwnKeys`] |
+//! | [`service`] | what servers and administrators do with a token: [`TokenService`] |
 //! | [`token`] | the folder of a token, states of certificates |
 //! | [`software`] | the software token: log-in, keys, certificates, signing |
 //! | [`ocsp_fetcher`] | the task that keeps OCSP answers and the snapshot fresh |
+//! | [`derived`] | what is made from certificates alone: kept OCSP answers, the snapshot |
+//! | [`remote`] | the token in a process of its own, and [`RemoteSigner`], its client |
 //! | [`process`] | what a process with private keys does first |
 
 pub mod derived;
@@ -19,6 +22,7 @@ pub mod ocsp_fetcher;
 mod ocsp_store;
 mod pool;
 pub mod process;
+pub mod remote;
 mod seal;
 pub mod service;
 pub mod software;
@@ -36,6 +40,7 @@ use proto::id::MemberId;
 use proto::time::UnixTime;
 
 pub use error::TokenError;
+pub use remote::client::RemoteSigner;
 pub use service::TokenService;
 pub use software::SoftwareSigner;
 

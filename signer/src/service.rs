@@ -1,6 +1,6 @@
 //! What an administrator, the OCSP fetcher and a server do with a token, wherever its private keys are.
 //!
-//! [`SoftwareSigner`](crate::SoftwareSigner) does it in this process, a client of the signer's process by asking it. Calls
+//! [`SoftwareSigner`](crate::SoftwareSigner) does it in this process, [`RemoteSigner`](crate::RemoteSigner) asks the signer's process. Calls
 //! that change something block, on the disk or on the other process: they belong on a blocking thread or before the server starts.
 
 use pki::cert::Certificate;

@@ -623,4 +623,4 @@ fn check_usage(usage: KeyUsage, cert: &Certificate) -> Result<(), TokenError> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

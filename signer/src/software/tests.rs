@@ -11,12 +11,12 @@ use proto::id::ClientId;
 
 use super::*;
 
-const NOW: UnixTime = UnixTime::from_secs(1_790_000_000);
+pub(crate) const NOW: UnixTime = UnixTime::from_secs(1_790_000_000);
 const DAY: Duration = Duration::from_secs(86_400);
-const PIN: &str = "correct horse";
+pub(crate) const PIN: &str = "correct horse";
 
 /// A folder with a new token.
-fn new_token() -> (tempfile::TempDir, SoftwareSigner) {
+pub(crate) fn new_token() -> (tempfile::TempDir, SoftwareSigner) {
     let dir = tempfile::tempdir().unwrap();
     let signer = SoftwareSigner::create(&dir.path().join("keys"), "a token", PIN).unwrap();
     (dir, signer)
@@ -66,10 +66,10 @@ impl Scene {
             .unwrap()
     }
     /// Keeps good answers for `certs` and the intermediate.
-    fn answer(&self, signer: &SoftwareSigner, certs: &[&Certificate], at: UnixTime) {
+    pub(crate) fn answer(&self, signer: &dyn TokenService, certs: &[&Certificate], at: UnixTime) {
         for cert in certs.iter().copied().chain([&self.middle]) {
             let response = Response::parse(&self.say(cert, Status::Good, at)).unwrap();
-            signer.derived.ocsp().put(cert, response).unwrap();
+            signer.derived().ocsp().put(cert, response).unwrap();
         }
     }
     pub(crate) fn middle(&self) -> &Certificate {
