@@ -29,6 +29,8 @@ pub(crate) enum Role {
     SecurityServer,
     /// The central server of an instance.
     CentralServer,
+    /// The signer as a process of its own.
+    Signer,
 }
 
 impl Role {
@@ -37,6 +39,7 @@ impl Role {
         match self {
             Self::SecurityServer => host::settings::render_sample::<security_server::config::File>(),
             Self::CentralServer => host::settings::render_sample::<central_server::config::File>(),
+            Self::Signer => host::settings::render_sample::<signer::remote::daemon::File>(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`demo`] | `causeway demo`: a whole exchange on this machine |
 //! | [`security_server`], [`central_server`] | the two servers; [`daemon`] is what they share |
+//! | [`signer_process`] | `causeway signer`: the private keys in a process of their own; log-in and log-out of its token |
 //! | [`apply`] | fills a stopped security server from a file |
 //! | [`verify`] | says whether a container is evidence |
 //! | [`config`] | prints documented sample settings |
@@ -17,6 +18,7 @@ mod daemon;
 mod demo;
 mod exit;
 mod security_server;
+mod signer_process;
 mod verify;
 
 use std::process::ExitCode;
@@ -41,6 +43,7 @@ enum Command {
     SecurityServer(daemon::Args),
     /// Runs a central server until it is told to stop.
     CentralServer(daemon::Args),
+    Signer(signer_process::Args),
     Apply(apply::Args),
     Verify(verify::Args),
     Config(config::Args),
@@ -54,6 +57,7 @@ fn main() -> ExitCode {
         Command::Demo(args) => demo::run(&args),
         Command::CentralServer(args) => central_server::run(&args),
         Command::SecurityServer(args) => security_server::run(&args),
+        Command::Signer(args) => signer_process::run(&args),
         Command::Apply(args) => apply::run(args),
         Command::Verify(args) => verify::run(&args),
         Command::Config(args) => config::run(&args),

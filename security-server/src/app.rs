@@ -29,8 +29,9 @@ use host::shutdown::Shutdown;
 use host::store::Store;
 use proto::id::ServerId;
 use serde_json::json;
+use signer::process::TokenLock;
 use signer::software::SoftwareSigner;
-use signer::{TokenService, ocsp_fetcher};
+use signer::{RemoteSigner, TokenService, ocsp_fetcher};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
@@ -110,6 +111,9 @@ pub async fn run(settings: Settings, ready_file: Option<&Path>, shutdown: Shutdo
     outcome
 }
 
+/// The data directory, and the token when it is in it.
+type Locks = (DataDir, Option<TokenLock>);
+
 /// What is opened before anything runs.
 struct Opened {
     ctx: Context,
@@ -122,7 +126,7 @@ struct Opened {
 
 impl Opened {
     /// Blocks: opens databases and logs in. The data directory is locked as long as its handle lives.
-    fn open(settings: Arc<Settings>, shutdown: Shutdown) -> anyhow::Result<(Self, DataDir)> {
+    fn open(settings: Arc<Settings>, shutdown: Shutdown) -> anyhow::Result<(Self, Locks)> {
         let clock = Clock::System;
         let data = DataDir::open(&settings.data_dir, crate::ROLE, crate::FORMAT)?;
         let conf = Arc::new(ServerConfStore::open(&Store::open(&data.folder("state")?)?)?);
@@ -133,8 +137,7 @@ impl Opened {
                 "{folder} holds no server yet: fill it with `causeway apply -f server.yaml --offline {folder}`"
             );
         }
-        let signer: Arc<dyn TokenService> =
-            Arc::new(open_token(&data.folder("keys")?, &settings.pin_file, &clock)?);
+        let (signer, token_lock) = open_token(&data.folder("keys")?, &settings, &clock)?;
         let internal_tls = InternalTls::open(&data.folder("tls")?, clock.now())?;
 
         let download = &settings.configuration;
@@ -170,7 +173,7 @@ impl Opened {
             shutdown,
             settings,
         };
-        Ok((Self { ctx, conf, signer, configuration, timestamper, peer_tls }, data))
+        Ok((Self { ctx, conf, signer, configuration, timestamper, peer_tls }, (data, token_lock)))
     }
 
     fn watched(&self) -> Watched {
@@ -179,8 +182,25 @@ impl Opened {
     }
 }
 
-/// The token, logged in when there is a PIN.
-fn open_token(folder: &Path, pin_file: &Path, clock: &Clock) -> anyhow::Result<SoftwareSigner> {
+/// The signer's process, or the token in `folder`, which is then locked.
+fn open_token(
+    folder: &Path,
+    settings: &Settings,
+    clock: &Clock,
+) -> anyhow::Result<(Arc<dyn TokenService>, Option<TokenLock>)> {
+    let Some(socket) = &settings.signer_socket else {
+        let token = own_token(folder, &settings.pin_file, clock)?;
+        return Ok((Arc::new(token), Some(TokenLock::take(folder)?)));
+    };
+    if SoftwareSigner::exists(folder) {
+        tracing::warn!(folder = %folder.display(), "there is a token here too, which is not used: the signer has its own");
+    }
+    let signer = RemoteSigner::open(socket, settings.signer_wait, &folder.join("ocsp"))?;
+    Ok((Arc::new(signer), None))
+}
+
+/// The token of this process, logged in when there is a PIN.
+fn own_token(folder: &Path, pin_file: &Path, clock: &Clock) -> anyhow::Result<SoftwareSigner> {
     let pin = match std::fs::read_to_string(pin_file) {
         Ok(text) => Some(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,

@@ -96,6 +96,11 @@ host::settings! {
     pub struct SignerSection {
         /// A file with the PIN of the token, readable by the server alone; not set: token-pin in the data folder when it is there.
         pub pin_file: Option<PathBuf> = None,
+        /// The socket of a signer that is a process of its own (its `socket`); not set: this server keeps the keys itself. The PIN is
+        /// then the signer's matter.
+        pub socket: Option<PathBuf> = None,
+        /// Seconds that a signature waits for such a signer, a restart of it included.
+        pub wait_time: u64 = 10,
         /// Seconds after which a failed fetch of an OCSP answer is tried again.
         pub ocsp_retry_delay: u64 = 60,
     }
@@ -265,6 +270,10 @@ pub struct Settings {
     pub configuration: ConfigurationSettings,
     /// The token's PIN.
     pub pin_file: PathBuf,
+    /// Where the signer is, when it is a process of its own.
+    pub signer_socket: Option<PathBuf>,
+    /// How long a signature waits for it.
+    pub signer_wait: Duration,
     /// `ocsp-retry-delay`.
     pub ocsp_retry: Duration,
     /// The message log.
@@ -410,6 +419,8 @@ impl File {
                 ..self.configuration_client.resolve()?
             },
             pin_file: in_data(&self.signer.pin_file, "token-pin"),
+            signer_socket: self.signer.socket.clone(),
+            signer_wait: seconds("signer.wait-time", self.signer.wait_time)?,
             ocsp_retry: seconds("signer.ocsp-retry-delay", self.signer.ocsp_retry_delay)?,
             message_log: self.message_log.clone(),
             limits: self.limits.resolve(proxy)?,

@@ -9,6 +9,7 @@ use pki::cert::Certificate;
 use pki::key::PrivateKey;
 use proto::id::MemberId;
 use proto::time::UnixTime;
+use signer::process::TokenLock;
 use signer::software::SoftwareSigner;
 use signer::token::KeyInfo;
 use zeroize::Zeroizing;
@@ -132,6 +133,11 @@ pub(super) fn import(
     if dry_run || lines.is_empty() {
         return Ok(lines);
     }
+    // A signer of its own may be using the folder although the server is stopped.
+    let _lock = match &token {
+        Some(_) => Some(TokenLock::take(folder).map_err(|e| failed(&pin_place, &e))?),
+        None => None,
+    };
     let token = match token {
         None => SoftwareSigner::create(folder, TOKEN_LABEL, pin).map_err(|e| failed(&pin_place, &e))?,
         Some(token) => {

@@ -247,7 +247,8 @@ impl TokenService for RemoteSigner {
                 link: Arc::clone(&self.link),
                 wait: self.wait,
             });
-            Some(key)
+            // The edge for old suites needs the private key itself, which is not here.
+            Some((key, None))
         };
         let own = identities::build(&sources, |id| mirror.algorithm(id), tls);
         let _placing = self.known.placing.lock().unwrap_or_else(PoisonError::into_inner);

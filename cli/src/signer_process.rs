@@ -1,0 +1,173 @@
+//! `causeway signer --config FILE`: the private keys in a process of their own, and what an operator does with its token.
+//!
+//! | Command | Does |
+//! |---|---|
+//! | `causeway signer --config FILE` | serves the token until it is told to stop |
+//! | `causeway signer login` | loads the private keys; asks for the PIN on the terminal, or takes it from `--pin-file` |
+//! | `causeway signer logout` | forgets them |
+//! | `causeway signer status` | says what the token is; exit status 1 when it is logged out |
+//!
+//! The commands find the signer by `--config` (the signer's own settings) or `--socket`. A PIN is never an argument: those are seen by
+//! every user of the machine.
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, bail};
+use clap::Subcommand;
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+use signer::remote::client::Operator;
+use signer::remote::daemon::{self as signer_daemon, File, SOCKET, read_pin};
+use zeroize::Zeroizing;
+
+use crate::daemon;
+use crate::exit::{Exit, Usage};
+
+/// For a signer to answer; making the token's key out of the PIN is slow on purpose.
+const WAIT: Duration = Duration::from_secs(15);
+
+/// Keeps the private keys of a security server in a process of their own.
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+    /// The settings file (TOML); `causeway config sample signer` prints a documented one.
+    #[arg(long, value_name = "FILE", required = true)]
+    config: Option<PathBuf>,
+    /// Written when the socket is there: one JSON object with the process id.
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Loads the private keys of a running signer.
+    Login {
+        #[command(flatten)]
+        place: Place,
+        /// A file with the PIN, instead of being asked.
+        #[arg(long, value_name = "FILE")]
+        pin_file: Option<PathBuf>,
+    },
+    /// Makes a running signer forget its private keys.
+    Logout {
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Says what the token of a running signer is.
+    Status {
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+/// Where the signer is.
+#[derive(Debug, clap::Args)]
+struct Place {
+    /// The settings file of the signer.
+    #[arg(long, value_name = "FILE", conflicts_with = "socket")]
+    config: Option<PathBuf>,
+    /// Its socket.
+    #[arg(long, value_name = "SOCKET")]
+    socket: Option<PathBuf>,
+}
+
+impl Place {
+    fn operator(&self) -> anyhow::Result<Operator> {
+        let socket = match (&self.socket, &self.config) {
+            (Some(socket), _) => socket.clone(),
+            (None, Some(config)) => load(config)?.socket,
+            (None, None) => SOCKET.into(),
+        };
+        Ok(Operator::new(socket, WAIT)?)
+    }
+}
+
+fn load(config: &std::path::Path) -> Result<File, Usage> {
+    host::settings::load(config).map_err(|error| Usage(error.to_string()))
+}
+
+/// Runs the command.
+pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
+    match &args.verb {
+        None => serve(args),
+        Some(Verb::Login { place, pin_file }) => {
+            let pin = match pin_file {
+                Some(path) => read_pin(path)
+                    .map_err(|error| Usage(format!("--pin-file {}: {error}", path.display())))?,
+                None => ask_for_pin()?,
+            };
+            place.operator()?.login(&pin)?;
+            say("the token is logged in")?;
+            Ok(Exit::Done)
+        }
+        Some(Verb::Logout { place }) => {
+            place.operator()?.logout()?;
+            say("the token is logged out")?;
+            Ok(Exit::Done)
+        }
+        Some(Verb::Status { place }) => {
+            let state = place.operator()?.state()?;
+            let how = if state.logged_in { "logged in" } else { "logged out" };
+            say(&format!("token {}: {how}, {} keys", state.label, state.keys))?;
+            Ok(if state.logged_in { Exit::Done } else { Exit::Failed })
+        }
+    }
+}
+
+fn say(line: &str) -> std::io::Result<()> {
+    writeln!(std::io::stdout().lock(), "{line}")
+}
+
+fn serve(args: &Args) -> anyhow::Result<Exit> {
+    let config = args.config.as_deref().ok_or_else(|| Usage("--config FILE is missing".to_owned()))?;
+    let settings = load(config)?;
+    host::logging::init(settings.log_format, &settings.log_filter);
+    daemon::run(
+        async |shutdown| Ok(signer_daemon::run(settings, args.ready_file.as_deref(), shutdown).await?),
+    )
+}
+
+/// Asks on the terminal, without echo; from a pipe one line is read.
+fn ask_for_pin() -> anyhow::Result<Zeroizing<String>> {
+    let stdin = std::io::stdin();
+    let mut line = Zeroizing::new(String::new());
+    if !stdin.is_terminal() {
+        stdin.lock().read_line(&mut line)?;
+    } else {
+        eprint!("PIN: ");
+        std::io::stderr().flush()?;
+        let _quiet = Quiet::begin().context("the terminal does not switch its echo off")?;
+        stdin.lock().read_line(&mut line)?;
+        eprintln!();
+    }
+    let length = line.trim_end_matches(['\r', '\n']).len();
+    line.truncate(length);
+    // Ctrl-C is an ordinary character while the echo is off, so that nothing can end us before it is on again.
+    if line.contains('\u{3}') || line.is_empty() {
+        bail!("no PIN was entered");
+    }
+    Ok(line)
+}
+
+/// The terminal's echo is off until this is dropped.
+struct Quiet(rustix::termios::Termios);
+
+impl Quiet {
+    fn begin() -> std::io::Result<Self> {
+        let before = tcgetattr(std::io::stdin())?;
+        let mut quiet = before.clone();
+        quiet.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
+        tcsetattr(std::io::stdin(), OptionalActions::Flush, &quiet)?;
+        Ok(Self(before))
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        // Nothing better is left to try.
+        let _ = tcsetattr(std::io::stdin(), OptionalActions::Flush, &self.0);
+    }
+}
