@@ -150,6 +150,7 @@ fn relay(args: &Relay) -> anyhow::Result<()> {
             mode: Mode::Processes { program },
             keys: args.keys,
             log_segment_bytes: LOG_SEGMENT_BYTES,
+            ..Options::default()
         };
         let ecosystem = Ecosystem::build(dir.path(), options, |stage| eprintln!("{stage}")).await?;
         let rows = rows(&ecosystem, args.keys, warm_up, measure).await;

@@ -29,16 +29,13 @@ const WAIT: Duration = Duration::from_secs(15);
 
 /// Keeps the private keys of a security server in a process of their own.
 #[derive(Debug, clap::Args)]
-#[command(args_conflicts_with_subcommands = true)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[group(id = "signer")]
 pub(crate) struct Args {
     #[command(subcommand)]
     verb: Option<Verb>,
-    /// The settings file (TOML); `causeway config sample signer` prints a documented one.
-    #[arg(long, value_name = "FILE", required = true)]
-    config: Option<PathBuf>,
-    /// Written when the socket is there: one JSON object with the process id.
-    #[arg(long, value_name = "FILE")]
-    ready_file: Option<PathBuf>,
+    #[command(flatten)]
+    server: Option<daemon::Args>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -92,7 +89,7 @@ fn load(config: &std::path::Path) -> Result<File, Usage> {
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     match &args.verb {
-        None => serve(args),
+        None => serve(args.server.as_ref().ok_or_else(|| Usage("--config FILE is missing".to_owned()))?),
         Some(Verb::Login { place, pin_file }) => {
             let pin = match pin_file {
                 Some(path) => read_pin(path)
@@ -121,9 +118,9 @@ fn say(line: &str) -> std::io::Result<()> {
     writeln!(std::io::stdout().lock(), "{line}")
 }
 
-fn serve(args: &Args) -> anyhow::Result<Exit> {
-    let config = args.config.as_deref().ok_or_else(|| Usage("--config FILE is missing".to_owned()))?;
-    let settings = load(config)?;
+fn serve(args: &daemon::Args) -> anyhow::Result<Exit> {
+    args.tie_to_parent()?;
+    let settings = load(&args.config)?;
     host::logging::init(settings.log_format, &settings.log_filter);
     daemon::run(
         async |shutdown| Ok(signer_daemon::run(settings, args.ready_file.as_deref(), shutdown).await?),

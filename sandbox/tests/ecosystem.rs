@@ -122,3 +122,31 @@ async fn finds_new_addresses_and_ports_when_the_old_ones_are_taken() {
     assert_eq!(second.log_records().await.unwrap(), records + 4);
     second.stop(LIMIT).await.unwrap();
 }
+
+/// The private keys are elsewhere: exchanges, their signatures and TLS need them, and wait while they are away.
+#[tokio::test(flavor = "multi_thread")]
+async fn relays_with_signers_of_their_own_through_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { keys: KeyKind::P256, signers: true, ..Options::default() };
+    let mut ecosystem = Ecosystem::build(dir.path(), options, |_| {}).await.unwrap();
+    exchange(&ecosystem).await;
+    let system = ecosystem.information_system();
+    let mut calls = tokio::task::JoinSet::new();
+    for number in 0..100 {
+        let system = system.clone();
+        calls.spawn(async move {
+            // Some before the restart, some while the signers are away, some after it.
+            tokio::time::sleep(Duration::from_millis(number * 10)).await;
+            let path = "/size/1000";
+            system.send(&Call::rest(&parties::school(), &parties::probe(), Method::GET, path, None)).await
+        });
+    }
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    ecosystem.restart_signers(Duration::from_millis(300)).await.unwrap();
+    for answer in calls.join_all().await {
+        let answer = answer.unwrap();
+        assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.fault());
+    }
+    exchange(&ecosystem).await;
+    ecosystem.stop(LIMIT).await.unwrap();
+}

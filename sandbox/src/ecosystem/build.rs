@@ -21,7 +21,7 @@ use super::files::{self, Description, Files, PIN};
 use super::members;
 use super::registry::{self, Wanted};
 use super::state::State;
-use super::{Ecosystem, Options, Role, Server, Stage, Trust};
+use super::{Ecosystem, Mode, Options, Role, Server, Stage, Trust};
 use crate::authority::Authority;
 use crate::loopback::Claim;
 use crate::ocsp_responder::OcspResponder;
@@ -109,8 +109,9 @@ pub(super) async fn build(
 
     stage(Stage::SecurityServers);
     for member in &members {
-        configure(member, &anchor, &trust, options.log_segment_bytes).await?;
+        configure(member, &anchor, &trust, &options).await?;
     }
+    let signers = if options.signers { start_signers(&dir, &options.mode).await? } else { Vec::new() };
     let start = |member: &Member| {
         let (mode, id, files) = (options.mode.clone(), member.id.short(), member.files.clone());
         async move {
@@ -120,7 +121,8 @@ pub(super) async fn build(
         }
     };
     let (consumer, provider) = tokio::try_join!(start(&members[0]), start(&members[1]))?;
-    Ok(Ecosystem { dir, central, consumer, provider, trust, _claims: claims, _lock: lock })
+    let mode = options.mode;
+    Ok(Ecosystem { dir, mode, signers, central, consumer, provider, trust, _claims: claims, _lock: lock })
 }
 
 impl Trust {
@@ -208,35 +210,50 @@ fn fill_registry(files: &Files, wanted: &Wanted) -> anyhow::Result<Vec<u8>> {
 }
 
 /// Writes what an operator would write, and applies it.
-async fn configure(
-    member: &Member,
-    anchor: &[u8],
-    trust: &Trust,
-    log_segment_bytes: u64,
-) -> anyhow::Result<()> {
+async fn configure(member: &Member, anchor: &[u8], trust: &Trust, options: &Options) -> anyhow::Result<()> {
     let files = &member.files;
     let mut settings = files::security_server_settings(files, member.address);
-    settings.message_log.segment_size = log_segment_bytes;
+    settings.message_log.segment_size = options.log_segment_bytes;
+    settings.signer.socket = options.signers.then(|| files.signer_socket());
     write_settings(files, &settings)?;
     members::write(&files.anchor(), anchor)?;
     let client = if member.id.owner == parties::rannala() {
         files::school()
     } else {
-        files::population(&trust.services)
+        files::population(&trust.services, &options.services)
     };
     let description =
         Description { server: &member.id, address: member.address, client, tsa_url: trust.tsa.url() };
     members::write(&files.description(), description.yaml().as_bytes())?;
-    let options = apply::Options {
+    let apply = apply::Options {
         file: files.description(),
         data_dir: files.data(),
         target: None,
         prune: true,
         dry_run: false,
     };
-    let applied = spawn_blocking(move || apply::run(&options, ACTOR, Clock::System.now())).await?;
+    let applied = spawn_blocking(move || apply::run(&apply, ACTOR, Clock::System.now())).await?;
     applied.with_context(|| member.id.short())?;
     Ok(())
+}
+
+/// The signers of both security servers, whose tokens are where the servers would have them.
+pub(super) async fn start_signers(dir: &Path, mode: &Mode) -> anyhow::Result<Vec<Server>> {
+    let mut signers = Vec::new();
+    for id in [parties::consumer_server(), parties::provider_server()] {
+        let server = Files::new(dir, &id.code);
+        let files = Files::new(&server.folder, "signer");
+        std::fs::create_dir_all(&files.folder)?;
+        let settings = signer::remote::daemon::File {
+            key_dir: server.data().join("keys"),
+            socket: server.signer_socket(),
+            pin_file: Some(server.pin()),
+            ..Default::default()
+        };
+        write_settings(&files, &settings)?;
+        signers.push(Server::start(mode, Role::Signer, &format!("{} signer", id.short()), &files).await?);
+    }
+    Ok(signers)
 }
 
 fn write_settings(files: &Files, settings: &impl Serialize) -> anyhow::Result<()> {

@@ -45,6 +45,9 @@ impl Files {
     pub(super) fn log(&self) -> PathBuf {
         self.folder.join("server.log")
     }
+    pub(super) fn signer_socket(&self) -> PathBuf {
+        self.folder.join("signer.socket")
+    }
     pub(super) fn description(&self) -> PathBuf {
         self.folder.join("server.yaml")
     }
@@ -130,10 +133,10 @@ pub(super) fn school() -> Value {
 }
 
 /// The population register with its services and who may use them.
-pub(super) fn population(services: &SampleServices) -> Value {
+pub(super) fn population(services: &SampleServices, more: &[Value]) -> Value {
     let school = parties::school().encoded();
     let testers = format!("GLOBALGROUP:{}:{}", parties::INSTANCE, parties::TESTERS);
-    json!({
+    let mut client = json!({
         "id": parties::population().encoded(),
         "connection": "HTTP",
         "groups": [{ "code": "schools", "description": "School offices that children move to", "members": [school] }],
@@ -158,5 +161,9 @@ pub(super) fn population(services: &SampleServices) -> Value {
             },
             { "type": "REST", "url": services.probe_url(), "code": parties::PROBE, "access": [testers] },
         ],
-    })
+    });
+    if let Some(services) = client["services"].as_array_mut() {
+        services.extend_from_slice(more);
+    }
+    client
 }

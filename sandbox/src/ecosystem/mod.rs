@@ -63,11 +63,21 @@ pub struct Options {
     pub keys: KeyKind,
     /// Bytes of a segment of the message log, which takes its place on the disk at once.
     pub log_segment_bytes: u64,
+    /// The security servers' private keys are in processes of their own, which run as the servers do.
+    pub signers: bool,
+    /// Services of the population register besides its own, as `apply` reads them.
+    pub services: Vec<serde_json::Value>,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { mode: Mode::Tasks, keys: KeyKind::Rsa(2048), log_segment_bytes: 16 << 20 }
+        Self {
+            mode: Mode::Tasks,
+            keys: KeyKind::Rsa(2048),
+            log_segment_bytes: 16 << 20,
+            signers: false,
+            services: Vec::new(),
+        }
     }
 }
 
@@ -96,10 +106,12 @@ impl fmt::Display for Stage {
 #[derive(Debug)]
 pub struct Ecosystem {
     dir: PathBuf,
+    mode: Mode,
     // Fields are dropped in order: servers before what they use.
     central: Server,
     consumer: Server,
     provider: Server,
+    signers: Vec<Server>,
     trust: Trust,
     _claims: [Claim; 2],
     _lock: DataDir,
@@ -143,6 +155,17 @@ impl Ecosystem {
     /// The security server of the city that answers.
     pub fn provider(&self) -> &Server {
         &self.provider
+    }
+
+    /// Kills the signers of both security servers, if they have their own, and starts them again after `pause`.
+    ///
+    /// # Errors
+    /// One does not start.
+    pub async fn restart_signers(&mut self, pause: Duration) -> anyhow::Result<()> {
+        self.signers.clear();
+        tokio::time::sleep(pause).await;
+        self.signers = build::start_signers(&self.dir, &self.mode).await?;
+        Ok(())
     }
 
     /// All three, the central server first.
@@ -231,7 +254,7 @@ impl Ecosystem {
     /// # Errors
     /// A server did not end by itself within `limit`, or not well.
     pub async fn stop(self, limit: Duration) -> anyhow::Result<()> {
-        for server in [self.consumer, self.provider, self.central] {
+        for server in [self.consumer, self.provider, self.central].into_iter().chain(self.signers) {
             let id = server.id.clone();
             ensure!(server.stop(limit).await, "{id} did not end well");
         }

@@ -43,6 +43,8 @@ pub enum Role {
     CentralServer,
     /// One per member.
     SecurityServer,
+    /// One per security server, when it is a process of its own.
+    Signer,
 }
 
 impl Role {
@@ -51,6 +53,7 @@ impl Role {
         match self {
             Self::CentralServer => central_server::ROLE,
             Self::SecurityServer => security_server::ROLE,
+            Self::Signer => "signer",
         }
     }
 
@@ -59,14 +62,17 @@ impl Role {
         match self {
             Self::CentralServer => central_server::FORMAT,
             Self::SecurityServer => security_server::FORMAT,
+            // It has no data directory, only a token in its server's.
+            Self::Signer => 0,
         }
     }
 
     /// The listener that its clients speak plain HTTP to.
-    fn main_listener(self) -> &'static str {
+    fn main_listener(self) -> Option<&'static str> {
         match self {
-            Self::CentralServer => "http",
-            Self::SecurityServer => "client-http",
+            Self::CentralServer => Some("http"),
+            Self::SecurityServer => Some("client-http"),
+            Self::Signer => None,
         }
     }
 
@@ -84,6 +90,10 @@ impl Role {
                 let file: security_server::config::File = host::settings::load(config)?;
                 security_server::app::run(file.resolve()?, Some(ready_file), shutdown).await
             }
+            Self::Signer => {
+                let file: signer::remote::daemon::File = host::settings::load(config)?;
+                Ok(signer::remote::daemon::run(file, Some(ready_file), shutdown).await?)
+            }
         }
     }
 }
@@ -95,7 +105,7 @@ pub struct Server {
     pub id: String,
     /// Which kind.
     pub role: Role,
-    /// Where its clients reach it over HTTP: information systems, or security servers that download.
+    /// Where its clients reach it over HTTP: information systems, or security servers that download. Nowhere for a signer.
     pub address: SocketAddr,
     /// Its process, perhaps this one.
     pub pid: u32,
@@ -136,9 +146,11 @@ impl Server {
             }
             Mode::Tasks => start_task(role, files).await.with_context(|| id.to_owned())?,
         };
-        let Some(address) = ready.listeners.get(role.main_listener()).copied() else {
-            bail!("{id} does not say where it listens");
+        let address = match role.main_listener() {
+            Some(name) => ready.listeners.get(name).copied(),
+            None => Some((std::net::Ipv4Addr::UNSPECIFIED, 0).into()),
         };
+        let Some(address) = address else { bail!("{id} does not say where it listens") };
         Ok(Self { id: id.to_owned(), role, address, pid: ready.pid, ready, handle })
     }
 

@@ -92,13 +92,17 @@ pub async fn run(settings: File, ready_file: Option<&Path>, shutdown: Shutdown) 
         logged_in = token.is_logged_in(),
         "the signer has started"
     );
-    let serving = Serving { token, clock, shutdown: shutdown.clone() };
-    serving.serve(listener).await;
-    // Whoever comes now must see at once that there is nobody.
-    let _ = std::fs::remove_file(&settings.socket);
-    if !shutdown.drained(Duration::from_secs(settings.drain_time)).await {
-        tracing::warn!("requests were still under way at the end of the drain time");
+    let serving = Serving { token, clock, shutdown: shutdown.clone() }.serve(listener);
+    let drained = async {
+        shutdown.stopped().await;
+        tokio::time::sleep(Duration::from_secs(settings.drain_time)).await;
+    };
+    tokio::select! {
+        () = serving => {}
+        () = drained => tracing::warn!("requests were still under way at the end of the drain time"),
     }
+    // A leftover does no harm: the next start replaces it.
+    let _ = std::fs::remove_file(&settings.socket);
     tracing::info!("the signer has stopped");
     Ok(())
 }

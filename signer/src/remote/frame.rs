@@ -74,7 +74,7 @@ impl<M: Message + Default> Decoder<M> {
     ///
     /// # Errors
     /// The bytes are no message; nothing after them can be read.
-    pub fn next(&mut self) -> Result<Option<M>, FrameError> {
+    pub fn message(&mut self) -> Result<Option<M>, FrameError> {
         let Some(prefix) = self.buffer.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
         let length = usize::try_from(u32::from_be_bytes(*prefix)).unwrap_or(usize::MAX);
         if length > self.bound {
@@ -115,7 +115,7 @@ mod tests {
             let (mut decoder, mut found) = (Decoder::<Request>::new(1000), Vec::new());
             for read in stream.chunks(cut) {
                 decoder.buffer().extend_from_slice(read);
-                while let Some(message) = decoder.next().unwrap() {
+                while let Some(message) = decoder.message().unwrap() {
                     found.push(message);
                 }
             }
@@ -130,7 +130,7 @@ mod tests {
             'reads: for read in reads {
                 decoder.buffer().extend_from_slice(&read);
                 loop {
-                    match decoder.next() {
+                    match decoder.message() {
                         Ok(Some(_)) => {}
                         Ok(None) => break,
                         Err(_) => break 'reads,
@@ -145,7 +145,7 @@ mod tests {
         let mut decoder = Decoder::<Request>::new(MAX_REQUEST_BYTES);
         decoder.buffer().extend_from_slice(&[0, 0x10, 0, 1]);
         let error = FrameError::TooLong { found: MAX_REQUEST_BYTES + 1, bound: MAX_REQUEST_BYTES };
-        assert_eq!(decoder.next(), Err(error));
+        assert_eq!(decoder.message(), Err(error));
         let answer = Answer { id: 1, body: Some(answer::Body::Value(vec![0; 100])) };
         assert!(matches!(encode(&answer, 100), Err(FrameError::TooLong { bound: 100, .. })));
     }
@@ -154,6 +154,6 @@ mod tests {
     fn bytes_that_are_no_message_are_refused() {
         let mut decoder = Decoder::<Request>::new(100);
         decoder.buffer().extend_from_slice(&[0, 0, 0, 3, 0xff, 0xff, 0xff]);
-        assert!(matches!(decoder.next(), Err(FrameError::Malformed(_))));
+        assert!(matches!(decoder.message(), Err(FrameError::Malformed(_))));
     }
 }

@@ -274,7 +274,7 @@ impl Actor {
     }
 
     fn deliver(&mut self, connection: &mut Connection) -> Result<(), String> {
-        while let Some(answer) = connection.decoder.next().map_err(|error| error.to_string())? {
+        while let Some(answer) = connection.decoder.message().map_err(|error| error.to_string())? {
             if answer.id == 0 {
                 self.waiting.push_front(self.describe());
             } else if let Some(job) = connection.under_way.remove(&answer.id) {
@@ -351,7 +351,7 @@ async fn connect(socket: PathBuf) -> Result<Connection, String> {
         let frame = encode(&hello, MAX_REQUEST_BYTES).map_err(|error| error.to_string())?;
         connection.stream.write_all(&frame).await.map_err(|error| error.to_string())?;
         loop {
-            match connection.decoder.next().map_err(|error| error.to_string())? {
+            match connection.decoder.message().map_err(|error| error.to_string())? {
                 Some(Answer { body: Some(answer::Body::Done(_)), .. }) => return Ok(connection),
                 Some(_) => return Err("it does not understand us".to_owned()),
                 None => {}

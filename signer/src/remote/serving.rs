@@ -10,12 +10,13 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use host::clock::Clock;
-use host::shutdown::{Busy, Shutdown};
+use host::shutdown::Shutdown;
 use pki::cert::Certificate;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
 use super::frame::{Decoder, FrameError, MAX_ANSWER_BYTES, MAX_REQUEST_BYTES, encode};
@@ -43,13 +44,15 @@ pub(super) struct Serving {
 }
 
 impl Serving {
-    /// Until shutdown. Connections end by themselves then.
+    /// Until shutdown, and until what was asked before it is answered. Dropped, it ends every connection at once.
     pub(super) async fn serve(self, listener: UnixListener) {
         let places = Arc::new(Semaphore::new(CONNECTIONS));
+        let mut connections = JoinSet::new();
         loop {
             let accepted = tokio::select! {
                 accepted = listener.accept() => accepted,
-                () = self.shutdown.stopped() => return,
+                Some(_) = connections.join_next() => continue,
+                () = self.shutdown.stopped() => break,
             };
             let stream = match accepted {
                 Ok((stream, _)) => stream,
@@ -68,55 +71,61 @@ impl Serving {
                 continue;
             };
             let serving = self.clone();
-            tokio::spawn(async move {
+            connections.spawn(async move {
                 if let Err(error) = serving.connection(stream).await {
                     tracing::warn!(%error, "a connection was ended");
                 }
                 drop(place);
             });
         }
+        // Whoever comes now must see at once that there is nobody.
+        drop(listener);
+        while connections.join_next().await.is_some() {}
     }
 
     async fn connection(self, stream: UnixStream) -> Result<(), ConnectionError> {
         let (reader, writer) = stream.into_split();
         let (answers, outgoing) = mpsc::channel(IN_FLIGHT);
-        let writing = tokio::spawn(write(writer, outgoing));
         let mut requests = Requests { reader, decoder: Decoder::new(MAX_REQUEST_BYTES) };
-        let result = self.answer_all(&mut requests, answers).await;
-        // It ends when the last request under way has its answer.
-        let written = writing.await.unwrap_or(Ok(()));
-        result.and(written)
+        // Writing ends when the last request under way has its answer, or when answers are not taken: then reading ends too.
+        let reading = async {
+            let result = self.answer_all(&mut requests, &answers).await;
+            drop(answers);
+            result
+        };
+        tokio::try_join!(reading, write(writer, outgoing)).map(|_| ())
     }
 
     async fn answer_all(
         &self,
         requests: &mut Requests,
-        answers: mpsc::Sender<Bytes>,
+        answers: &mpsc::Sender<Bytes>,
     ) -> Result<(), ConnectionError> {
         let first = tokio::time::timeout(PATIENCE, requests.next());
         let Some(hello) = first.await.map_err(|_| ConnectionError::Silent)?? else { return Ok(()) };
         match hello.body {
             Some(request::Body::Hello(said)) if said.version == VERSION => {
-                send(&answers, hello.id, answer::Body::Done(Done {})).await?;
+                send(answers, hello.id, answer::Body::Done(Done {})).await?;
             }
             _ => return Err(ConnectionError::NoHello),
         }
         let mut changes = self.token.watch();
-        let places = Arc::new(Semaphore::new(IN_FLIGHT));
-        loop {
-            // Before a request is read there is a place for it: a client that asks for more waits in the kernel.
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { return Ok(()) };
-            let Some(request) = self.next_request(requests, &mut changes, &answers).await? else {
-                return Ok(());
-            };
-            let (serving, answers, busy) = (self.clone(), answers.clone(), self.shutdown.busy());
-            tokio::spawn(async move {
+        let mut under_way = JoinSet::new();
+        while let Some(request) = self.next_request(requests, &mut changes, answers).await? {
+            let (serving, answers) = (self.clone(), answers.clone());
+            under_way.spawn(async move {
                 let body = serving.answer(request.body).await;
                 // It fails when the client is gone.
                 let _ = send(&answers, request.id, body).await;
-                drop::<(_, Busy)>((place, busy));
             });
+            while under_way.try_join_next().is_some() {}
+            // Who asks for more than there are places waits in the kernel.
+            if under_way.len() >= IN_FLIGHT {
+                under_way.join_next().await;
+            }
         }
+        while under_way.join_next().await.is_some() {}
+        Ok(())
     }
 
     /// The next request; changes of the token are told meanwhile. `None` at the end.
@@ -241,7 +250,7 @@ impl Requests {
     /// The next request, `None` when the client has ended. May be dropped and called again: what was read is kept.
     async fn next(&mut self) -> Result<Option<Request>, ConnectionError> {
         loop {
-            if let Some(request) = self.decoder.next()? {
+            if let Some(request) = self.decoder.message()? {
                 return Ok(Some(request));
             }
             let inside = self.decoder.is_inside();
