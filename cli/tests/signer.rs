@@ -1,5 +1,6 @@
 //! `causeway signer` as operators use it, and as a security server does: killed under load, started again.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
