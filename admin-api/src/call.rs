@@ -59,6 +59,7 @@ pub struct Call {
     pub(crate) content_type: String,
     pub(crate) body: Bytes,
     pub(crate) notes: Map<String, Value>,
+    pub(crate) event: Option<&'static str>,
 }
 
 impl Call {
@@ -146,6 +147,11 @@ impl Call {
     /// For the audit log, under a name such as `memberCode`.
     pub fn note(&mut self, key: &str, value: impl Into<Value>) {
         self.notes.insert(key.to_owned(), value.into());
+    }
+
+    /// Records the call under another name than its row has, where one operation does several things.
+    pub fn record_as(&mut self, event: &'static str) {
+        self.event = Some(event);
     }
 
     /// Who is recorded as the actor of a change.

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use admin_api::Frame;
 use anyhow::{Context as _, bail};
 use host::clock::Clock;
 use host::health::Health;
@@ -19,14 +20,15 @@ use host::http::{Transport, serve};
 use host::metrics::Metrics;
 use host::shutdown::Shutdown;
 use serde_json::json;
-use signer::SoftwareSigner;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
+use crate::admin_api::Api;
 use crate::config::Settings;
 use crate::configuration_source::web::Web;
 use crate::configuration_source::{ConfigurationSource, documents};
 use crate::offline::Offline;
+use crate::token::TokenSlot;
 
 /// For tasks to end by themselves after the drain.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
@@ -48,6 +50,9 @@ pub async fn run(settings: Settings, ready_file: Option<&Path>, shutdown: Shutdo
     let mut bound = BTreeMap::new();
     let mut tasks = JoinSet::new();
     let web = Web::new(&opened.public, Clock::System);
+    if let Some(address) = settings.api.listen {
+        serve_api(&mut tasks, &mut bound, address, &settings, &opened, &shutdown).await?;
+    }
     listen(
         &mut tasks,
         &mut bound,
@@ -97,6 +102,8 @@ struct Opened {
     source: Arc<ConfigurationSource>,
     public: std::path::PathBuf,
     tls: Arc<rustls::ServerConfig>,
+    api_tls: Arc<rustls::ServerConfig>,
+    api: Arc<Frame<Api>>,
     _data: Offline,
 }
 
@@ -105,11 +112,11 @@ impl Opened {
     fn open(settings: &Settings) -> anyhow::Result<Self> {
         let clock = Clock::System;
         let data = Offline::open(&settings.data_dir, clock.clone())?;
-        let token = open_token(&data, &settings.pin_file, &clock)?;
+        let token = Arc::new(open_token(&data, &settings.pin_file, &clock)?);
         let public = data.folder("public")?;
         let source = Arc::new(ConfigurationSource::new(
             Arc::clone(data.registry()),
-            Arc::new(token),
+            Arc::clone(&token),
             clock.clone(),
             settings.minimum_version,
             public.clone(),
@@ -118,38 +125,66 @@ impl Opened {
         // What it failed of is in its status and the log; the server starts all the same.
         let _ = source.generate().is_ok();
         let address = data.registry().state().address.clone();
-        let tls = admin_api::tls::server_config(
-            &data.folder("tls")?,
-            "global-conf",
-            documents::host_of(&address),
-            clock.now(),
-        )?;
-        Ok(Self { source, public, tls, _data: data })
+        let host = match documents::host_of(&address) {
+            "" => "localhost",
+            host => host,
+        };
+        let folder = data.folder("tls")?;
+        let tls = admin_api::tls::server_config(&folder, "global-conf", host, clock.now())?;
+        let api_tls = admin_api::tls::server_config(&folder, "management-api", host, clock.now())?;
+        let api = Api {
+            registry: Arc::clone(data.registry()),
+            token,
+            source: Arc::clone(&source),
+            public: public.clone(),
+            clock: clock.clone(),
+            auto_approve: settings.auto_approve,
+            internal_key: settings.internal_key,
+            external_key: settings.external_key,
+        };
+        let api = Frame::new(api.server(), settings.api.clone(), &data.folder("admin")?, clock)?;
+        Ok(Self { source, public, tls, api_tls, api: Arc::new(api), _data: data })
     }
 }
 
-/// The token, logged in when there is a PIN file. A token that stays logged out lets the server serve, but not sign.
-fn open_token(data: &Offline, pin_file: &Path, clock: &Clock) -> anyhow::Result<SoftwareSigner> {
-    let folder = data.folder("keys")?;
+/// The token, where there is one, logged in when there is a PIN file; with a PIN file it is created. Without one people log in through
+/// the management API. A token that stays logged out lets the server serve, but not sign.
+fn open_token(data: &Offline, pin_file: &Path, clock: &Clock) -> anyhow::Result<TokenSlot> {
+    let token = TokenSlot::open(data.folder("keys")?)?;
     let pin = match std::fs::read_to_string(pin_file) {
-        Ok(pin) => Some(pin),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+        Ok(pin) => pin,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            tracing::warn!(file = %pin_file.display(), "there is no PIN file: nothing is signed until somebody logs in");
+            return Ok(token);
+        }
         Err(error) => return Err(error).with_context(|| pin_file.display().to_string()),
     };
-    if !SoftwareSigner::exists(&folder) {
-        let pin = pin.with_context(|| {
-            format!("there is no token yet, and no PIN for one in {}", pin_file.display())
-        })?;
-        return Ok(data.token(pin.trim_end())?);
-    }
-    let token = SoftwareSigner::open(&folder)?;
-    match pin {
-        Some(pin) => token
+    match token.get() {
+        Some(present) => present
             .login(pin.trim_end(), clock.now())
             .with_context(|| format!("the PIN in {} was not taken", pin_file.display()))?,
-        None => tracing::error!(file = %pin_file.display(), "there is no PIN file: nothing can be signed"),
+        None => drop(token.create(pin.trim_end())?),
     }
     Ok(token)
+}
+
+/// The management API.
+async fn serve_api(
+    tasks: &mut JoinSet<()>,
+    bound: &mut BTreeMap<&'static str, SocketAddr>,
+    address: SocketAddr,
+    settings: &Settings,
+    opened: &Opened,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
+    let listener =
+        TcpListener::bind(address).await.with_context(|| format!("management-api.listen = {address}"))?;
+    bound.insert("api", listener.local_addr()?);
+    let frame = Arc::clone(&opened.api);
+    let handler = move |request, peer| Arc::clone(&frame).answer(request, peer);
+    let transport = Transport::tls(Arc::clone(&opened.api_tls));
+    spawn(tasks, serve(listener, transport, settings.limits, shutdown.clone(), handler));
+    Ok(())
 }
 
 #[expect(clippy::too_many_arguments, reason = "one call for each of two listeners")]

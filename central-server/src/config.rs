@@ -7,9 +7,12 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use admin_api::config::{ApiSettings, ManagementApi};
 use host::settings::Listen;
 use pki::key::KeyKind;
 use proto::globalconf::{MAX_VERSION, MIN_VERSION};
+
+use crate::registry::RequestKind;
 
 host::settings! {
     /// Settings of a central server. Every key has the value shown unless it is set.
@@ -28,6 +31,7 @@ host::settings! {
     sections {
         pub center: Center,
         pub admin_service: AdminService,
+        pub management_api: ManagementApi,
         pub signer: SignerSection,
         pub limits: Limits,
     }
@@ -42,6 +46,12 @@ host::settings! {
         pub https_listen: Listen = Listen::at([0, 0, 0, 0], 443),
         /// Lowest configuration version that is published, 2 to 6. Releases up to 7.3 read version 2 alone.
         pub minimum_global_configuration_version: u32 = MIN_VERSION,
+        /// Registrations of authentication certificates by known members need nobody's approval.
+        pub auto_approve_auth_cert_reg_requests: bool = false,
+        /// Registrations of clients of known members need nobody's approval.
+        pub auto_approve_client_reg_requests: bool = false,
+        /// Owner changes to known members need nobody's approval.
+        pub auto_approve_owner_change_requests: bool = false,
     }
 }
 
@@ -74,6 +84,29 @@ host::settings! {
         pub request_time: u64 = 10,
         /// Seconds of silence after which a connection is closed.
         pub idle_time: u64 = 30,
+    }
+}
+
+/// Which requests of security servers need nobody's approval where the member is known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct AutoApprove {
+    /// Authentication certificates.
+    pub auth_certs: bool,
+    /// Clients.
+    pub clients: bool,
+    /// Owner changes.
+    pub owner_changes: bool,
+}
+
+impl AutoApprove {
+    /// Whether requests like this one are among them.
+    pub const fn covers(self, kind: &RequestKind) -> bool {
+        match kind {
+            RequestKind::AuthCertRegistration { .. } => self.auth_certs,
+            RequestKind::ClientRegistration { .. } => self.clients,
+            RequestKind::OwnerChange { .. } => self.owner_changes,
+            _ => false,
+        }
     }
 }
 
@@ -134,6 +167,10 @@ pub struct Settings {
     pub external_key: KeyKind,
     /// The PIN of the token.
     pub pin_file: PathBuf,
+    /// The management API.
+    pub api: ApiSettings,
+    /// What needs nobody's approval.
+    pub auto_approve: AutoApprove,
     /// Of both listeners.
     pub limits: host::http::Limits,
 }
@@ -163,7 +200,14 @@ impl File {
             head_bytes: 16 * 1024,
             ..host::http::Limits::default()
         };
+        let api = self.management_api.resolve().map_err(|(key, rule)| ConfigError { key, rule })?;
         Ok(Settings {
+            api,
+            auto_approve: AutoApprove {
+                auth_certs: center.auto_approve_auth_cert_reg_requests,
+                clients: center.auto_approve_client_reg_requests,
+                owner_changes: center.auto_approve_owner_change_requests,
+            },
             data_dir: self.data_dir.clone(),
             log_format: self.log_format,
             log_filter: self.log_filter.clone(),

@@ -108,7 +108,7 @@ impl Offline {
         let token = self.token(pin)?;
         for source in SourceKind::ALL {
             if self.registry.state().active_key(source).is_none() {
-                keys::add(&self.registry, &token, actor, source, kind)?;
+                keys::add(&self.registry, &token, actor, source, kind, source.name())?;
             }
         }
         Ok(())

@@ -17,7 +17,7 @@ use crate::problem::Problem;
 use crate::types::{ApiKey, SessionStatus, User};
 
 /// Rights that every server's table must have.
-pub const VIEW_API_KEYS: &str = "VIEW_API_KEYS";
+const VIEW_API_KEYS: &str = "VIEW_API_KEYS";
 const CREATE_API_KEY: &str = "CREATE_API_KEY";
 const UPDATE_API_KEY: &str = "UPDATE_API_KEY";
 const REVOKE_API_KEY: &str = "REVOKE_API_KEY";
@@ -57,7 +57,9 @@ impl<S: Send + Sync + 'static> Frame<S> {
     pub(super) fn account(&self, id: &str, call: &mut Call) -> Option<Result<Answer, Problem>> {
         Some(match id {
             "getUser" => self.user(call),
-            "isSessionAlive" => Answer::ok(&SessionStatus { valid: true }),
+            "isSessionAlive" => {
+                Answer::ok(&SessionStatus { valid: call.caller.credential == Credential::Session })
+            }
             "listApiKeys" => Answer::ok(&self.keys.list().iter().map(shown).collect::<Vec<_>>()),
             "createApiKey" => self.create_key(call),
             "getApiKey" => self.find_key(call).and_then(|info| Answer::ok(&shown(&info))),
@@ -81,7 +83,7 @@ impl<S: Send + Sync + 'static> Frame<S> {
             .list()
             .into_iter()
             .find(|key| key.id == id)
-            .ok_or_else(|| Problem::missing("api_key_not_found"))
+            .ok_or_else(|| Problem::missing("api_key_not_found").with(call.path("id")))
     }
 
     fn create_key(&self, call: &mut Call) -> Result<Answer, Problem> {
@@ -150,7 +152,7 @@ impl<S: Send + Sync + 'static> Frame<S> {
                 let (id, session) = self.sessions.begin(&name, roles, self.clock.now());
                 self.note_log_in("Log in user", &name, address, None, path, correlation).await;
                 let mut answer =
-                    Answer { media_type: Some("text/plain"), body: "OK".into(), ..Answer::empty(200) };
+                    Answer { media_type: Some("text/plain"), body: "OK\n".into(), ..Answer::empty(200) };
                 let cookie = format!(
                     "{}={id}; Path=/; Secure; HttpOnly; SameSite=Strict",
                     credentials::SESSION_COOKIE

@@ -72,7 +72,12 @@ impl<S: Send + Sync + 'static> Frame<S> {
         Some((id.to_owned(), session))
     }
 
-    fn check_csrf(&self, headers: &HeaderMap, id: &str, session: &Session) -> Result<(), Box<Reply>> {
+    pub(super) fn check_csrf(
+        &self,
+        headers: &HeaderMap,
+        id: &str,
+        session: &Session,
+    ) -> Result<(), Box<Reply>> {
         let shown = headers.get(CSRF_HEADER).and_then(|value| value.to_str().ok());
         let in_cookie = cookie(headers, CSRF_COOKIE);
         if shown == Some(&session.csrf) && in_cookie == Some(&session.csrf) {

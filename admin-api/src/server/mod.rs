@@ -225,6 +225,7 @@ impl<S: Send + Sync + 'static> Frame<S> {
             content_type: text_of(&parts.headers, &header::CONTENT_TYPE).to_owned(),
             body: bytes::Bytes::new(),
             notes: Map::new(),
+            event: None,
         };
         let refused = self.before_body(row, &call, &parts.headers, &accept).err();
         let (outcome, call) = match refused {
@@ -298,6 +299,7 @@ impl<S: Send + Sync + 'static> Frame<S> {
                     content_type: String::new(),
                     body: bytes::Bytes::new(),
                     notes: Map::new(),
+                    event: None,
                 };
                 (Err(Problem::internal("an operation failed in an unforeseen way")), call)
             }
@@ -321,7 +323,7 @@ impl<S: Send + Sync + 'static> Frame<S> {
                 tracing::debug!(operation = row.id, user = call.caller.name, reason, "a call was refused");
             }
         }
-        let Some(event) = row.event else { return };
+        let Some(event) = call.event.or(row.event) else { return };
         let (audit, at) = (Arc::clone(&self.audit), self.clock.now());
         let (user, address) = (call.caller.name.clone(), call.caller.address);
         let (auth, data) = (call.caller.credential.name(), call.notes.clone());

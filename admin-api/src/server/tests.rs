@@ -173,7 +173,7 @@ async fn sessions_need_their_token() {
     let refused = running.send("POST /login", &form, "username=ann&password=wrong").await;
     assert!(refused.0 == 401 && refused.2.contains(r#""path":"/login""#), "{}", refused.2);
     let logged_in = running.send("POST /login", &form, "username=ann&password=correct+horse").await;
-    assert_eq!((logged_in.0, logged_in.2.as_str()), (200, "OK"));
+    assert_eq!((logged_in.0, logged_in.2.as_str()), (200, "OK\n"));
     let value = |name: &str| {
         let start = logged_in.1.split(&format!("{name}=")).nth(1).unwrap();
         start.split(';').next().unwrap().to_owned()
@@ -186,10 +186,18 @@ async fn sessions_need_their_token() {
     assert!(
         user.0 == 200 && user.2.contains("ROLE_XROAD_SYSTEM_ADMINISTRATOR") && user.2.contains("\"CHANGE\"")
     );
+    let status = running.send("GET /api/v1/notifications/session-status", &with_token, "").await;
+    assert_eq!(status.2, r#"{"valid":true}"#);
     let forged = running.send("GET /api/v1/user", &[("Cookie", &cookies)], "").await;
     assert!(forged.0 == 403 && forged.1.contains("set-cookie: xsrf-token="), "{}", forged.1);
     assert_eq!(running.send("GET /api/v1/user", &with_token, "").await.0, 403, "the old token is dead");
-    running.send("POST /logout", &[("Cookie", &cookies)], "").await;
+    let again = running.send("POST /login", &form, "username=ann&password=correct+horse").await;
+    let value =
+        |name: &str| again.1.split(&format!("{name}=")).nth(1).unwrap().split(';').next().unwrap().to_owned();
+    let (id, token) = (value("jsessionid"), value("xsrf-token"));
+    let cookies = format!("JSESSIONID={id}; XSRF-TOKEN={token}");
+    let with_token = [("Cookie", cookies.as_str()), ("X-XSRF-TOKEN", token.as_str())];
+    assert_eq!(running.send("POST /logout", &with_token, "").await.0, 200);
     assert_eq!(running.send("GET /api/v1/user", &with_token, "").await.0, 401);
 }
 

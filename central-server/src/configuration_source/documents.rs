@@ -161,7 +161,7 @@ pub fn anchor(state: &State, source: SourceKind) -> Result<Anchor, Incomplete> {
         verification_certs: certs.clone(),
     };
     let sources = vec![location("http"), location("https")];
-    Ok(Anchor { generated_at: state.anchors_changed_at, instance, sources })
+    Ok(Anchor { generated_at: state.anchors_changed_at.get(&source).copied(), instance, sources })
 }
 
 /// An address without its port.

@@ -44,11 +44,17 @@ pub fn add(
     actor: &str,
     source: SourceKind,
     kind: KeyKind,
+    label: &str,
 ) -> Result<String, SigningKeyError> {
     let key = PrivateKey::generate(kind)?;
     let cert = certificate(&key, source)?;
-    let id = token.import_key(KeyUsage::Configuration, source.name(), key)?;
-    let command = Command::AddSigningKey { source, key: id.clone(), cert: cert.der().to_vec() };
+    let id = token.import_key(KeyUsage::Configuration, label, key)?;
+    let command = Command::AddSigningKey {
+        source,
+        key: id.clone(),
+        cert: cert.der().to_vec(),
+        label: label.to_owned(),
+    };
     if let Err(error) = registry.execute(actor, command) {
         if let Err(left) = token.delete_key(&id) {
             tracing::warn!(key = id, error = %left, "a key that is not used could not be removed from the token");

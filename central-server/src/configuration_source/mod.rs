@@ -34,8 +34,8 @@ use proto::globalconf::{
 };
 use proto::time::UnixTime;
 use serde::Serialize;
-use signer::SoftwareSigner;
 use signer::{Purpose, SignerError};
+use tokio::sync::Notify;
 
 pub mod documents;
 pub mod keys;
@@ -47,6 +47,7 @@ pub mod web;
 
 use crate::registry::state::{SigningKey, State};
 use crate::registry::{Registry, RegistryError, SourceKind};
+use crate::token::TokenSlot;
 pub use documents::Incomplete;
 use publication::{Content, Publication, Written};
 
@@ -111,20 +112,22 @@ impl Status {
 /// The source.
 pub struct ConfigurationSource {
     registry: Arc<Registry>,
-    token: Arc<SoftwareSigner>,
+    token: Arc<TokenSlot>,
     clock: Clock,
     versions: RangeInclusive<u32>,
     anchors: PathBuf,
     /// One pass at a time.
     publication: Mutex<Publication>,
     status: Mutex<Status>,
+    /// A pass is wanted though nothing has changed.
+    wanted: Notify,
 }
 
 impl ConfigurationSource {
     /// Publishes versions from `minimum_version` on into `public` and the anchors into `anchors`.
     pub fn new(
         registry: Arc<Registry>,
-        token: Arc<SoftwareSigner>,
+        token: Arc<TokenSlot>,
         clock: Clock,
         minimum_version: u32,
         public: PathBuf,
@@ -137,8 +140,14 @@ impl ConfigurationSource {
             versions: minimum_version..=MAX_VERSION,
             anchors,
             publication: Mutex::new(Publication::new(public)),
+            wanted: Notify::new(),
             status: Mutex::default(),
         }
+    }
+
+    /// Asks for a pass soon: the token can sign again.
+    pub fn wake(&self) {
+        self.wanted.notify_one();
     }
 
     /// How it is doing.
@@ -152,6 +161,7 @@ impl ConfigurationSource {
         loop {
             tokio::select! {
                 () = tokio::time::sleep(interval) => {}
+                () = self.wanted.notified() => {}
                 changed = changes.changed() => match changed {
                     Ok(()) => tokio::time::sleep(SETTLE).await,
                     // The registry lives as long as this source does.
@@ -264,8 +274,8 @@ impl ConfigurationSource {
         let algorithm = keys::algorithm(&cert).ok_or(GenerationError::KeyMismatch(source))?;
         let (outer, inner) = (boundary(), boundary());
         let signed = directory.signed_bytes(&inner)?;
-        let value = self
-            .token
+        let token = self.token.get().ok_or(Incomplete::SigningKey(source))?;
+        let value = token
             .sign_blocking(&key.key, Purpose::Configuration, algorithm, EcdsaForm::Der, &signed)
             .map_err(|error| GenerationError::Signing { source_kind: source, error })?;
         cert.verify(algorithm, EcdsaForm::Der, &signed, &value)

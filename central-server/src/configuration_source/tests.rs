@@ -103,7 +103,7 @@ fn commands(auth: &Certificate) -> Vec<Command> {
 struct Scene {
     _dir: tempfile::TempDir,
     offline: Offline,
-    token: Arc<SoftwareSigner>,
+    token: Arc<TokenSlot>,
     source: ConfigurationSource,
     public: PathBuf,
     anchors: PathBuf,
@@ -119,18 +119,13 @@ impl Scene {
         let auth = cert(Role::Authentication);
         offline.execute_all("setup", commands(&auth)).unwrap();
         offline.ensure_signing_keys("setup", PIN, kind).unwrap();
-        let token = Arc::new(offline.token(PIN).unwrap());
+        let token = Arc::new(TokenSlot::from(offline.token(PIN).unwrap()));
         let (public, anchors) = (offline.folder("public").unwrap(), offline.folder("anchors").unwrap());
         let source = Self::source(&offline, &token, &clock, 2);
         Self { _dir: dir, offline, token, source, public, anchors, clock, auth }
     }
 
-    fn source(
-        offline: &Offline,
-        token: &Arc<SoftwareSigner>,
-        clock: &Clock,
-        minimum: u32,
-    ) -> ConfigurationSource {
+    fn source(offline: &Offline, token: &Arc<TokenSlot>, clock: &Clock, minimum: u32) -> ConfigurationSource {
         ConfigurationSource::new(
             Arc::clone(offline.registry()),
             Arc::clone(token),
@@ -294,7 +289,7 @@ fn a_pass_that_fails_leaves_what_is_published() {
     let scene = Scene::new(KeyKind::P256);
     scene.source.generate().unwrap();
     let before = std::fs::read(scene.public.join("V6/internalconf")).unwrap();
-    scene.token.logout();
+    scene.token.get().unwrap().logout();
     scene.execute(Command::AddMember { id: member("3"), name: "Three".into() });
     let error = scene.source.generate().unwrap_err();
     assert!(matches!(error, GenerationError::Signing { error: SignerError::LoggedOut, .. }), "{error}");
@@ -302,13 +297,13 @@ fn a_pass_that_fails_leaves_what_is_published() {
     let status = scene.source.status();
     assert_eq!((status.failing_since, status.last_success), (Some(NOW), Some(NOW)));
     assert!(status.is_good(NOW), "what is published still holds");
-    scene.token.login(PIN, NOW).unwrap();
+    scene.token.get().unwrap().login(PIN, NOW).unwrap();
     scene.source.generate().unwrap();
     assert_eq!(scene.source.status().failing_since, None);
 
     let empty = tempfile::tempdir().unwrap();
     let offline = Offline::open(empty.path(), Clock::fixed(NOW)).unwrap();
-    let token = Arc::new(offline.token(PIN).unwrap());
+    let token = Arc::new(TokenSlot::from(offline.token(PIN).unwrap()));
     let source = Scene::source(&offline, &token, &Clock::fixed(NOW), 2);
     assert!(matches!(source.generate(), Err(GenerationError::Incomplete(Incomplete::Instance))));
     offline
@@ -327,24 +322,31 @@ fn keys_change_as_the_rotation_of_the_reference_needs_it() {
     };
     let old = scene.offline.registry().state().active_key(SourceKind::Internal).unwrap().key.clone();
     let registry = scene.offline.registry();
-    let new = keys::add(registry, &scene.token, "anna", SourceKind::Internal, KeyKind::P384).unwrap();
+    let new =
+        keys::add(registry, scene.token.get().unwrap(), "anna", SourceKind::Internal, KeyKind::P384, "new")
+            .unwrap();
     scene.source.generate().unwrap();
     assert_eq!(certs(3)[0].internal_certs.len(), 2, "both are listed before the new one signs");
     assert_eq!(certs(6)[0].external_certs.len(), 1);
     assert_eq!(scene.anchor(SourceKind::Internal).sources[0].verification_certs.len(), 2);
     assert!(
-        keys::add(registry, &scene.token, "anna", SourceKind::Internal, KeyKind::P256).is_err(),
+        keys::add(registry, scene.token.get().unwrap(), "anna", SourceKind::Internal, KeyKind::P256, "third")
+            .is_err(),
         "two at most"
     );
-    assert_eq!(scene.token.keys().len(), 3, "the key that was not taken is gone from the token");
+    assert_eq!(
+        scene.token.get().unwrap().keys().len(),
+        3,
+        "the key that was not taken is gone from the token"
+    );
 
     scene.execute(Command::ActivateSigningKey { key: new });
-    assert!(keys::remove(registry, &scene.token, "anna", "no such key").is_err());
-    keys::remove(registry, &scene.token, "anna", &old).unwrap();
+    assert!(keys::remove(registry, scene.token.get().unwrap(), "anna", "no such key").is_err());
+    keys::remove(registry, scene.token.get().unwrap(), "anna", &old).unwrap();
     scene.source.generate().unwrap();
     assert_eq!(scene.anchor(SourceKind::Internal).sources[0].verification_certs.len(), 1);
     scene.read(6, SourceKind::Internal);
-    assert_eq!(scene.token.keys().len(), 2);
+    assert_eq!(scene.token.get().unwrap().keys().len(), 2);
 }
 
 #[test]

@@ -4,6 +4,7 @@ use proto::globalconf::shared_parameters::CostType;
 use proto::id::{ClientId, MemberId, ServerId};
 
 use super::event::{Acme, CertId, SourceKind};
+use super::request::Submission;
 
 /// One thing asked of the registry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -226,6 +227,22 @@ pub enum Command {
         /// Where.
         url: String,
     },
+    /// An OCSP responder has another address, certificate or price; what is `None` stays.
+    ChangeOcspResponder {
+        /// Its number.
+        number: u64,
+        /// Where.
+        url: Option<String>,
+        /// A certificate to trust explicitly, DER or PEM.
+        cert: Option<Vec<u8>>,
+        /// What it costs.
+        cost: Option<CostType>,
+    },
+    /// An OCSP responder goes, by its number.
+    DropOcspResponder {
+        /// Its number.
+        number: u64,
+    },
     /// A new approved timestamping service.
     AddTsa {
         /// Display name; not set: the common name of the certificate.
@@ -243,6 +260,22 @@ pub enum Command {
         cert: CertId,
         /// Where.
         url: String,
+    },
+    /// A timestamping service has another address, certificate or price; what is `None` stays.
+    ChangeTsa {
+        /// Its number.
+        number: u64,
+        /// Where.
+        url: Option<String>,
+        /// The certificate that signs tokens, DER or PEM.
+        cert: Option<Vec<u8>>,
+        /// What it costs.
+        cost: Option<CostType>,
+    },
+    /// A timestamping service goes, by its number.
+    DropTsa {
+        /// Its number.
+        number: u64,
     },
     /// The subsystem that offers the management services.
     SetManagementProvider {
@@ -281,6 +314,30 @@ pub enum Command {
         key: String,
         /// Its self-signed certificate, DER.
         cert: Vec<u8>,
+        /// What people call it.
+        label: String,
+    },
+    /// Writes the anchor of a source anew, with the present time.
+    RecreateAnchor {
+        /// Which.
+        source: SourceKind,
+    },
+    /// Hands a management request in.
+    SubmitRequest(Box<Submission>),
+    /// Approves a management request.
+    ApproveRequest {
+        /// Its number.
+        id: u64,
+    },
+    /// Turns a management request down, or takes an own one back.
+    WithdrawRequest {
+        /// Its number.
+        id: u64,
+    },
+    /// A security server goes, and deletion requests are recorded for all that it had.
+    DeleteServer {
+        /// Its identifier.
+        id: ServerId,
     },
     /// Signs with another key from now on.
     ActivateSigningKey {
@@ -361,6 +418,15 @@ impl Command {
             Self::RemoveIntermediateCa { .. } => "remove an intermediate CA",
             Self::AddOcspResponder { .. } => "add an OCSP responder",
             Self::RemoveOcspResponder { .. } => "remove an OCSP responder",
+            Self::ChangeOcspResponder { .. } => "change an OCSP responder",
+            Self::DropOcspResponder { .. } => "remove an OCSP responder",
+            Self::ChangeTsa { .. } => "change a timestamping service",
+            Self::DropTsa { .. } => "remove a timestamping service",
+            Self::RecreateAnchor { .. } => "write an anchor anew",
+            Self::SubmitRequest(_) => "submit a management request",
+            Self::ApproveRequest { .. } => "approve a management request",
+            Self::WithdrawRequest { .. } => "withdraw a management request",
+            Self::DeleteServer { .. } => "delete a security server",
             Self::AddTsa { .. } => "add a timestamping service",
             Self::RemoveTsa { .. } => "remove a timestamping service",
             Self::SetManagementProvider { .. } => "set the provider of the management services",

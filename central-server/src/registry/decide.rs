@@ -16,6 +16,7 @@ use proto::id::{ClientId, MemberId, ServerId};
 use super::command::{CaSettings, Command, Parameter};
 use super::event::{Blob, CaProfile, Event, PublishedPart, Responder, SourceKind, Tsa};
 use super::refusal::Refusal;
+use super::request;
 use super::state::{OWNERS_GROUP, State, id_of};
 
 /// Longest code, name, description, address or URL.
@@ -82,6 +83,8 @@ pub fn decide(state: &State, command: Command) -> Decision {
             known_subsystem(state, &id)?;
             let provides = state.management_provider.as_ref() == Some(&id);
             unused(!provides, "subsystem", &id, "it offers the management services")?;
+            let registered = state.servers.values().any(|server| server.clients.contains_key(&id));
+            unused(!registered, "subsystem", &id, "it is a client of a security server")?;
             one(Event::SubsystemRemoved { id })
         }
         Command::AddServer { .. }
@@ -121,9 +124,23 @@ pub fn decide(state: &State, command: Command) -> Decision {
         | Command::RemoveIntermediateCa { .. }
         | Command::AddOcspResponder { .. }
         | Command::RemoveOcspResponder { .. }
+        | Command::ChangeOcspResponder { .. }
+        | Command::DropOcspResponder { .. }
         | Command::AddTsa { .. }
+        | Command::ChangeTsa { .. }
+        | Command::DropTsa { .. }
         | Command::RemoveTsa { .. } => one(about_trust_services(state, command)?),
-        Command::AddSigningKey { source, key, cert } => add_signing_key(state, source, key, &cert),
+        Command::AddSigningKey { source, key, cert, label } => {
+            add_signing_key(state, source, key, &cert, text("label", label)?)
+        }
+        Command::RecreateAnchor { source } => {
+            known(state.keys_of(source).next().is_some(), "signing key", source.name())?;
+            one(Event::AnchorRecreated { source })
+        }
+        Command::SubmitRequest(submission) => request::submit(state, *submission),
+        Command::ApproveRequest { id } => request::approve(state, id),
+        Command::WithdrawRequest { id } => request::withdraw(state, id),
+        Command::DeleteServer { id } => request::delete_server(state, &id),
         Command::ActivateSigningKey { key } => {
             known(state.signing_keys.iter().any(|each| each.key == key), "signing key", &key)?;
             one(Event::SigningKeyActivated { key })
@@ -328,45 +345,74 @@ fn about_trust_services(state: &State, command: Command) -> Result<Event, Refusa
     match command {
         Command::AddCa { cert, settings } => {
             let cert = certificate(&cert)?;
-            absent(state.ca(&id_of(cert.der())).is_none(), "CA", cert.subject())?;
             Ok(Event::CaAdded { settings: ca_profile(settings, &cert)?, cert: der(&cert) })
         }
         Command::ChangeCa { ca, settings } => {
-            let cert = certificate(&service(&ca)?.top.cert.0)?;
-            Ok(Event::CaChanged { settings: ca_profile(settings, &cert)?, ca })
+            let top = &service(&ca)?.top;
+            let cert = certificate(&top.cert.0)?;
+            Ok(Event::CaChanged { settings: ca_profile(settings, &cert)?, ca: top.key() })
         }
-        Command::RemoveCa { ca } => {
-            service(&ca)?;
-            Ok(Event::CaRemoved { ca })
-        }
+        Command::RemoveCa { ca } => Ok(Event::CaRemoved { ca: service(&ca)?.top.key() }),
         Command::AddIntermediateCa { ca, cert } => {
-            service(&ca)?;
-            let cert = certificate(&cert)?;
-            absent(state.ca(&id_of(cert.der())).is_none(), "CA", cert.subject())?;
-            Ok(Event::IntermediateCaAdded { ca, cert: der(&cert) })
+            let ca = service(&ca)?.top.key();
+            Ok(Event::IntermediateCaAdded { ca, cert: der(&certificate(&cert)?) })
         }
         Command::RemoveIntermediateCa { ca, intermediate } => {
-            let below = &service(&ca)?.intermediates;
-            known(below.iter().any(|ca| ca.id == intermediate), "intermediate CA", &intermediate)?;
-            Ok(Event::IntermediateCaRemoved { ca, intermediate })
+            let service = service(&ca)?;
+            let below = service.intermediates.iter().find(|ca| ca.is(&intermediate));
+            let below = below.ok_or_else(|| Refusal::unknown("intermediate CA", &intermediate))?;
+            Ok(Event::IntermediateCaRemoved { ca: service.top.key(), intermediate: below.key() })
         }
         Command::AddOcspResponder { ca: id, url, cert, cost } => {
             let url = self::url(url, &["http", "https"])?;
-            absent(!ca(&id)?.responders.iter().any(|r| r.url == url), "OCSP responder", &url)?;
+            let id = ca(&id)?.key();
             let cert = cert.map(|cert| certificate(&cert)).transpose()?.map(|cert| der(&cert));
-            Ok(Event::OcspResponderAdded { ca: id, responder: Responder { url, cert, cost } })
+            Ok(Event::OcspResponderAdded { ca: id, responder: Responder { number: 0, url, cert, cost } })
         }
         Command::RemoveOcspResponder { ca: id, url } => {
-            known(ca(&id)?.responders.iter().any(|r| r.url == url), "OCSP responder", &url)?;
-            Ok(Event::OcspResponderRemoved { ca: id, url })
+            let ca = ca(&id)?;
+            known(ca.responders.iter().any(|r| r.url == url), "OCSP responder", &url)?;
+            Ok(Event::OcspResponderRemoved { ca: ca.key(), url })
+        }
+        Command::ChangeOcspResponder { number, url, cert, cost } => {
+            let present =
+                state.responder(number).ok_or_else(|| Refusal::unknown("OCSP responder", number))?;
+            let mut responder = present.clone();
+            if let Some(url) = url {
+                responder.url = self::url(url, &["http", "https"])?;
+            }
+            if let Some(cert) = cert {
+                responder.cert = Some(der(&certificate(&cert)?));
+            }
+            responder.cost = cost.unwrap_or(responder.cost);
+            Ok(Event::OcspResponderChanged { responder })
+        }
+        Command::DropOcspResponder { number } => {
+            known(state.responder(number).is_some(), "OCSP responder", number)?;
+            Ok(Event::OcspResponderDropped { number })
         }
         Command::AddTsa { name, url, cert, cost } => {
             let cert = certificate(&cert)?;
             let url = self::url(url, &["http", "https"])?;
-            let there = state.tsas.iter().any(|tsa| tsa.url == url && tsa.cert.0 == cert.der());
-            absent(!there, "timestamping service", &url)?;
             let name = display_name(name, &cert)?;
-            Ok(Event::TsaAdded { tsa: Tsa { name, url, cert: der(&cert), cost } })
+            Ok(Event::TsaAdded { tsa: Tsa { number: 0, name, url, cert: der(&cert), cost } })
+        }
+        Command::ChangeTsa { number, url, cert, cost } => {
+            let present = state.tsas.iter().find(|tsa| tsa.number == number);
+            let mut tsa = present.ok_or_else(|| Refusal::unknown("timestamping service", number))?.clone();
+            if let Some(url) = url {
+                tsa.url = self::url(url, &["http", "https"])?;
+            }
+            if let Some(cert) = cert {
+                let cert = certificate(&cert)?;
+                (tsa.name, tsa.cert) = (display_name(None, &cert)?, der(&cert));
+            }
+            tsa.cost = cost.unwrap_or(tsa.cost);
+            Ok(Event::TsaChanged { tsa })
+        }
+        Command::DropTsa { number } => {
+            known(state.tsas.iter().any(|tsa| tsa.number == number), "timestamping service", number)?;
+            Ok(Event::TsaDropped { number })
         }
         Command::RemoveTsa { cert, url } => {
             let there = state.tsas.iter().any(|tsa| tsa.url == url && id_of(&tsa.cert.0) == cert);
@@ -447,13 +493,13 @@ pub fn check_part_names(content_identifier: &str, file_name: &str) -> Result<(),
     Ok(())
 }
 
-fn add_signing_key(state: &State, source: SourceKind, key: String, cert: &[u8]) -> Decision {
+fn add_signing_key(state: &State, source: SourceKind, key: String, cert: &[u8], label: String) -> Decision {
     absent(!state.signing_keys.iter().any(|each| each.key == key), "signing key", &key)?;
     if state.keys_of(source).count() >= MAX_KEYS {
         return Err(Refusal::TooManyKeys { of: source.name(), limit: MAX_KEYS });
     }
     let cert = der(&certificate(cert)?);
-    let mut events = vec![Event::SigningKeyAdded { source, key: key.clone(), cert }];
+    let mut events = vec![Event::SigningKeyAdded { source, key: key.clone(), cert, label }];
     if state.active_key(source).is_none() {
         events.push(Event::SigningKeyActivated { key });
     }

@@ -9,6 +9,8 @@ use proto::globalconf::shared_parameters::CostType;
 use proto::id::{ClientId, MemberId, ServerId};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::request::{Origin, RequestKind, Status};
+
 /// SHA-256 of a certificate in lower-case hex.
 pub type CertId = String;
 
@@ -99,6 +101,9 @@ pub struct CaProfile {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Responder {
+    /// Its number; given when it is added.
+    #[serde(default)]
+    pub number: u64,
     /// Where.
     pub url: String,
     /// DER of an explicitly trusted certificate.
@@ -111,6 +116,9 @@ pub struct Responder {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Tsa {
+    /// Its number; given when it is added.
+    #[serde(default)]
+    pub number: u64,
     /// Display name.
     pub name: String,
     /// Where.
@@ -206,10 +214,18 @@ pub enum Event {
     IntermediateCaRemoved { ca: CertId, intermediate: CertId },
     /// A CA has this responder.
     OcspResponderAdded { ca: CertId, responder: Responder },
+    /// A responder is this one now; it keeps its number.
+    OcspResponderChanged { responder: Responder },
+    /// A responder is gone, by its number.
+    OcspResponderDropped { number: u64 },
     /// A CA has this responder no longer.
     OcspResponderRemoved { ca: CertId, url: String },
     /// A timestamping service is approved.
     TsaAdded { tsa: Tsa },
+    /// A timestamping service is this one now; it keeps its number.
+    TsaChanged { tsa: Tsa },
+    /// A timestamping service is gone, by its number.
+    TsaDropped { number: u64 },
     /// A timestamping service is gone.
     TsaRemoved { cert: CertId, url: String },
     /// Who offers the management services.
@@ -223,11 +239,33 @@ pub enum Event {
     /// An optional part is published no longer.
     PartWithdrawn { content_identifier: String },
     /// A signing key exists.
-    SigningKeyAdded { source: SourceKind, key: String, cert: Blob },
+    SigningKeyAdded {
+        source: SourceKind,
+        key: String,
+        cert: Blob,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        label: String,
+    },
+    /// An anchor was written anew.
+    AnchorRecreated { source: SourceKind },
     /// A signing key signs.
     SigningKeyActivated { key: String },
     /// A signing key is gone.
     SigningKeyRemoved { key: String },
+    /// A management request was handed in.
+    RequestSubmitted {
+        id: u64,
+        kind: RequestKind,
+        origin: Origin,
+        server: ServerId,
+        status: Option<Status>,
+        pair: Option<u64>,
+        comments: Option<String>,
+    },
+    /// What became of management requests.
+    RequestStatusSet { ids: Vec<u64>, status: Status },
+    /// A server has another owner, and with it another identifier; who owned it is its client.
+    ServerOwnerChanged { server: ServerId, owner: MemberId },
     /// Something was asked for and refused; nothing changed.
     Refused { asked: String, reason: String },
 }

@@ -7,10 +7,13 @@
 //! | [`decide`](mod@decide) | whether it may happen, and what then happens; pure |
 //! | [`event`] | what was decided, as it is stored |
 //! | [`state`] | the sum of all events |
+//! | [`request`] | management requests: pairs, approval, what happens at once |
 //! | [`refusal`] | why something does not happen |
+//! | [`snapshot`] | the state as it was, so that a start does not replay everything |
 //!
 //! ```text
 //! <folder>/           the event log, see host::store
+//! <folder>/registry.snapshot  the state as it was some events ago
 //! <folder>/parts/     bytes of optional parts, one file each, named by their SHA-256
 //! ```
 //!
@@ -30,6 +33,8 @@ pub mod command;
 pub mod decide;
 pub mod event;
 pub mod refusal;
+pub mod request;
+mod snapshot;
 pub mod state;
 #[cfg(test)]
 mod tests;
@@ -37,7 +42,8 @@ mod tests;
 pub use command::{CaSettings, Command, Parameter};
 pub use decide::decide;
 pub use event::{Acme, Event, SourceKind};
-pub use refusal::Refusal;
+pub use refusal::{Refusal, RequestRefusal};
+pub use request::{Origin, RequestKind, Submission};
 pub use state::{Inconsistent, State};
 
 /// The tree of the event log.
@@ -76,6 +82,7 @@ pub enum RegistryError {
 #[derive(Debug)]
 pub struct Registry {
     log: EventLog,
+    folder: PathBuf,
     parts: PathBuf,
     clock: Clock,
     /// Held while a change is decided, recorded and applied.
@@ -91,13 +98,22 @@ impl Registry {
     pub fn open(folder: &Path, clock: Clock) -> Result<Self, RegistryError> {
         let store = Store::open(folder)?;
         let log = EventLog::open(&store, TREE)?;
-        let mut state = State::default();
-        for recorded in log.replay::<Event>()? {
+        let mut state = snapshot::read(folder).unwrap_or_default();
+        if state.revision > log.last() {
+            tracing::warn!("the snapshot of the registry is ahead of its events and is not used");
+            state = State::default();
+        }
+        let from = state.revision + 1;
+        for recorded in log.replay_from::<Event>(from)? {
             apply_all(&mut state, vec![recorded.event], recorded.at)?;
+        }
+        if state.revision >= from + snapshot::EVERY {
+            snapshot::write(folder, &state);
         }
         let changed = watch::Sender::new(state.revision);
         let parts = folder.join(PARTS);
-        Ok(Self { log, parts, clock, state: Mutex::new(Arc::new(state)), changed })
+        let folder = folder.to_owned();
+        Ok(Self { log, folder, parts, clock, state: Mutex::new(Arc::new(state)), changed })
     }
 
     /// The present state.
@@ -118,11 +134,28 @@ impl Registry {
         self.execute_all(actor, vec![command])
     }
 
+    /// As [`Self::execute`]; gives the state right after it, in which the last numbers are those that it was given.
+    ///
+    /// # Errors
+    /// Nothing changed.
+    pub fn execute_for_state(&self, actor: &str, command: Command) -> Result<Arc<State>, RegistryError> {
+        self.carry_out(actor, vec![command])
+    }
+
+    /// Writes the state down, so that the next start has less to replay. Blocks.
+    pub fn keep_snapshot(&self) {
+        snapshot::write(&self.folder, &self.state());
+    }
+
     /// Carries commands out in order, each judged by what those before it left; recorded together. All of them or none.
     ///
     /// # Errors
     /// The first that is refused, and nothing changed; or a failing disk.
     pub fn execute_all(&self, actor: &str, commands: Vec<Command>) -> Result<(), RegistryError> {
+        self.carry_out(actor, commands).map(drop)
+    }
+
+    fn carry_out(&self, actor: &str, commands: Vec<Command>) -> Result<Arc<State>, RegistryError> {
         let mut held = self.lock();
         let at = self.clock.now();
         let parts: Vec<_> = commands.iter().filter_map(part_of).collect();
@@ -144,7 +177,7 @@ impl Registry {
         apply_all(Arc::make_mut(&mut held), events, at)?;
         self.changed.send_replace(held.revision);
         metrics::counter!("registry_events_total").increment(count);
-        Ok(())
+        Ok(Arc::clone(&held))
     }
 
     fn record_refusal(

@@ -8,13 +8,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use proto::id::{ClientId, MemberId, ServerId};
 use proto::time::UnixTime;
 
+use serde::{Deserialize, Serialize};
+
 use super::event::{Blob, CaProfile, CertId, Event, PublishedPart, Responder, SourceKind, Tsa};
+use super::request::ManagementRequest;
 
 /// Code of the group that every owner of a security server is in.
 pub const OWNERS_GROUP: &str = "security-server-owners";
 
 /// The state of one instance.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// Its name; `None` until it is initialised.
     pub instance: Option<String>,
@@ -25,8 +28,10 @@ pub struct State {
     /// Member classes: code and description.
     pub member_classes: BTreeMap<String, String>,
     /// Members.
+    #[serde(with = "super::snapshot::pairs")]
     pub members: BTreeMap<MemberId, Member>,
     /// Security servers.
+    #[serde(with = "super::snapshot::pairs")]
     pub servers: BTreeMap<ServerId, Server>,
     /// Global groups.
     pub groups: BTreeMap<String, Group>,
@@ -42,14 +47,35 @@ pub struct State {
     pub parts: BTreeMap<String, PublishedPart>,
     /// Configuration signing keys, in the order of their making.
     pub signing_keys: Vec<SigningKey>,
-    /// When something changed that stands in the anchors.
-    pub anchors_changed_at: Option<UnixTime>,
+    /// When something changed that stands in the anchor of a source.
+    pub anchors_changed_at: BTreeMap<SourceKind, UnixTime>,
+    /// Management requests by number.
+    pub requests: BTreeMap<u64, ManagementRequest>,
+    /// Which numbers were given last.
+    pub numbers: Numbers,
     /// How many events there were: differs between any two states of one registry.
     pub revision: u64,
 }
 
+/// The numbers that were given last, each of its kind. None is given twice.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Numbers {
+    /// Top and intermediate CAs.
+    pub ca: u64,
+    /// OCSP responders.
+    pub responder: u64,
+    /// Timestamping services.
+    pub tsa: u64,
+    /// Authentication certificates.
+    pub auth_cert: u64,
+    /// Group members.
+    pub group_member: u64,
+    /// Management requests.
+    pub request: u64,
+}
+
 /// System parameters with the reference's defaults.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parameters {
     /// `ocspFreshnessSeconds`.
     pub ocsp_freshness_seconds: u64,
@@ -76,7 +102,7 @@ impl Default for Parameters {
 }
 
 /// A member.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
     /// Its name.
     pub name: String,
@@ -85,29 +111,53 @@ pub struct Member {
 }
 
 /// A security server.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Server {
     /// Host for messages.
     pub address: Option<String>,
     /// Authentication certificates.
     pub auth_certs: BTreeMap<CertId, Blob>,
+    /// Numbers of the authentication certificates.
+    pub auth_cert_numbers: BTreeMap<CertId, u64>,
     /// Clients, and whether they take part.
+    #[serde(with = "super::snapshot::pairs")]
     pub clients: BTreeMap<ClientId, bool>,
     /// In maintenance mode, with a message or without.
+    #[serde(with = "super::snapshot::twice_optional")]
     pub maintenance: Option<Option<String>>,
+    /// When it was registered.
+    pub created_at: Option<UnixTime>,
+    /// When its address, owner or mode changed last.
+    pub updated_at: Option<UnixTime>,
 }
 
 /// A global group.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
     /// What it is.
     pub description: String,
     /// Members and subsystems in it.
     pub members: BTreeSet<ClientId>,
+    /// Since when, and under which number.
+    #[serde(with = "super::snapshot::pairs")]
+    pub joined: BTreeMap<ClientId, Joined>,
+    /// When it was made.
+    pub created_at: Option<UnixTime>,
+    /// When its description changed last.
+    pub updated_at: Option<UnixTime>,
+}
+
+/// Since when somebody is in a group.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Joined {
+    /// Its number.
+    pub number: u64,
+    /// Since when.
+    pub at: UnixTime,
 }
 
 /// An approved certification service.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CertificationService {
     /// What is said about it.
     pub settings: CaProfile,
@@ -118,9 +168,11 @@ pub struct CertificationService {
 }
 
 /// A CA certificate with its responders.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ca {
-    /// What it is found by.
+    /// Its number.
+    pub number: u64,
+    /// What it is found by where there is no other of the same certificate.
     pub id: CertId,
     /// DER.
     pub cert: Blob,
@@ -129,7 +181,7 @@ pub struct Ca {
 }
 
 /// A configuration signing key. The private half is in the token.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SigningKey {
     /// What it signs.
     pub source: SourceKind,
@@ -139,6 +191,10 @@ pub struct SigningKey {
     pub cert: Blob,
     /// It is the one that signs.
     pub active: bool,
+    /// What people call it.
+    pub label: String,
+    /// When it was made.
+    pub created_at: Option<UnixTime>,
 }
 
 /// A recorded event does not fit the events before it: the log is damaged, or was written by another program.
@@ -175,23 +231,33 @@ impl State {
         self.cas
             .iter()
             .flat_map(|service| std::iter::once(&service.top).chain(&service.intermediates))
-            .find(|ca| ca.id == id)
+            .find(|ca| ca.is(id))
+    }
+
+    /// All top and intermediate CAs.
+    pub fn all_cas(&self) -> impl Iterator<Item = &Ca> {
+        self.cas.iter().flat_map(|service| std::iter::once(&service.top).chain(&service.intermediates))
+    }
+
+    /// An OCSP responder by its number.
+    pub fn responder(&self, number: u64) -> Option<&Responder> {
+        self.all_cas().flat_map(|ca| &ca.responders).find(|responder| responder.number == number)
     }
 
     fn ca_mut(&mut self, id: &str) -> Result<&mut Ca, Inconsistent> {
         let all = self.cas.iter_mut();
         all.flat_map(|service| std::iter::once(&mut service.top).chain(&mut service.intermediates))
-            .find(|ca| ca.id == id)
+            .find(|ca| ca.is(id))
             .ok_or(Inconsistent)
     }
 
     /// A certification service by its top CA.
     pub fn service(&self, top: &str) -> Option<&CertificationService> {
-        self.cas.iter().find(|service| service.top.id == top)
+        self.cas.iter().find(|service| service.top.is(top))
     }
 
     fn service_mut(&mut self, top: &str) -> Result<&mut CertificationService, Inconsistent> {
-        self.cas.iter_mut().find(|service| service.top.id == top).ok_or(Inconsistent)
+        self.cas.iter_mut().find(|service| service.top.is(top)).ok_or(Inconsistent)
     }
 
     fn server_mut(&mut self, id: &ServerId) -> Result<&mut Server, Inconsistent> {
@@ -249,16 +315,26 @@ impl State {
             | Event::AuthCertRemoved { .. }
             | Event::ServerClientAdded { .. }
             | Event::ServerClientEnabled { .. }
-            | Event::ServerClientRemoved { .. } => self.apply_to_servers(event)?,
+            | Event::ServerClientRemoved { .. }
+            | Event::ServerOwnerChanged { .. } => self.apply_to_servers(event, at)?,
             Event::GroupDescribed { code, description } => {
-                self.groups.entry(code).or_default().description = description;
+                let group = self.groups.entry(code).or_default();
+                group.description = description;
+                group.created_at.get_or_insert(at);
+                group.updated_at = Some(at);
             }
             Event::GroupRemoved { code } => there(self.groups.remove(&code))?,
             Event::GroupMemberAdded { group, member } => {
-                self.group_mut(&group)?.members.insert(member);
+                self.numbers.group_member += 1;
+                let joined = Joined { number: self.numbers.group_member, at };
+                let group = self.group_mut(&group)?;
+                group.joined.insert(member.clone(), joined);
+                group.members.insert(member);
             }
             Event::GroupMemberRemoved { group, member } => {
-                self.group_mut(&group)?.members.remove(&member);
+                let group = self.group_mut(&group)?;
+                group.joined.remove(&member);
+                group.members.remove(&member);
             }
             Event::ManagementProviderSet { provider } => self.management_provider = Some(provider),
             Event::TrustedAnchorAdded { instance, anchor } => {
@@ -276,11 +352,31 @@ impl State {
             | Event::IntermediateCaRemoved { .. }
             | Event::OcspResponderAdded { .. }
             | Event::OcspResponderRemoved { .. }
+            | Event::OcspResponderChanged { .. }
+            | Event::OcspResponderDropped { .. }
             | Event::TsaAdded { .. }
+            | Event::TsaChanged { .. }
+            | Event::TsaDropped { .. }
             | Event::TsaRemoved { .. } => self.apply_to_trust_services(event)?,
             Event::SigningKeyAdded { .. }
             | Event::SigningKeyActivated { .. }
             | Event::SigningKeyRemoved { .. } => self.apply_to_signing_keys(event, at)?,
+            Event::AnchorRecreated { source } => drop(self.anchors_changed_at.insert(source, at)),
+            Event::RequestSubmitted { id, kind, origin, server, status, pair, comments } => {
+                self.numbers.request = id;
+                if let Some(other) = pair {
+                    let other = self.requests.get_mut(&other).ok_or(Inconsistent)?;
+                    (other.pair, other.status) = (Some(id), status);
+                }
+                let request =
+                    ManagementRequest { id, kind, origin, server, status, pair, comments, created_at: at };
+                self.requests.insert(id, request);
+            }
+            Event::RequestStatusSet { ids, status } => {
+                for id in ids {
+                    self.requests.get_mut(&id).ok_or(Inconsistent)?.status = Some(status);
+                }
+            }
             Event::Refused { .. } => {}
         }
         Ok(())
@@ -288,7 +384,7 @@ impl State {
 
     fn set_address(&mut self, address: String, at: UnixTime) {
         self.address = address;
-        self.anchors_changed_at = Some(at);
+        self.anchors_changed_at = SourceKind::ALL.map(|source| (source, at)).into();
     }
 
     fn member_mut(&mut self, id: &MemberId) -> Result<&mut Member, Inconsistent> {
@@ -311,24 +407,43 @@ impl State {
         }
         for group in self.groups.values_mut() {
             group.members.remove(client);
+            group.joined.remove(client);
         }
     }
 
-    fn apply_to_servers(&mut self, event: Event) -> Result<(), Inconsistent> {
+    fn apply_to_servers(&mut self, event: Event, at: UnixTime) -> Result<(), Inconsistent> {
         match event {
             Event::ServerAdded { id, address } => {
-                self.servers.insert(id, Server { address, ..Server::default() });
+                let (created_at, updated_at) = (Some(at), Some(at));
+                self.servers.insert(id, Server { address, created_at, updated_at, ..Server::default() });
             }
-            Event::ServerAddressSet { id, address } => self.server_mut(&id)?.address = address,
+            Event::ServerAddressSet { id, address } => {
+                let server = self.server_mut(&id)?;
+                (server.address, server.updated_at) = (address, Some(at));
+            }
+            Event::ServerOwnerChanged { server: id, owner } => {
+                let mut server = self.servers.remove(&id).ok_or(Inconsistent)?;
+                server.clients.remove(&owner.clone().client());
+                server.clients.insert(id.owner.client(), true);
+                server.updated_at = Some(at);
+                self.servers.insert(ServerId { owner, code: id.code }, server);
+            }
             Event::MaintenanceSet { id, on, message } => {
-                self.server_mut(&id)?.maintenance = on.then_some(message);
+                let server = self.server_mut(&id)?;
+                (server.maintenance, server.updated_at) = (on.then_some(message), Some(at));
             }
             Event::ServerRemoved { id } => there(self.servers.remove(&id))?,
             Event::AuthCertAdded { server, cert } => {
-                self.server_mut(&server)?.auth_certs.insert(id_of(&cert.0), cert);
+                self.numbers.auth_cert += 1;
+                let number = self.numbers.auth_cert;
+                let server = self.server_mut(&server)?;
+                server.auth_cert_numbers.insert(id_of(&cert.0), number);
+                server.auth_certs.insert(id_of(&cert.0), cert);
             }
             Event::AuthCertRemoved { server, cert } => {
-                there(self.server_mut(&server)?.auth_certs.remove(&cert))?;
+                let server = self.server_mut(&server)?;
+                server.auth_cert_numbers.remove(&cert);
+                there(server.auth_certs.remove(&cert))?;
             }
             Event::ServerClientAdded { server, client } => {
                 self.server_mut(&server)?.clients.insert(client, true);
@@ -347,25 +462,45 @@ impl State {
     fn apply_to_trust_services(&mut self, event: Event) -> Result<(), Inconsistent> {
         match event {
             Event::CaAdded { cert, settings } => {
-                self.cas.push(CertificationService {
-                    settings,
-                    top: Ca::new(cert),
-                    intermediates: Vec::new(),
-                });
+                let top = self.new_ca(cert);
+                self.cas.push(CertificationService { settings, top, intermediates: Vec::new() });
             }
             Event::CaChanged { ca, settings } => self.service_mut(&ca)?.settings = settings,
-            Event::CaRemoved { ca } => remove(&mut self.cas, |service| service.top.id == ca)?,
+            Event::CaRemoved { ca } => remove(&mut self.cas, |service| service.top.is(&ca))?,
             Event::IntermediateCaAdded { ca, cert } => {
-                self.service_mut(&ca)?.intermediates.push(Ca::new(cert));
+                let below = self.new_ca(cert);
+                self.service_mut(&ca)?.intermediates.push(below);
             }
             Event::IntermediateCaRemoved { ca, intermediate } => {
-                remove(&mut self.service_mut(&ca)?.intermediates, |below| below.id == intermediate)?;
+                remove(&mut self.service_mut(&ca)?.intermediates, |below| below.is(&intermediate))?;
             }
-            Event::OcspResponderAdded { ca, responder } => self.ca_mut(&ca)?.responders.push(responder),
+            Event::OcspResponderAdded { ca, mut responder } => {
+                self.numbers.responder += 1;
+                responder.number = self.numbers.responder;
+                self.ca_mut(&ca)?.responders.push(responder);
+            }
+            Event::OcspResponderChanged { responder } => {
+                let place = self.responder_mut(responder.number).ok_or(Inconsistent)?;
+                *place = responder;
+            }
+            Event::OcspResponderDropped { number } => {
+                let holds = |ca: &Ca| ca.responders.iter().any(|responder| responder.number == number);
+                let key = self.all_cas().find(|ca| holds(ca)).ok_or(Inconsistent)?.key();
+                remove(&mut self.ca_mut(&key)?.responders, |responder| responder.number == number)?;
+            }
             Event::OcspResponderRemoved { ca, url } => {
                 remove(&mut self.ca_mut(&ca)?.responders, |responder| responder.url == url)?;
             }
-            Event::TsaAdded { tsa } => self.tsas.push(tsa),
+            Event::TsaAdded { mut tsa } => {
+                self.numbers.tsa += 1;
+                tsa.number = self.numbers.tsa;
+                self.tsas.push(tsa);
+            }
+            Event::TsaChanged { tsa } => {
+                let place = self.tsas.iter_mut().find(|each| each.number == tsa.number);
+                *place.ok_or(Inconsistent)? = tsa;
+            }
+            Event::TsaDropped { number } => remove(&mut self.tsas, |tsa| tsa.number == number)?,
             Event::TsaRemoved { cert, url } => {
                 remove(&mut self.tsas, |tsa| tsa.url == url && id_of(&tsa.cert.0) == cert)?;
             }
@@ -374,11 +509,25 @@ impl State {
         Ok(())
     }
 
+    fn new_ca(&mut self, cert: Blob) -> Ca {
+        self.numbers.ca += 1;
+        Ca { number: self.numbers.ca, id: id_of(&cert.0), cert, responders: Vec::new() }
+    }
+
+    fn responder_mut(&mut self, number: u64) -> Option<&mut Responder> {
+        let all = self.cas.iter_mut();
+        all.flat_map(|service| std::iter::once(&mut service.top).chain(&mut service.intermediates))
+            .flat_map(|ca| &mut ca.responders)
+            .find(|responder| responder.number == number)
+    }
+
+    /// A new or removed key changes the anchor of its source; another active one does not.
     fn apply_to_signing_keys(&mut self, event: Event, at: UnixTime) -> Result<(), Inconsistent> {
-        self.anchors_changed_at = Some(at);
         match event {
-            Event::SigningKeyAdded { source, key, cert } => {
-                self.signing_keys.push(SigningKey { source, key, cert, active: false });
+            Event::SigningKeyAdded { source, key, cert, label } => {
+                self.anchors_changed_at.insert(source, at);
+                let created_at = Some(at);
+                self.signing_keys.push(SigningKey { source, key, cert, active: false, label, created_at });
             }
             Event::SigningKeyActivated { key } => {
                 let source = self.signing_keys.iter().find(|k| k.key == key).ok_or(Inconsistent)?.source;
@@ -386,7 +535,11 @@ impl State {
                     each.active = each.key == key;
                 }
             }
-            Event::SigningKeyRemoved { key } => remove(&mut self.signing_keys, |each| each.key == key)?,
+            Event::SigningKeyRemoved { key } => {
+                let source = self.signing_keys.iter().find(|k| k.key == key).ok_or(Inconsistent)?.source;
+                self.anchors_changed_at.insert(source, at);
+                remove(&mut self.signing_keys, |each| each.key == key)?;
+            }
             _ => return Err(Inconsistent),
         }
         Ok(())
@@ -394,8 +547,14 @@ impl State {
 }
 
 impl Ca {
-    fn new(cert: Blob) -> Self {
-        Self { id: id_of(&cert.0), cert, responders: Vec::new() }
+    /// What commands and events name it by: its number.
+    pub fn key(&self) -> CertId {
+        self.number.to_string()
+    }
+
+    /// Whether a key of [`Self::key`], or the SHA-256 of its certificate, names it.
+    pub fn is(&self, key: &str) -> bool {
+        self.id == key || self.number.to_string() == key
     }
 }
 

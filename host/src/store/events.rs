@@ -60,8 +60,21 @@ impl EventLog {
     /// # Errors
     /// Database, an event of an unknown version, or a gap.
     pub fn replay<E: DeserializeOwned>(&self) -> Result<Vec<Recorded<E>>, StoreError> {
-        let entries = self.store.scan(&self.tree)?;
-        entries.iter().zip(1_u64..).map(|((key, value), expected)| self.read(key, value, expected)).collect()
+        self.replay_from(1)
+    }
+
+    /// The number of the last event; 0 when there is none.
+    pub fn last(&self) -> u64 {
+        lock(&self.next).saturating_sub(1)
+    }
+
+    /// Every event in order, from number `first` on.
+    ///
+    /// # Errors
+    /// As [`Self::replay`].
+    pub fn replay_from<E: DeserializeOwned>(&self, first: u64) -> Result<Vec<Recorded<E>>, StoreError> {
+        let entries = self.store.scan_from(&self.tree, &first.to_be_bytes(), usize::MAX)?;
+        entries.iter().zip(first..).map(|((key, value), expected)| self.read(key, value, expected)).collect()
     }
 
     /// Records events together; durable on return. Blocks.

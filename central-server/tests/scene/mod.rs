@@ -1,0 +1,131 @@
+//! A central server's management API over a fresh data directory, at a clock that the test moves.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use admin_api::Frame;
+use admin_api::config::ManagementApi;
+use admin_api::operation::Role;
+use central_server::Offline;
+use central_server::admin_api::Api;
+use central_server::config::AutoApprove;
+use central_server::configuration_source::ConfigurationSource;
+use central_server::token::TokenSlot;
+use host::clock::Clock;
+use host::http::{Limits, Transport, serve};
+use host::shutdown::Shutdown;
+use pki::key::KeyKind;
+use proto::time::UnixTime;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+
+/// Keys by what recordings call them.
+const KEYS: [(&str, &[Role]); 5] = [
+    ("all", &[Role::SecurityOfficer, Role::RegistrationOfficer, Role::SystemAdministrator]),
+    ("so", &[Role::SecurityOfficer]),
+    ("ro", &[Role::RegistrationOfficer]),
+    ("sy", &[Role::SystemAdministrator]),
+    ("ms", &[Role::ManagementService]),
+];
+
+/// The server.
+pub(crate) struct Scene {
+    pub(crate) address: SocketAddr,
+    pub(crate) clock: Clock,
+    pub(crate) frame: Arc<Frame<Api>>,
+    keys: BTreeMap<&'static str, String>,
+    pub(crate) offline: Arc<Offline>,
+    _shutdown: Shutdown,
+    _folder: tempfile::TempDir,
+}
+
+impl Scene {
+    pub(crate) async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Clock::fixed(UnixTime::from_secs(1_795_285_600));
+        let offline = Arc::new(Offline::open(folder.path(), clock.clone()).unwrap());
+        let token = Arc::new(TokenSlot::open(offline.folder("keys").unwrap()).unwrap());
+        let public = offline.folder("public").unwrap();
+        let source = Arc::new(ConfigurationSource::new(
+            Arc::clone(offline.registry()),
+            Arc::clone(&token),
+            clock.clone(),
+            2,
+            public.clone(),
+            offline.folder("anchors").unwrap(),
+        ));
+        let api = Api {
+            registry: Arc::clone(offline.registry()),
+            token,
+            source,
+            public,
+            clock: clock.clone(),
+            auto_approve: AutoApprove::default(),
+            internal_key: KeyKind::P256,
+            external_key: KeyKind::P256,
+        };
+        let settings = ManagementApi {
+            rate_limit_requests_per_second: -1,
+            rate_limit_requests_per_minute: -1,
+            ..ManagementApi::default()
+        };
+        let admin = offline.folder("admin").unwrap();
+        let frame = Frame::new(api.server(), settings.resolve().unwrap(), &admin, clock.clone()).unwrap();
+        let keys = KEYS.map(|(name, roles)| (name, frame.keys().create(roles).unwrap().key)).into();
+        let frame = Arc::new(frame);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let shutdown = Shutdown::default();
+        let serving = Arc::clone(&frame);
+        let handler = move |request, peer| Arc::clone(&serving).answer(request, peer);
+        tokio::spawn(serve(listener, Transport::Plain, Limits::default(), shutdown.clone(), handler));
+        Self { address, clock, frame, keys, offline, _shutdown: shutdown, _folder: folder }
+    }
+
+    /// Moves the clock to a time of a recording.
+    pub(crate) fn go_to(&self, time: &str) {
+        self.clock.set(UnixTime::from_iso8601(time).unwrap());
+    }
+
+    pub(crate) fn knows(&self, caller: &str) -> bool {
+        caller == "none" || self.keys.contains_key(caller)
+    }
+
+    /// What happened between the calls and was not recorded with them.
+    pub(crate) async fn catch_up(&mut self, _before: u64) {}
+
+    /// Status and body of an answer.
+    pub(crate) async fn send(
+        &self,
+        method: &str,
+        target: &str,
+        caller: &str,
+        content_type: Option<&str>,
+        accept: Option<&str>,
+        body: &[u8],
+    ) -> (u16, Vec<u8>) {
+        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: cs:4000\r\nConnection: close\r\n");
+        if let Some(key) = self.keys.get(caller) {
+            head.push_str(&format!("Authorization: X-Road-ApiKey token={key}\r\n"));
+        }
+        for (name, value) in [("Content-Type", content_type), ("Accept", accept)] {
+            if let Some(value) = value {
+                head.push_str(&format!("{name}: {value}\r\n"));
+            }
+        }
+        if !body.is_empty() || matches!(method, "POST" | "PUT" | "PATCH") {
+            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
+        }
+        head.push_str("\r\n");
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(head.as_bytes()).await.unwrap();
+        // A server that refuses early need not read all of it.
+        let _ = stream.write_all(body).await;
+        let mut bytes = Vec::new();
+        let _ = stream.read_to_end(&mut bytes).await;
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+        let status = std::str::from_utf8(&bytes[9..12]).unwrap().parse().unwrap();
+        (status, bytes[end..].to_vec())
+    }
+}
