@@ -5,6 +5,7 @@
 //! | `state/` | `serverconf` | clients, services and rights are lost; `causeway apply` fills it again |
 //! | `keys/` | `signer` | private keys are lost for good |
 //! | `tls/` | `tls` | another internal certificate is made; information systems that compare must be told. Of `tls13-peers` alone: peers may use CBC suites again |
+//! | `replay/` | `replay` | messages from before can be executed once more until their evidence ends |
 //! | `log/` | `message_log` | evidence is lost for good |
 //! | `globalconf/` | `configuration_client` | it is downloaded again |
 //!
@@ -46,6 +47,7 @@ use crate::message_log::MessageLog;
 use crate::message_log::settings::LogSettings;
 use crate::message_log::timestamper::{Snapshots, Timestamper};
 use crate::peers::Peers;
+use crate::replay::{self, Replay};
 use crate::serverconf::ServerConf;
 use crate::serverconf::state::State;
 use crate::serverconf::store::ServerConfStore;
@@ -57,6 +59,8 @@ use crate::{client_proxy, ocsp_port, server_proxy};
 const REFRESH: Duration = Duration::from_millis(250);
 /// Between measurements, and between clearings of what has waited for too long.
 const HOUSEKEEPING: Duration = Duration::from_secs(5);
+/// Between savings of what the memory against repeated messages has learnt.
+const SAVE: Duration = Duration::from_secs(1);
 /// Between looks whether the server can exchange messages, until it first can.
 const READINESS: Duration = Duration::from_millis(20);
 /// For tasks to end by themselves after the drain.
@@ -91,7 +95,7 @@ pub async fn run(settings: Settings, ready_file: Option<&Path>, shutdown: Shutdo
         spawn(&mut tasks, "health", serve);
     }
     let server = watched.ctx.serverconf.load().server_id().to_string();
-    let log = watched.ctx.log.clone();
+    let (log, replay) = (watched.ctx.log.clone(), watched.ctx.kept.replay.clone());
     start_tasks(&mut tasks, opened, listeners);
     if let Some(path) = ready_file {
         spawn(&mut tasks, "ready file", ready(watched, path.to_owned(), bound.clone()));
@@ -106,6 +110,7 @@ pub async fn run(settings: Settings, ready_file: Option<&Path>, shutdown: Shutdo
     }
     let _ = tokio::time::timeout(LAST_MOMENT, async { while tasks.join_next().await.is_some() {} }).await;
     tasks.shutdown().await;
+    save(&replay).await;
     log.close().await;
     tracing::info!("the security server has stopped");
     outcome
@@ -158,6 +163,8 @@ impl Opened {
         let seen = SeenPeers::open(seen.clone()).with_context(|| seen.display().to_string())?;
         let peer_tls = PeerTls::new(globalconf.clone(), signer.clone()).edge(settings.tls_edge, seen);
         let peer_tls = Arc::new(peer_tls);
+        let seen = data.folder("replay")?.join(replay::FILE);
+        let replay = Replay::open(&seen, clock.now()).with_context(|| seen.display().to_string())?;
         let limits = &settings.limits;
         let ctx = Context {
             clock: clock.clone(),
@@ -169,7 +176,7 @@ impl Opened {
             internal_tls,
             client_slots: Admission::new(limits.client_exchanges, limits.client_exchanges_per_client),
             server_slots: Admission::new(limits.server_exchanges, limits.server_exchanges_per_peer),
-            kept: Kept::new(signer.clone(), clock),
+            kept: Kept { replay, ..Kept::new(signer.clone(), clock) },
             shutdown,
             settings,
         };
@@ -305,6 +312,7 @@ fn start_tasks(tasks: &mut JoinSet<&'static str>, opened: Opened, listeners: Lis
     spawn(tasks, "timestamper", timestamper.run(shutdown.clone()));
     spawn(tasks, "configuration watch", watch(ctx.clone(), conf, signer.clone(), server));
     spawn(tasks, "housekeeping", housekeeping(watched));
+    spawn(tasks, "replay memory", remember(ctx.clone()));
 
     if let Some(listener) = listeners.client_http {
         spawn(tasks, "client proxy", client_proxy::serve(ctx.clone(), listener, Acceptor::plain()));
@@ -378,6 +386,22 @@ async fn housekeeping(watched: Watched) {
         if pause(&watched.ctx.shutdown, HOUSEKEEPING).await {
             return;
         }
+    }
+}
+
+/// Saves what was received, so that another process knows it.
+async fn remember(ctx: Context) {
+    while !pause(&ctx.shutdown, SAVE).await {
+        save(&ctx.kept.replay).await;
+    }
+}
+
+async fn save(replay: &Replay) {
+    let replay = replay.clone();
+    let saved =
+        tokio::task::spawn_blocking(move || replay.save()).await.map_err(std::io::Error::other).flatten();
+    if let Err(error) = saved {
+        tracing::error!(%error, "the memory against repeated messages could not be saved");
     }
 }
 

@@ -54,7 +54,8 @@ host::settings! {
         pub ocsp_responder_port: u16 = 5577,
         /// TLS with other security servers, in both roles: `auto` is TLS 1.3 or 1.2 with authenticated encryption where the other side
         /// can, else the TLS 1.2 CBC suites of stock servers; `modern-only` never takes those; `cbc-only` takes nothing else, as
-        /// stock servers do.
+        /// stock servers do. A server that was met with TLS 1.3 is not asked with CBC suites again, until its line is taken out of
+        /// tls/tls13-peers in the data folder.
         pub tls_edge: TlsEdge = TlsEdge::Auto,
         /// Milliseconds that connecting to another security server may take, its TLS handshake included.
         pub client_timeout: u64 = 30_000,

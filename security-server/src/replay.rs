@@ -1,24 +1,42 @@
-//! No transport message has its effect twice while the process lives [wire dossier §22 row 10].
+//! No transport message has its effect twice [wire dossier §22 row 10].
 //!
 //! A request is told by its signature value (what only the signer could write of it), its place in the batch that was signed and the
-//! digest of its message part. It is remembered for as long as the OCSP answers in its signature hold, since after that it is refused anyway. What is kept is a keyed
-//! 64-bit hash, so that an hour of heavy traffic fits into memory: at most [`ENTRIES`], the ones that end first make room, which is
-//! counted and logged. Each security server of a cluster has a memory of its own, and a restart begins with none: a message that was
-//! received before it can have its effect once more until the OCSP answers in it end.
+//! digest of its message part. It is remembered for as long as the OCSP answers in its signature hold, since after that it is refused
+//! anyway. What is kept is a keyed 64-bit hash, so that an hour of heavy traffic fits into memory: at most [`ENTRIES`], the ones that end first make room, which is
+//! counted and logged. Each security server of a cluster has a memory of its own.
+//!
+//! The memory outlives the process in the file `replay/seen`: eight bytes of name, 32 of key, then one record of 16 bytes per request,
+//! its hash and the minute in which it ends, big-endian. [`Replay::save`] adds what is new, every second and at the end, so that a crash
+//! forgets the last second. If the file is deleted, requests from before can be executed once more until their evidence ends.
 
 use std::collections::{BTreeMap, HashSet};
-use std::hash::{BuildHasher, RandomState};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use proto::time::UnixTime;
+use ring::hmac;
+use ring::rand::{SecureRandom, SystemRandom};
 
+/// In the folder `replay/` of the data directory.
+pub const FILE: &str = "seen";
 /// Most messages remembered.
 pub const ENTRIES: usize = 4_000_000;
 /// What is remembered ends by the minute.
 const SPAN_MS: i64 = 60_000;
 
+const MAGIC: &[u8; 8] = b"cwreplay";
+const KEY_BYTES: usize = 32;
+const HEADER_BYTES: usize = MAGIC.len() + KEY_BYTES;
+const RECORD_BYTES: usize = 16;
+/// The file is written anew when it has so many records more than twice what is remembered.
+const SLACK: usize = 100_000;
+/// A larger file is none of ours.
+const MAX_FILE_BYTES: u64 = (HEADER_BYTES + RECORD_BYTES * (2 * ENTRIES + 2 * SLACK)) as u64;
+
 /// What tells one request from all others.
-#[derive(Clone, Copy, Debug, Hash)]
+#[derive(Clone, Copy, Debug)]
 pub struct Trace<'a> {
     /// What of the decoded signature value only its signer could write.
     pub signature_value: &'a [u8],
@@ -34,23 +52,72 @@ pub struct Trace<'a> {
 pub struct Replayed;
 
 /// Requests seen lately. Cheap to clone.
-#[derive(Clone, Debug, Default)]
-pub struct Replay {
-    seen: Arc<Mutex<Seen>>,
+#[derive(Clone)]
+pub struct Replay(Arc<Inner>);
+
+struct Inner {
+    key: hmac::Key,
+    seen: Mutex<Seen>,
+    /// `None`: nothing outlives the process.
+    journal: Option<Mutex<Journal>>,
 }
 
 #[derive(Debug, Default)]
 struct Seen {
-    hasher: RandomState,
     all: HashSet<u64>,
     /// What ends in which minute.
     by_end: BTreeMap<i64, Vec<u64>>,
+    /// What is not in the file yet.
+    unsaved: Vec<Record>,
+}
+
+/// A request's hash and the minute in which it ends.
+type Record = (u64, i64);
+
+/// The file, open at its end.
+struct Journal {
+    path: PathBuf,
+    key: [u8; KEY_BYTES],
+    file: File,
+    records: usize,
+}
+
+impl std::fmt::Debug for Replay {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Replay").field("remembered", &self.0.seen().all.len()).finish_non_exhaustive()
+    }
+}
+
+impl Default for Replay {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Replay {
-    /// Remembers nothing yet.
+    /// Remembers nothing yet, and not beyond the process.
     pub fn new() -> Self {
-        Self::default()
+        Self(Arc::new(Inner { key: signing(&new_key()), seen: Mutex::default(), journal: None }))
+    }
+
+    /// Remembers what the file `path` says, and keeps it up to date; none is an empty one. Blocks.
+    ///
+    /// # Errors
+    /// The disk, or the file is none of ours.
+    pub fn open(path: &Path, now: UnixTime) -> io::Result<Self> {
+        let (key, records) = match read(path)? {
+            Some(found) => found,
+            None => (new_key(), Vec::new()),
+        };
+        let mut seen = Seen::default();
+        for (hash, minute) in records {
+            if minute >= minute_of(now) {
+                seen.insert(hash, minute, ENTRIES);
+            }
+        }
+        seen.unsaved.clear();
+        let journal = Some(Mutex::new(Journal::write(path, key, &seen.records())?));
+        Ok(Self(Arc::new(Inner { key: signing(&key), seen: Mutex::new(seen), journal })))
     }
 
     /// Remembers a request until `until`.
@@ -58,34 +125,65 @@ impl Replay {
     /// # Errors
     /// [`Replayed`] when it is remembered already.
     pub fn first_time(&self, trace: &Trace<'_>, until: UnixTime, now: UnixTime) -> Result<(), Replayed> {
-        // Nothing panics while the lock is held, and what it guards is whole after every statement.
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(trace, until, now, ENTRIES)
+        let hash = hash(&self.0.key, trace);
+        let mut seen = self.0.seen();
+        seen.forget_before(minute_of(now));
+        let new = seen.insert(hash, minute_of(until).max(minute_of(now)), ENTRIES);
+        if self.0.journal.is_none() {
+            seen.unsaved.clear();
+        }
+        if new { Ok(()) } else { Err(Replayed) }
+    }
+
+    /// Writes what is new to the file. Blocks; called now and then, and at the end.
+    ///
+    /// # Errors
+    /// The disk; what is new is then only remembered by this process.
+    pub fn save(&self) -> io::Result<()> {
+        let Some(journal) = &self.0.journal else { return Ok(()) };
+        let mut journal = journal.lock().unwrap_or_else(PoisonError::into_inner);
+        let (unsaved, grown) = {
+            let mut seen = self.0.seen();
+            let unsaved = std::mem::take(&mut seen.unsaved);
+            let grown = journal.records + unsaved.len() > 2 * seen.all.len() + SLACK;
+            (unsaved, grown.then(|| seen.records()))
+        };
+        match grown {
+            Some(all) => *journal = Journal::write(&journal.path, journal.key, &all)?,
+            None if unsaved.is_empty() => {}
+            None => journal.append(&unsaved)?,
+        }
+        Ok(())
+    }
+}
+
+impl Inner {
+    /// Nothing panics while the lock is held, and what it guards is whole after every statement.
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Seen {
-    fn insert(
-        &mut self,
-        trace: &Trace<'_>,
-        until: UnixTime,
-        now: UnixTime,
-        limit: usize,
-    ) -> Result<(), Replayed> {
-        let present = now.0.div_euclid(SPAN_MS);
+    fn forget_before(&mut self, minute: i64) {
         while let Some(first) = self.by_end.first_entry()
-            && *first.key() < present
+            && *first.key() < minute
         {
             first.remove().iter().for_each(|hash| _ = self.all.remove(hash));
         }
-        let hash = self.hasher.hash_one(trace);
+    }
+
+    /// `false` when it was there already.
+    fn insert(&mut self, hash: u64, minute: i64, limit: usize) -> bool {
         if !self.all.insert(hash) {
-            return Err(Replayed);
+            return false;
         }
-        self.by_end.entry(until.0.div_euclid(SPAN_MS).max(present)).or_default().push(hash);
+        self.by_end.entry(minute).or_default().push(hash);
+        self.unsaved.push((hash, minute));
         if self.all.len() > limit {
             self.forget_some();
         }
-        Ok(())
+        true
     }
 
     fn forget_some(&mut self) {
@@ -98,6 +196,84 @@ impl Seen {
         );
         hashes.iter().for_each(|hash| _ = self.all.remove(hash));
     }
+
+    fn records(&self) -> Vec<Record> {
+        let of = |(minute, hashes): (&i64, &Vec<u64>)| -> Vec<Record> {
+            hashes.iter().map(|hash| (*hash, *minute)).collect()
+        };
+        self.by_end.iter().flat_map(of).collect()
+    }
+}
+
+impl Journal {
+    /// A file with these records and no others.
+    fn write(path: &Path, key: [u8; KEY_BYTES], records: &[Record]) -> io::Result<Self> {
+        let bytes = [&MAGIC[..], &key, &encode(records)].concat();
+        host::files::write_atomic(path, &bytes, 0o600)?;
+        let file = OpenOptions::new().append(true).open(path)?;
+        Ok(Self { path: path.to_owned(), key, file, records: records.len() })
+    }
+
+    fn append(&mut self, records: &[Record]) -> io::Result<()> {
+        let written = self.file.write_all(&encode(records)).and_then(|()| self.file.sync_data());
+        // What is missing now is in the next one, which is written whole.
+        self.records = if written.is_ok() { self.records + records.len() } else { usize::MAX / 2 };
+        written
+    }
+}
+
+fn encode(records: &[Record]) -> Vec<u8> {
+    records.iter().flat_map(|(hash, minute)| [hash.to_be_bytes(), minute.to_be_bytes()].concat()).collect()
+}
+
+/// Key and records; a record that was cut off is none.
+fn read(path: &Path) -> io::Result<Option<([u8; KEY_BYTES], Vec<Record>)>> {
+    match std::fs::metadata(path) {
+        Ok(found) if found.len() > MAX_FILE_BYTES => return Err(io::ErrorKind::FileTooLarge.into()),
+        Ok(_) => {}
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    }
+    let bytes = std::fs::read(path)?;
+    let not_ours = || io::Error::new(io::ErrorKind::InvalidData, "no memory of messages");
+    let (key, records) = bytes
+        .strip_prefix(MAGIC)
+        .and_then(|rest| rest.split_first_chunk::<KEY_BYTES>())
+        .ok_or_else(not_ours)?;
+    let number = |half: &[u8]| half.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+    let records = records.chunks_exact(RECORD_BYTES).map(|record| {
+        let (hash, minute) = record.split_at(RECORD_BYTES / 2);
+        (number(hash), number(minute).cast_signed())
+    });
+    Ok(Some((*key, records.collect())))
+}
+
+fn minute_of(time: UnixTime) -> i64 {
+    time.0.div_euclid(SPAN_MS)
+}
+
+fn new_key() -> [u8; KEY_BYTES] {
+    let mut key = [0; KEY_BYTES];
+    SystemRandom::new().fill(&mut key).expect("the system has randomness");
+    key
+}
+
+fn signing(key: &[u8]) -> hmac::Key {
+    hmac::Key::new(hmac::HMAC_SHA256, key)
+}
+
+/// Lengths in between, so that no two traces run together alike.
+fn hash(key: &hmac::Key, trace: &Trace<'_>) -> u64 {
+    let mut context = hmac::Context::with_key(key);
+    for bytes in [trace.signature_value, trace.message] {
+        context.update(&(bytes.len() as u64).to_be_bytes());
+        context.update(bytes);
+    }
+    for step in trace.position {
+        context.update(&(*step as u64).to_be_bytes());
+    }
+    let tag = context.sign();
+    tag.as_ref().iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
 }
 
 #[cfg(test)]
@@ -139,19 +315,70 @@ mod tests {
     #[test]
     fn forgets_what_ends_first_when_it_is_full() {
         let mut seen = Seen::default();
-        let names: Vec<[u8; 2]> = (0..12_u16).map(u16::to_be_bytes).collect();
-        for (minute, name) in names.iter().enumerate() {
-            let until = UnixTime(MINUTE * i64::try_from(minute).expect("small"));
-            seen.insert(&trace(name), until, UnixTime(0), 10).expect("new");
+        for minute in 0..12 {
+            assert!(seen.insert(minute, i64::try_from(minute).expect("small"), 10), "new");
         }
         assert!(seen.all.len() <= 10);
+        assert!(!seen.insert(11, 1, 10), "the last is there");
+        assert!(seen.insert(0, 1, 10), "the first is not");
+    }
+
+    #[test]
+    fn remembers_over_restarts_until_the_evidence_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        let (now, until, later) = (UnixTime(0), UnixTime(10 * MINUTE), UnixTime(20 * MINUTE));
+        let replay = Replay::open(&path, now).unwrap();
+        replay.first_time(&trace(b"early"), until, now).unwrap();
+        replay.first_time(&trace(b"late"), later, now).unwrap();
+        replay.save().unwrap();
+        replay.first_time(&trace(b"lost"), later, now).unwrap();
+        drop(replay);
+        // The process died while it wrote.
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(&[1, 2, 3]).unwrap();
+
+        let replay = Replay::open(&path, now).unwrap();
+        let again = |replay: &Replay, name: &str, now| {
+            replay.first_time(&trace(name.as_bytes()), later, now).is_err()
+        };
+        assert!(again(&replay, "early", now) && again(&replay, "late", now));
+        assert!(!again(&replay, "lost", now), "it was never saved");
+        replay.save().unwrap();
+        let replay = Replay::open(&path, UnixTime(11 * MINUTE)).unwrap();
+        assert!(again(&replay, "late", now) && again(&replay, "lost", now));
+        assert!(!again(&replay, "early", UnixTime(11 * MINUTE)), "its evidence has ended");
+    }
+
+    #[test]
+    fn the_file_does_not_grow_with_what_has_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        let replay = Replay::open(&path, UnixTime(0)).unwrap();
+        let count = u32::try_from(SLACK).unwrap() + 10;
+        for number in 0..count {
+            replay.first_time(&trace(&number.to_be_bytes()), UnixTime(0), UnixTime(0)).unwrap();
+        }
+        replay.save().unwrap();
+        let full = std::fs::metadata(&path).unwrap().len();
+        replay.first_time(&trace(b"next"), UnixTime(5 * MINUTE), UnixTime(5 * MINUTE)).unwrap();
+        replay.save().unwrap();
+        let after = std::fs::metadata(&path).unwrap().len();
         assert!(
-            seen.insert(&trace(&names[11]), UnixTime(MINUTE), UnixTime(0), 10).is_err(),
-            "the last is there"
+            full > 16 * u64::from(count) && after == (HEADER_BYTES + RECORD_BYTES) as u64,
+            "{full} then {after}"
         );
-        assert!(
-            seen.insert(&trace(&names[0]), UnixTime(MINUTE), UnixTime(0), 10).is_ok(),
-            "the first is not"
-        );
+        assert!(replay.first_time(&trace(b"next"), UnixTime(5 * MINUTE), UnixTime(5 * MINUTE)).is_err());
+    }
+
+    #[test]
+    fn another_file_is_not_taken_for_an_empty_memory() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        for bytes in
+            [&b""[..], b"cwreplay and too short", b"something else that is long enough to be a header"]
+        {
+            std::fs::write(&path, bytes).unwrap();
+            assert!(Replay::open(&path, UnixTime(0)).is_err(), "{bytes:?}");
+        }
     }
 }

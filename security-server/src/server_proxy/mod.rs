@@ -10,6 +10,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use host::http::WriteLimited;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -19,7 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::context::Context;
 use crate::door::{Door, Place};
-use crate::tls::{Accepted, Acceptor, WriteDeadline};
+use crate::tls::{Accepted, Acceptor};
 
 mod answer;
 mod asked;
@@ -73,7 +74,7 @@ async fn connection(
         .header_read_timeout(limits.keep_alive.max(limits.idle))
         .max_buf_size(limits.head_bytes)
         .max_headers(limits.headers)
-        .serve_connection(TokioIo::new(WriteDeadline::new(stream, limits.idle)), service);
+        .serve_connection(TokioIo::new(WriteLimited::new(stream, limits.idle)), service);
     tokio::pin!(connection);
     let ended = tokio::select! {
         ended = &mut connection => ended,

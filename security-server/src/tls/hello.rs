@@ -2,7 +2,7 @@
 //!
 //! Only one question is asked of it: does it offer a cipher suite that rustls has? Values that name no suite are passed over:
 //! TLS_EMPTY_RENEGOTIATION_INFO_SCSV, TLS_FALLBACK_SCSV and GREASE [RFC 5746, RFC 7507, RFC 8701]. At most [`MAX_HELLO_BYTES`] in
-//! [`MAX_RECORDS`] records are looked at; the caller bounds the time. What is longer, malformed or no TLS at all is left to rustls,
+//! sixteen records are looked at; the caller bounds the time. What is longer, malformed or no TLS at all is left to rustls,
 //! which answers it with the right alert. What was read is handed on with [`Rewound`].
 
 use std::io;
@@ -15,7 +15,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 /// Most bytes of a hello, record headers included. Those of stock servers and of ours have a few hundred; post-quantum key shares
 /// make some of them two thousand.
-pub(super) const MAX_HELLO_BYTES: usize = 16 * 1024;
+pub const MAX_HELLO_BYTES: usize = 16 * 1024;
 /// Most records that a hello may be cut into.
 const MAX_RECORDS: usize = 16;
 const FIRST_READ_BYTES: usize = 2048;
@@ -28,7 +28,7 @@ const FIXED_BYTES: usize = 2 + 32;
 
 /// What the beginning of a connection says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Hello {
+pub enum Hello {
     /// At least one suite that rustls has.
     Modern,
     /// Suites, and none of them rustls has.
@@ -57,7 +57,7 @@ pub(super) async fn read<S: AsyncRead + Unpin>(mut socket: S) -> io::Result<(Hel
 }
 
 /// What `bytes`, the beginning of a connection, says; `None` while it may still become a hello.
-fn look(bytes: &[u8]) -> Option<Hello> {
+pub fn look(bytes: &[u8]) -> Option<Hello> {
     let mut handshake = Vec::new();
     let mut rest = bytes;
     for _ in 0..MAX_RECORDS {

@@ -26,15 +26,13 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 mod cbc;
-mod deadline;
 mod handshakes;
-mod hello;
+pub mod hello;
 mod internal;
 mod peer;
 pub mod seen;
 mod verifier;
 
-pub use deadline::WriteDeadline;
 use handshakes::Handshakes;
 use hello::Rewound;
 pub use internal::{InternalTls, InternalTlsError, ServiceTlsError};
@@ -157,6 +155,11 @@ impl Acceptor {
 
     async fn handshake(&self, socket: TcpStream, from: SocketAddr) -> Result<Accepted, AcceptError> {
         let failed = |source| AcceptError::Handshake { from, source };
+        if let Kind::Peer(tls) = &self.kind
+            && !tls.has_key()
+        {
+            return Err(AcceptError::NoKey);
+        }
         let (hello, socket) = hello::read(socket).await.map_err(failed)?;
         // Only now: a connection that says nothing takes no slot from those that do.
         let _slot = self.slots.enter(from.ip()).await;

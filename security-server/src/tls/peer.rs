@@ -182,6 +182,11 @@ impl PeerTls {
         Self { edge, seen: Arc::new(seen), ..self }
     }
 
+    /// There is a key to show.
+    pub(super) fn has_key(&self) -> bool {
+        self.signer.own_keys().auth.is_some()
+    }
+
     /// Whether a connection that begins like this is OpenSSL's.
     pub(super) fn takes_cbc(&self, hello: Hello) -> bool {
         match self.edge {
