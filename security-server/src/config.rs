@@ -69,8 +69,8 @@ host::settings! {
         pub enforce_client_is_cert_validity_period_check: bool = false,
         /// Refuse other security servers older than this version (for instance "7.6.0"); not set: none.
         pub server_min_supported_client_version: Option<String> = None,
-        /// How fault codes are written: `snake` as releases from 7.8, `camel` as releases before. Both are read.
-        pub fault_code_style: FaultCodeStyle = FaultCodeStyle::Snake,
+        /// The release whose spelling of fault codes is written: "7.8" (access_denied) or "7.7" (AccessDenied). Both are read.
+        pub fault_code_style: FaultCodeStyle = FaultCodeStyle::Release78,
     }
 }
 
@@ -200,12 +200,13 @@ host::settings! {
 
 /// How fault codes are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
 pub enum FaultCodeStyle {
-    /// `server.serverproxy.access_denied`.
-    Snake,
-    /// `Server.ServerProxy.AccessDenied`.
-    Camel,
+    /// `server.serverproxy.access_denied`, as releases from 7.8.
+    #[serde(rename = "7.8")]
+    Release78,
+    /// `Server.ServerProxy.AccessDenied`, as releases to 7.7.
+    #[serde(rename = "7.7")]
+    Release77,
 }
 
 /// Which TLS is spoken with other security servers.
@@ -397,8 +398,8 @@ impl File {
             health_listen: self.health_check_listen.0,
             drain: Duration::from_secs(self.drain_time),
             fault_style: match proxy.fault_code_style {
-                FaultCodeStyle::Snake => Style::Snake,
-                FaultCodeStyle::Camel => Style::Camel,
+                FaultCodeStyle::Release78 => Style::Snake,
+                FaultCodeStyle::Release77 => Style::Camel,
             },
             tls_edge: proxy.tls_edge,
             client_http: proxy.client_http_listen.0,
@@ -569,7 +570,7 @@ mod tests {
     #[test]
     fn values_are_resolved() {
         let settings = read(
-            "data-dir = '/d'\n[proxy]\nclient-http-listen = 'off'\nfault-code-style = 'camel'\n\
+            "data-dir = '/d'\n[proxy]\nclient-http-listen = 'off'\nfault-code-style = '7.7'\n\
              server-min-supported-client-version = '7.6.0'\nclient-httpclient-timeout = 1500\n\
              [configuration-client]\nallowed-federations = 'fi, is'\n",
         )

@@ -97,6 +97,25 @@ fn resigned(from: &'static str, to: &'static str) -> Change {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sender_that_is_too_old_is_refused() {
+    let world = World::with(Options { min_client_version: Some([7, 6, 0]), ..Options::default() }).await;
+    for (version, accepted) in
+        [("7.6.0", true), ("7.10.1", true), ("7.5.3", false), ("7.6.0-rc", false), ("", false)]
+    {
+        let mut message = request(&world, HEADER_PART, None);
+        message.header("x-proxy-version", Some(version));
+        let reply = send(&world, &message).await;
+        match accepted {
+            true => assert_ne!(
+                fault(&reply).map(|(code, ..)| code),
+                Some(format!("{SP}client_proxy_version_not_supported"))
+            ),
+            false => check(version, &reply, &format!("{SP}client_proxy_version_not_supported")),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_with_a_message_is_told() {
     let world = World::start().await;
     let head = |name: &'static str, value: Option<&'static str>| change(move |_, t| t.header(name, value));

@@ -80,6 +80,8 @@ pub struct Options {
     pub exchanges_per_peer: usize,
     pub idle: Duration,
     pub has_tsa: bool,
+    /// Senders must be of this release or later.
+    pub min_client_version: Option<[u32; 3]>,
     /// TLS between the servers; of the consumer, where it differs.
     pub edge: TlsEdge,
     pub consumer_edge: Option<TlsEdge>,
@@ -97,6 +99,7 @@ impl Default for Options {
             exchanges_per_peer: 100,
             idle: Duration::from_secs(5),
             has_tsa: true,
+            min_client_version: None,
             edge: TlsEdge::Auto,
             consumer_edge: None,
             tls13_peers: None,
@@ -310,6 +313,7 @@ impl Parts<'_> {
         settings.limits.client_exchanges_per_client = self.options.exchanges_per_client;
         settings.limits.server_exchanges_per_peer = self.options.exchanges_per_peer;
         settings.limits.idle = self.options.idle;
+        settings.min_client_version = self.options.min_client_version;
         settings
     }
 }
