@@ -6,7 +6,8 @@
 //! | [`security_server`], [`central_server`] | the two servers; [`daemon`] is what they share |
 //! | [`signer_process`] | `causeway signer`: the private keys in a process of their own; log-in and log-out of its token |
 //! | [`apply`] | fills a stopped security server from a file |
-//! | [`verify`] | says whether a container is evidence |
+//! | [`verify`] | says whether containers, archives, logs, configurations hold |
+//! | [`log`] | looks into a message log |
 //! | [`config`] | prints documented sample settings |
 //! | [`exit`] | what the exit status says |
 
@@ -17,6 +18,7 @@ mod daemon;
 #[cfg(feature = "sandbox")]
 mod demo;
 mod exit;
+mod log;
 mod security_server;
 mod signer_process;
 mod verify;
@@ -46,6 +48,7 @@ enum Command {
     Signer(signer_process::Args),
     Apply(apply::Args),
     Verify(verify::Args),
+    Log(log::Args),
     Config(config::Args),
 }
 
@@ -60,6 +63,7 @@ fn main() -> ExitCode {
         Command::Signer(args) => signer_process::run(&args),
         Command::Apply(args) => apply::run(args),
         Command::Verify(args) => verify::run(&args),
+        Command::Log(args) => log::run(&args),
         Command::Config(args) => config::run(&args),
     };
     match outcome {

@@ -1,4 +1,11 @@
-//! `causeway verify FILE… --conf DIR`: says whether containers are evidence, offline.
+//! `causeway verify FILE… --conf DIR`: says whether containers are evidence, offline. Of a folder all containers below it are judged.
+//!
+//! | Command | Module |
+//! |---|---|
+//! | `verify archive ZIP…` | [`archive`] |
+//! | `verify log DIR` | [`log`] |
+//! | `verify proof FILE…` | [`proof`] |
+//! | `verify conf ANCHOR` | [`conf`] |
 //!
 //! DIR is a folder of global configuration as servers keep it, or what `/verificationconf` hands out: the ZIP, or the folder it
 //! unpacks to. Its expiry is not held against old evidence. What is checked, and in which order: `pki::asic`.
@@ -17,6 +24,13 @@
 //!
 //! Exit status 0 when all are accepted, 7 when one is rejected, 2 when the configuration cannot be used.
 
+mod archive;
+mod conf;
+mod extract;
+pub(crate) mod log;
+pub(crate) mod proof;
+mod work;
+
 use std::fs::File;
 use std::io::{BufReader, Read, Write};
 use std::path::{Path, PathBuf};
@@ -27,6 +41,7 @@ use pki::globalconf::{self, Files, GlobalConf};
 use proto::time::UnixTime;
 use serde::Serialize;
 
+use self::work::Progress;
 use crate::exit::{Exit, Usage};
 
 /// Folder in a ZIP of `/verificationconf`.
@@ -40,22 +55,69 @@ const MAX_INFLATED_BYTES: u64 = 512 << 20;
 
 /// Says whether containers (.asice) are evidence: signature, timestamp, certificates at that time. Works offline.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 pub(crate) struct Args {
-    /// Containers to verify.
+    #[command(subcommand)]
+    what: Option<What>,
+    /// Containers to verify; of a folder every container below it.
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Global configuration: a folder as servers keep it, or a verificationconf.zip, packed or unpacked.
+    #[arg(long, value_name = "DIR", required = true)]
+    conf: Option<PathBuf>,
+    /// Unpack messages and attachments of accepted containers below this folder.
     #[arg(long, value_name = "DIR")]
-    conf: PathBuf,
+    extract: Option<PathBuf>,
     /// Print an array of objects instead of text.
     #[arg(long)]
     json: bool,
 }
 
+/// What else can be verified.
+#[derive(Debug, clap::Subcommand)]
+enum What {
+    Archive(archive::Args),
+    Log(log::Args),
+    Proof(proof::Args),
+    Conf(conf::Args),
+}
+
 /// Runs the command.
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let conf = load_conf(&args.conf).map_err(|error| Usage(format!("{}: {error:#}", args.conf.display())))?;
-    let verdicts: Vec<_> = args.files.iter().map(|file| (file.as_path(), judge(file, &conf))).collect();
+    match &args.what {
+        Some(What::Archive(args)) => archive::run(args),
+        Some(What::Log(args)) => log::run(args),
+        Some(What::Proof(args)) => proof::run(args),
+        Some(What::Conf(args)) => conf::run(args),
+        None => containers(args),
+    }
+}
+
+fn containers(args: &Args) -> anyhow::Result<Exit> {
+    let path = args.conf.as_deref().unwrap_or(Path::new("."));
+    let conf = load_conf(path).map_err(|error| Usage(format!("{}: {error:#}", path.display())))?;
+    let mut files = Vec::new();
+    for file in &args.files {
+        match file.is_dir() {
+            true => containers_below(file, &mut files)?,
+            false => files.push(file.clone()),
+        }
+    }
+    let progress = Progress::start(files.len(), args.json);
+    let outcomes = work::in_parallel(&files, |file| {
+        let outcome = judge(file, &conf);
+        progress.step();
+        outcome
+    });
+    progress.finish();
+    let verdicts: Vec<_> = files.iter().map(PathBuf::as_path).zip(outcomes).collect();
+    if let Some(to) = &args.extract {
+        for (file, _) in verdicts.iter().filter(|(_, outcome)| outcome.is_ok()) {
+            let name = file.file_name().unwrap_or_default().to_string_lossy();
+            extract::container(BufReader::new(File::open(file)?), &name, to)
+                .with_context(|| format!("{}: unpacking", file.display()))?;
+        }
+    }
     let mut out = std::io::stdout().lock();
     if args.json {
         let objects: Vec<_> = verdicts.iter().map(|(file, outcome)| Object::of(file, outcome)).collect();
@@ -68,6 +130,29 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     }
     let all_hold = verdicts.iter().all(|(_, outcome)| outcome.is_ok());
     Ok(if all_hold { Exit::Done } else { Exit::NotVerified })
+}
+
+/// Every container in a folder and below it, in the order of names.
+fn containers_below(folder: &Path, found: &mut Vec<PathBuf>) -> anyhow::Result<()> {
+    let before = found.len();
+    let mut left = vec![folder.to_owned()];
+    while let Some(folder) = left.pop() {
+        for entry in std::fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
+            let entry = entry?;
+            let path = entry.path();
+            // A symbolic link is not followed: it may lead around in a circle.
+            if entry.file_type()?.is_dir() {
+                left.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "asice") {
+                found.push(path);
+            }
+        }
+    }
+    if found.len() == before {
+        return Err(Usage(format!("{}: there is no container (.asice) in it", folder.display())).into());
+    }
+    found[before..].sort();
+    Ok(())
 }
 
 fn judge(file: &Path, conf: &GlobalConf) -> Result<Report, Rejection> {
@@ -85,7 +170,7 @@ fn judge(file: &Path, conf: &GlobalConf) -> Result<Report, Rejection> {
 
 /// One verdict as JSON.
 #[derive(Debug, Serialize)]
-struct Object {
+pub(crate) struct Object {
     file: String,
     verdict: &'static str,
     code: Option<String>,
@@ -110,6 +195,14 @@ impl Object {
             signed_at: report.and_then(|report| report.signed_at).map(UnixTime::to_iso8601),
             timestamped_at: report.map(|report| report.timestamped_at.to_iso8601()),
         }
+    }
+}
+
+impl Object {
+    /// One line for people.
+    fn in_short(&self) -> String {
+        let step = self.step.unwrap_or_default();
+        format!("{}: {step}: {}", self.file, self.reason.as_deref().unwrap_or_default())
     }
 }
 
@@ -150,7 +243,7 @@ fn proven(report: &Report) -> Vec<(&'static str, String)> {
 }
 
 /// Text out of a file, made harmless for a terminal.
-fn printable(text: &str) -> String {
+pub(crate) fn printable(text: &str) -> String {
     text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 

@@ -99,10 +99,16 @@ fn files_are_judged_one_by_one_and_in_words() {
     let conf = area.join("../env-rsa/globalconf");
     let good = area.join("soap-attachments-provider-response.asice");
     let absent = Path::new("no-such-file.asice");
-    let output = verify(&[absent, &good, &area], &conf, true);
+    let output = verify(&[absent, &good], &conf, true);
     assert_eq!(output.status.code(), Some(7));
     let verdicts: Vec<_> = objects(&output).iter().map(|object| object["verdict"].clone()).collect();
-    assert_eq!(verdicts, ["reject", "accept", "reject"]);
+    assert_eq!(verdicts, ["reject", "accept"]);
+    let folder = verify(&[&area], &conf, true);
+    assert_eq!(
+        (folder.status.code(), objects(&folder).len() > 20),
+        (Some(0), true),
+        "every container of a folder"
+    );
 
     let output = verify(&[&good], &conf, false);
     assert_eq!(output.status.code(), Some(0));

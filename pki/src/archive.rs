@@ -152,6 +152,11 @@ impl<R: Read + Seek> Archive<R> {
         self.previous.as_ref().map(|(digest, name)| (digest.as_str(), name.as_str()))
     }
 
+    /// The last digest as its linkinginfo has it; proven once all containers were checked.
+    pub fn claimed_digest(&self) -> &str {
+        self.lines.last().map_or("", |(_, digest)| digest.as_str())
+    }
+
     /// How many containers it holds.
     pub fn len(&self) -> usize {
         self.lines.len()

@@ -80,6 +80,11 @@ impl Rejection {
         let code: Vec<_> = path.iter().map(|part| part.text(Style::Snake)).collect();
         Self { code: code.join("."), step, reason: reason.to_string() }
     }
+
+    /// It was stamped too late: the OCSP answer in it was too old by then.
+    pub fn is_too_late(&self) -> bool {
+        self.step == verify::STEP_FRESH
+    }
 }
 
 /// Verifies a container at its own timestamp's time, offline. The order of checks is the reference's, since it decides the code.

@@ -38,12 +38,13 @@ use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
 use crate::admission::Admission;
-use crate::config::Settings;
+use crate::config::{MessageLogSection, Settings};
 use crate::configuration_client::{ConfigurationClient, Published};
 use crate::context::Context;
 use crate::exchange::Kept;
 use crate::health::Watched;
 use crate::message_log::MessageLog;
+use crate::message_log::keeper::Keeper;
 use crate::message_log::settings::LogSettings;
 use crate::message_log::timestamper::{Snapshots, Timestamper};
 use crate::peers::Peers;
@@ -126,6 +127,7 @@ struct Opened {
     signer: Arc<dyn TokenService>,
     configuration: Arc<ConfigurationClient>,
     timestamper: Timestamper,
+    keeper: Keeper,
     peer_tls: Arc<PeerTls>,
 }
 
@@ -158,6 +160,7 @@ impl Opened {
         let log_settings = LogSettings::resolve(&settings.message_log, settings.limits.memory_body_bytes)?;
         let (log, timestamper) =
             MessageLog::open(&data.folder("log")?, log_settings, clock.clone(), Arc::new(snapshots))?;
+        let keeper = Keeper::new(&log, clock.clone(), &target_roots(&settings.message_log)?)?;
 
         let seen = data.folder("tls")?.join(seen::FILE);
         let seen = SeenPeers::open(seen.clone()).with_context(|| seen.display().to_string())?;
@@ -180,7 +183,10 @@ impl Opened {
             shutdown,
             settings,
         };
-        Ok((Self { ctx, conf, signer, configuration, timestamper, peer_tls }, (data, token_lock)))
+        Ok((
+            Self { ctx, conf, signer, configuration, timestamper, keeper, peer_tls },
+            (data, token_lock),
+        ))
     }
 
     fn watched(&self) -> Watched {
@@ -227,6 +233,23 @@ fn own_token(folder: &Path, pin_file: &Path, clock: &Clock) -> anyhow::Result<So
         ),
     }
     Ok(signer)
+}
+
+/// Whom https targets of archives and heads are held to.
+fn target_roots(log: &MessageLogSection) -> anyhow::Result<Vec<Vec<u8>>> {
+    let urls = [&log.archive_transfer_url, &log.archive_s3_endpoint, &log.tree_head_url];
+    if !urls.iter().any(|url| url.starts_with("https://")) {
+        return Ok(Vec::new());
+    }
+    let path = &log.archive_transfer_ca_file;
+    let name = || format!("message-log.archive-transfer-ca-file = {}", path.display());
+    let text = std::fs::read(path).with_context(name)?;
+    let roots = pki::pem::blocks(&text, "CERTIFICATE");
+    // Without any, nothing would be verified.
+    if roots.is_empty() {
+        bail!("{}: there is no certificate in it", name());
+    }
+    Ok(roots)
 }
 
 fn snapshot(state: &State, globalconf: &Published) -> Option<ServerConf> {
@@ -286,7 +309,7 @@ impl Listeners {
 /// Every task of the server; each ends when the server is told to stop.
 fn start_tasks(tasks: &mut JoinSet<&'static str>, opened: Opened, listeners: Listeners) {
     let watched = opened.watched();
-    let Opened { ctx, conf, signer, configuration, timestamper, peer_tls } = opened;
+    let Opened { ctx, conf, signer, configuration, timestamper, keeper, peer_tls } = opened;
     let (shutdown, clock, handshake) = (&ctx.shutdown, &ctx.clock, ctx.settings.limits.handshake);
     let handshakes = ctx.settings.limits.handshakes;
     let server = ctx.serverconf.load().server_id().clone();
@@ -310,6 +333,7 @@ fn start_tasks(tasks: &mut JoinSet<&'static str>, opened: Opened, listeners: Lis
         ocsp_fetcher::run(signer.clone(), surroundings, http, fetching, clock.clone(), shutdown.clone());
     spawn(tasks, "OCSP fetcher", fetcher);
     spawn(tasks, "timestamper", timestamper.run(shutdown.clone()));
+    spawn(tasks, "log keeper", keeper.run(shutdown.clone()));
     spawn(tasks, "configuration watch", watch(ctx.clone(), conf, signer.clone(), server));
     spawn(tasks, "housekeeping", housekeeping(watched));
     spawn(tasks, "replay memory", remember(ctx.clone()));

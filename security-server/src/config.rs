@@ -136,6 +136,47 @@ host::settings! {
         pub segment_size: u64 = 256 * 1024 * 1024,
         /// Bytes that must stay free on the disk; below them new exchanges are refused.
         pub min_free_space: u64 = 256 * 1024 * 1024,
+        /// Seconds between runs of archiving, which also begins when the log has grown by archive-max-filesize; 0 archives nothing,
+        /// and nothing is ever removed from the log.
+        pub archive_interval: u64 = 21_600,
+        /// Folder for archive files; not set: `archive` in the data folder.
+        pub archive_path: Option<PathBuf> = None,
+        /// Bytes of containers after which an archive file is finished.
+        pub archive_max_filesize: u64 = 32 * 1024 * 1024,
+        /// Which records are archived together: `none` (all), `member` or `subsystem`.
+        pub archive_grouping: crate::message_log::archive::Grouping = crate::message_log::archive::Grouping::None,
+        /// Where archive files are sent, by POST of a form with the field `file`; empty: they stay in the folder.
+        pub archive_transfer_url: String = String::new(),
+        /// The same for S3-compatible storage: https://host. At most one of the two.
+        pub archive_s3_endpoint: String = String::new(),
+        /// Region of the storage.
+        pub archive_s3_region: String = "us-east-1".into(),
+        /// Bucket.
+        pub archive_s3_bucket: String = String::new(),
+        /// In front of the file names, such as `ss1/`.
+        pub archive_s3_prefix: String = String::new(),
+        /// The bucket stands in the path; otherwise in front of the host.
+        pub archive_s3_path_style: bool = true,
+        /// A file with two lines: key id and secret.
+        pub archive_s3_credentials_file: Option<PathBuf> = None,
+        /// Certificates (PEM) that are trusted for https targets.
+        pub archive_transfer_ca_file: PathBuf = "/etc/ssl/certs/ca-certificates.crt".into(),
+        /// Remove archive files once they were sent.
+        pub archive_remove_transferred: bool = false,
+        /// Days for which records are kept in the log. Nothing is removed before it was archived and, where that is asked, sent.
+        pub keep_records_for: u64 = 30,
+        /// Days for local subsystems of their own: INSTANCE/CLASS/CODE/SUBSYSTEM=DAYS, separated by commas.
+        pub keep_records_for_subsystems: String = String::new(),
+        /// Bytes of the log above which archived records go earlier; 0 is without bound.
+        pub max_log_size: u64 = 0,
+        /// Seconds between looks at what may be removed.
+        pub clean_interval: u64 = 43_200,
+        /// Seconds between signed heads of the log's tree, at least 60.
+        pub tree_head_interval: u64 = 3_600,
+        /// A folder that somebody else holds, for copies of the heads.
+        pub tree_head_folder: Option<PathBuf> = None,
+        /// Where heads are sent, by POST; empty: nowhere.
+        pub tree_head_url: String = String::new(),
     }
 }
 

@@ -17,6 +17,7 @@ use crate::hash_chain::{
     TIMESTAMP_CHAIN_URI,
 };
 use crate::message_signature::{Coverage, Evidence, VerifyError};
+use crate::ocsp::OcspError;
 use crate::trust::TrustError;
 use crate::tsp::{Token, TspError};
 use crate::xades::Document;
@@ -29,6 +30,7 @@ const STEP_CHAIN: &str = "the hash chain leads to the message";
 const STEP_SIGNER: &str = "the signature is by the sender";
 const STEP_SIGNATURE: &str = "the signature holds over the message";
 const STEP_TRUST: &str = "the certificate was trusted at the time of the timestamp";
+pub(super) const STEP_FRESH: &str = "the timestamp came while the certificate was still known to be good";
 
 impl<R: Read + Seek> Container<R> {
     /// Verifies it at its own timestamp's time.
@@ -144,6 +146,9 @@ fn refused(error: VerifyError) -> Rejection {
         VerifyError::Trust(
             TrustError::NotSigning { .. } | TrustError::OtherMember { .. } | TrustError::Profile(_),
         ) => STEP_SIGNER,
+        VerifyError::Trust(TrustError::Ocsp {
+            reason: OcspError::TooOld | OcspError::Superseded, ..
+        }) => STEP_FRESH,
         VerifyError::Trust(_) => STEP_TRUST,
     };
     Rejection::new(step, &error.fault_path(), error)

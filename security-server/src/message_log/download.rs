@@ -277,7 +277,7 @@ fn failed(error: impl std::fmt::Display) -> AsicAnswer {
 }
 
 /// In UTC; the ZIP format knows the years from 1980 to 2107.
-fn dos_time(at: UnixTime) -> zip::DateTime {
+pub(super) fn dos_time(at: UnixTime) -> zip::DateTime {
     let made = time::OffsetDateTime::from_unix_timestamp(at.as_secs()).ok().and_then(|at| {
         let (year, month, day) = (u16::try_from(at.year()).ok()?, at.month().into(), at.day());
         zip::DateTime::from_date_and_time(year, month, day, at.hour(), at.minute(), at.second()).ok()

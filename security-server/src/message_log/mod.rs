@@ -8,6 +8,11 @@
 //! | [`record`] | records as they are read back |
 //! | [`timestamper`] | batch timestamps in the background |
 //! | [`container`] | ASiC-E containers of records |
+//! | [`keeper`] | the task for all that follows: |
+//! | [`archive`] | containers in chained ZIP files, and sending them |
+//! | [`retention`], [`expiry`] | what may be removed, and what stays of it |
+//! | [`tree`] | Merkle tree, signed heads, proofs |
+//! | [`offline`] | a log's folder without its server |
 //! | [`download`] | the answers to `/asic` and `/verificationconf` |
 //!
 //! The path of a body: a [`Spool`] takes its bytes as they pass (memory while small, frames of the log itself when not); the record
@@ -18,16 +23,22 @@
 //! <data>/log/timestamping     since when timestamping fails; deleting it forgets that
 //! ```
 
+pub mod archive;
 pub mod container;
 pub mod download;
+pub mod expiry;
+pub mod keeper;
+pub mod offline;
 pub mod policy;
 pub mod record;
+pub mod retention;
 pub mod settings;
 pub mod spool;
 pub(crate) mod store;
 #[cfg(test)]
 mod tests;
 pub mod timestamper;
+pub mod tree;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -38,6 +49,7 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 use host::clock::Clock;
 use pki::digest::{DigestAlgorithm, DigestValue};
+use pki::note::{Signer, Verifier};
 use proto::id::{ClientId, ServiceId};
 use proto::time::UnixTime;
 use tokio::sync::{Semaphore, mpsc, oneshot};
@@ -90,6 +102,7 @@ struct Inner {
     timestamping: Mutex<Timestamping>,
     orders: mpsc::Sender<Order>,
     downloads: Semaphore,
+    signer: Arc<Signer>,
 }
 
 /// Free space as it was when last looked at.
@@ -209,7 +222,8 @@ impl MessageLog {
     ) -> Result<(Self, Timestamper), OpenError> {
         let failed = |reason: String| OpenError(format!("{}: {reason}", dir.display()));
         let shared = Arc::new(Shared::default());
-        let (index, queue) = start_writer(dir, &settings, clock.clone(), faults, &shared).map_err(failed)?;
+        let (index, queue, signer) =
+            start_writer(dir, &settings, clock.clone(), faults, &shared).map_err(failed)?;
         let (orders, ordered) = mpsc::channel(ORDERS);
         let inner = Inner {
             dir: dir.to_owned(),
@@ -218,6 +232,7 @@ impl MessageLog {
             timestamping: Mutex::new(Timestamping::load(&state_path(dir))),
             orders,
             downloads: Semaphore::new(download::MAX_AT_ONCE),
+            signer: Arc::new(signer),
             queue,
             slots: Arc::new(Semaphore::new(QUEUE)),
             body_slots: Arc::new(Semaphore::new(BODY_QUEUE)),
@@ -296,11 +311,25 @@ impl MessageLog {
     pub async fn verify(&self) -> Result<Report, LogError> {
         let inner = self.inner.clone();
         let tail = lock(&inner.shared.tail).clone().ok_or(LogError::Closed)?;
-        let walk = tokio::task::spawn_blocking(move || recovery::verify(&inner.dir, &tail));
+        let walk = tokio::task::spawn_blocking(move || {
+            recovery::verify(&inner.dir, &tail, Some(inner.signer.verifier()))
+        });
         walk.await.map_err(|_| LogError::Closed)?.map_err(|e| LogError::Disk(e.to_string()))
     }
 
-    /// How many records there are, durable ones only.
+    /// Closes the segment when it holds records and was started before this time, so that it can be removed some day.
+    pub(super) async fn roll(&self, before: UnixTime) -> Result<(), LogError> {
+        let (answer, done) = oneshot::channel();
+        self.inner.ask(&self.inner.slots, Request::Roll { before: before.0, answer }).await?;
+        done.await.map_err(|_| LogError::Closed)?
+    }
+
+    /// The public key of heads and expiry marks.
+    pub fn public_key(&self) -> &Verifier {
+        self.inner.signer.verifier()
+    }
+
+    /// How many records were ever written, durable ones only.
     pub fn records(&self) -> u64 {
         lock(&self.inner.shared.tail).as_ref().map_or(0, |tail| tail.next_sequence - 1)
     }
@@ -455,7 +484,7 @@ fn start_writer(
     clock: Clock,
     faults: Faults,
     shared: &Arc<Shared>,
-) -> Result<(Index, Sender<Queued>), String> {
+) -> Result<(Index, Sender<Queued>, Signer), String> {
     let words = |e: std::io::Error| e.to_string();
     std::fs::create_dir_all(dir).map_err(words)?;
     let (index_store, marker) = Index::open_store(dir).map_err(|e| e.to_string())?;
@@ -472,10 +501,14 @@ fn start_writer(
             let Tail { segment, end, .. } = found.tail;
             let capacity = settings.segment_bytes.max(end);
             let file = Writable::reopen(dir, segment, end, capacity, faults.clone()).map_err(words)?;
-            Some((file, found.salt))
+            let head = recovery::start_of(dir, segment).unwrap_or_default();
+            Some((file, found.salt, head))
         }
     };
-    let index = Index::start(dir, index_store, marker, &found.tail).map_err(|e| e.to_string())?;
+    let signer = tree::open_key(dir, &found.log_id).map_err(words)?;
+    let index = Index::start(dir, index_store, marker, &found.tail, signer.verifier());
+    let index = index.map_err(|e| e.to_string())?;
+    retention::finish_interrupted(dir, &index).map_err(|e| e.to_string())?;
     let mut writer = Writer::new(Start {
         dir: dir.to_owned(),
         segment_bytes: settings.segment_bytes,
@@ -491,7 +524,7 @@ fn start_writer(
     let (queue, requests) = channel();
     let thread = std::thread::Builder::new().name("log-writer".into());
     thread.spawn(move || writer.run(&requests)).map_err(words)?;
-    Ok((index, queue))
+    Ok((index, queue, signer))
 }
 
 /// A log that holds nothing yet.

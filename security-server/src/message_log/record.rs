@@ -11,6 +11,7 @@ use super::store::format::{BodyRef, Client, DocumentRef, Kind, RecordHead, Stamp
 use super::store::index::Place;
 use super::store::reader::Reader;
 use super::store::segment::{Frame, ReadError};
+use super::store::writer::lock;
 use super::{Direction, LogError, MessageLog, RecordId, Stored};
 
 /// Most records looked at for one message id.
@@ -120,10 +121,14 @@ impl MessageLog {
         let numbers = self.inner.index.by_message_id(message_id, &client, MAX_FOUND)?;
         let mut found: Vec<Found> = numbers
             .into_iter()
-            .filter_map(|number| {
-                self.read(RecordId(number))
-                    .inspect_err(|error| tracing::error!(%error, "a record of the message log is left out"))
-                    .ok()
+            .filter_map(|number| match self.read(RecordId(number)) {
+                Ok(record) => Some(record),
+                // It has expired meanwhile.
+                Err(RecordError::Unknown(_)) => None,
+                Err(error) => {
+                    tracing::error!(%error, "a record of the message log is left out");
+                    None
+                }
             })
             // The index knows a hash only.
             .filter(|record| record.message_id == message_id && record.local() == local)
@@ -150,7 +155,7 @@ impl Record {
     }
 }
 
-fn read_record(
+pub(super) fn read_record(
     reader: &Arc<Reader>,
     id: RecordId,
     place: Place,
@@ -229,29 +234,61 @@ fn attachment(reader: &Arc<Reader>, payload: &Bytes, body: &BodyRef) -> Option<S
     Some(Stored::from(payload.slice(at..end)))
 }
 
+/// Stamps kept with their trees.
+const STAMPS_KEPT: usize = 4;
+
+/// A stamp as it lies in the log, with the tree that its leaves make.
+#[derive(Debug)]
+pub(crate) struct StampFrame {
+    head: StampHead,
+    leaves: Bytes,
+    /// `None` when the stamp is one record's own.
+    tree: Option<Tree>,
+}
+
 fn read_stamp(reader: &Reader, id: RecordId, place: Place, number: usize) -> Result<Stamp, ReadError> {
+    let Place { segment, offset } = place;
+    let damaged = |what| ReadError::Damaged { segment, offset, what };
+    let frame = stamp_frame(reader, place)?;
+    let head = &frame.head;
+    if head.sequences.get(number) != Some(&id.0) {
+        return Err(damaged("the stamp is for other records"));
+    }
+    let batch = frame.tree.as_ref().map(|tree| chain_in_batch(&frame, tree, number)).transpose();
+    let batch = batch.map_err(damaged)?;
+    let (token, service) = (head.token.clone().into(), head.service.clone());
+    Ok(Stamp { token, at: UnixTime(head.stamped_at), service, batch })
+}
+
+/// Records of one batch are mostly read one after the other, and making its tree costs thousands of hashes.
+fn stamp_frame(reader: &Reader, place: Place) -> Result<Arc<StampFrame>, ReadError> {
+    let known =
+        lock(&reader.stamps).iter().find(|(known, _)| *known == place).map(|(_, frame)| frame.clone());
+    if let Some(frame) = known {
+        return Ok(frame);
+    }
     let Place { segment, offset } = place;
     let damaged = |what| ReadError::Damaged { segment, offset, what };
     let frame = reader.frame(segment, offset, Kind::Stamp)?;
     let head = decode::<StampHead>(&frame).ok_or_else(|| damaged("the head of a stamp cannot be read"))?;
-    if head.sequences.get(number) != Some(&id.0) {
-        return Err(damaged("the stamp is for other records"));
+    let leaves = frame.payload;
+    let alone = head.chain_result.is_empty();
+    let whole = DigestAlgorithm::Sha256.digest(&leaves).value == head.leaves_sha256
+        && leaves.len() == head.sequences.len() * LEAF_BYTES;
+    if !alone && !whole {
+        return Err(damaged("the leaves of a stamp are not those that were stamped"));
     }
-    let batch = match head.chain_result.is_empty() {
-        true => None,
-        false => Some(chain_in_batch(&head, &frame.payload, number).map_err(damaged)?),
-    };
-    Ok(Stamp { token: head.token.into(), at: UnixTime(head.stamped_at), service: head.service, batch })
+    let tree = (!alone).then(|| tree_of(leaves.chunks(LEAF_BYTES)));
+    let frame = Arc::new(StampFrame { head, leaves, tree });
+    let mut kept = lock(&reader.stamps);
+    kept.push_front((place, frame.clone()));
+    kept.truncate(STAMPS_KEPT);
+    Ok(frame)
 }
 
 /// The record's own chain is made from the leaves of all, and must lead to the very result that was stamped.
-fn chain_in_batch(head: &StampHead, leaves: &[u8], number: usize) -> Result<(Bytes, Bytes), &'static str> {
-    if DigestAlgorithm::Sha256.digest(leaves).value != head.leaves_sha256
-        || leaves.len() != head.sequences.len() * LEAF_BYTES
-    {
-        return Err("the leaves of a stamp are not those that were stamped");
-    }
-    let tree = tree_of(leaves.chunks(LEAF_BYTES));
+fn chain_in_batch(frame: &StampFrame, tree: &Tree, number: usize) -> Result<(Bytes, Bytes), &'static str> {
+    let StampFrame { head, leaves, .. } = frame;
     let chain = tree.chain_xml(number);
     let leaf = DigestValue {
         algorithm: DigestAlgorithm::Sha512,

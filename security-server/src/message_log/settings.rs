@@ -1,8 +1,15 @@
 //! Checked settings of the message log, made from the `[message-log]` section.
+use std::collections::HashMap;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
-use super::policy::BodyLogging;
+use zeroize::Zeroizing;
+
+use super::archive::ArchiveSettings;
+use super::archive::target::{Credentials, Target};
+use super::keeper::HeadSettings;
+use super::policy::{BodyLogging, subsystem};
+use super::retention::RetentionSettings;
 use crate::config::{ConfigError, MessageLogSection};
 
 /// Smallest segment that makes sense outside of tests.
@@ -34,6 +41,12 @@ pub struct LogSettings {
     pub timestamp_retry: Duration,
     /// Most records in one timestamp.
     pub timestamp_records: NonZeroUsize,
+    /// Archiving.
+    pub archive: ArchiveSettings,
+    /// How long records are kept.
+    pub retention: RetentionSettings,
+    /// Heads of the tree.
+    pub heads: HeadSettings,
 }
 
 impl Default for LogSettings {
@@ -69,8 +82,94 @@ impl LogSettings {
             acceptable_timestamp_failure: (failure > 0).then(|| Duration::from_secs(failure)),
             timestamp_retry: Duration::from_secs(section.timestamp_retry_delay.max(1)),
             timestamp_records,
+            archive: archive(section)?,
+            retention: retention(section)?,
+            heads: HeadSettings {
+                interval: Duration::from_secs(section.tree_head_interval.max(60)),
+                folder: section.tree_head_folder.clone(),
+                url: (!section.tree_head_url.is_empty()).then(|| section.tree_head_url.clone()),
+            },
         })
     }
+}
+
+fn archive(section: &MessageLogSection) -> Result<ArchiveSettings, ConfigError> {
+    if section.archive_max_filesize == 0 {
+        let rule = "must be at least 1".to_owned();
+        return Err(ConfigError { key: "message-log.archive-max-filesize", rule });
+    }
+    Ok(ArchiveSettings {
+        interval: (section.archive_interval > 0).then(|| Duration::from_secs(section.archive_interval)),
+        dir: section.archive_path.clone(),
+        max_file_bytes: section.archive_max_filesize,
+        grouping: section.archive_grouping,
+        target: target(section)?,
+        remove_sent: section.archive_remove_transferred,
+    })
+}
+
+fn target(section: &MessageLogSection) -> Result<Option<Target>, ConfigError> {
+    let is_url = |text: &str| text.starts_with("https://") || text.starts_with("http://");
+    let wrong = |key, rule: String| Err(ConfigError { key, rule });
+    let (post, endpoint) = (section.archive_transfer_url.as_str(), section.archive_s3_endpoint.as_str());
+    let address = "must begin with https:// or http://";
+    match (post.is_empty(), endpoint.is_empty()) {
+        (true, true) => Ok(None),
+        (false, false) => {
+            wrong("message-log.archive-s3-endpoint", "there is an archive-transfer-url already".into())
+        }
+        (false, true) if !is_url(post) => wrong("message-log.archive-transfer-url", address.into()),
+        (false, true) => Ok(Some(Target::Post { url: post.to_owned() })),
+        (true, false) if !is_url(endpoint) => wrong("message-log.archive-s3-endpoint", address.into()),
+        (true, false) if section.archive_s3_bucket.is_empty() => {
+            wrong("message-log.archive-s3-bucket", "must be set for archive-s3-endpoint".into())
+        }
+        (true, false) => Ok(Some(Target::S3 {
+            endpoint: endpoint.to_owned(),
+            bucket: section.archive_s3_bucket.clone(),
+            prefix: section.archive_s3_prefix.clone(),
+            path_style: section.archive_s3_path_style,
+            credentials: credentials(section)?,
+        })),
+    }
+}
+
+/// The file has the key's id and the secret, one a line.
+fn credentials(section: &MessageLogSection) -> Result<Credentials, ConfigError> {
+    let key = "message-log.archive-s3-credentials-file";
+    let wrong = |rule: String| ConfigError { key, rule };
+    let path = section.archive_s3_credentials_file.as_ref();
+    let path = path.ok_or_else(|| wrong("must be set for archive-s3-endpoint".into()))?;
+    let text = std::fs::read_to_string(path).map_err(|e| wrong(format!("{}: {e}", path.display())))?;
+    let text = Zeroizing::new(text);
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    match (lines.next(), lines.next(), lines.next()) {
+        (Some(id), Some(secret), None) => Ok(Credentials {
+            id: id.to_owned(),
+            secret: Zeroizing::new(secret.to_owned()),
+            region: section.archive_s3_region.clone(),
+        }),
+        _ => Err(wrong(format!("{} must hold two lines: key id and secret", path.display()))),
+    }
+}
+
+fn retention(section: &MessageLogSection) -> Result<RetentionSettings, ConfigError> {
+    let key = "message-log.keep-records-for-subsystems";
+    let days = |days: u64| Duration::from_secs(days.saturating_mul(86_400));
+    let mut keep_subsystems = HashMap::new();
+    for text in section.keep_records_for_subsystems.split(',').map(str::trim).filter(|text| !text.is_empty())
+    {
+        let rule = || ConfigError { key, rule: format!("{text} is not INSTANCE/CLASS/CODE/SUBSYSTEM=DAYS") };
+        let (id, count) = text.rsplit_once('=').ok_or_else(rule)?;
+        let count = count.trim().parse().map_err(|_| rule())?;
+        keep_subsystems.insert(subsystem(key, id.trim())?, days(count));
+    }
+    Ok(RetentionSettings {
+        keep: days(section.keep_records_for),
+        keep_subsystems,
+        max_bytes: (section.max_log_size > 0).then_some(section.max_log_size),
+        interval: Duration::from_secs(section.clean_interval.max(60)),
+    })
 }
 
 #[cfg(test)]

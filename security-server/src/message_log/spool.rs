@@ -77,6 +77,7 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
+        lock(&self.shared.claims).remove(&self.spool);
         if !self.kept.load(Ordering::Relaxed) {
             lock(&self.shared.voids).push(self.spool);
         }
@@ -205,6 +206,9 @@ async fn blocking<T: Send + 'static>(
 impl Spilled {
     fn new(log: &Inner) -> Self {
         let spool = log.next_spool.fetch_add(1, Ordering::Relaxed);
+        // Its parts will lie in this segment or later ones, which are not removed as long as the claim lives.
+        let segment = lock(&log.shared.tail).as_ref().map_or(0, |tail| tail.segment);
+        lock(&log.shared.claims).insert(spool, segment);
         let claim = Claim { spool, shared: log.shared.clone(), kept: AtomicBool::new(false) };
         Self { claim, number: 0, epoch: None, extents: Vec::new(), on_the_way: VecDeque::new() }
     }

@@ -185,10 +185,11 @@ pub enum TimestampError {
 }
 
 /// A request to stamp at once.
-pub(super) struct Order {
+pub(super) enum Order {
     /// One record, or all that wait.
-    record: Option<RecordId>,
-    answer: oneshot::Sender<Result<(), TimestampError>>,
+    Records(Option<RecordId>, oneshot::Sender<Result<(), TimestampError>>),
+    /// Something else; the answer is the token.
+    Data(Bytes, oneshot::Sender<Result<Vec<u8>, TimestampError>>),
 }
 
 impl MessageLog {
@@ -199,7 +200,18 @@ impl MessageLog {
     /// [`TimestampError`]; the records go on waiting.
     pub async fn stamp_now(&self, record: Option<RecordId>) -> Result<(), TimestampError> {
         let (answer, done) = oneshot::channel();
-        self.inner.orders.send(Order { record, answer }).await.map_err(|_| TimestampError::Ended)?;
+        self.inner.orders.send(Order::Records(record, answer)).await.map_err(|_| TimestampError::Ended)?;
+        done.await.map_err(|_| TimestampError::Ended)?
+    }
+
+    /// A token over something that is no record.
+    ///
+    /// # Errors
+    /// [`TimestampError`].
+    pub(super) async fn stamp_data(&self, data: &[u8]) -> Result<Vec<u8>, TimestampError> {
+        let (answer, done) = oneshot::channel();
+        let order = Order::Data(Bytes::copy_from_slice(data), answer);
+        self.inner.orders.send(order).await.map_err(|_| TimestampError::Ended)?;
         done.await.map_err(|_| TimestampError::Ended)?
     }
 
@@ -263,14 +275,23 @@ impl Timestamper {
 
     /// Stamps what was asked for; for everything that waits, whether it went well.
     async fn obey(&self, client: &Client, order: Order) -> Option<bool> {
-        let done = match order.record {
-            Some(record) => self.stamp_one(client, record).await,
-            None => self.stamp_waiting(client).await,
-        };
-        let went_well = order.record.is_none().then_some(done.is_ok());
         // Whoever asked may have gone.
-        let _ = order.answer.send(done);
-        went_well
+        match order {
+            Order::Data(data, answer) => {
+                let _ = answer.send(self.ask(client, &data).await.map(|kept| kept.token));
+                None
+            }
+            Order::Records(Some(record), answer) => {
+                let _ = answer.send(self.stamp_one(client, record).await);
+                None
+            }
+            Order::Records(None, answer) => {
+                let done = self.stamp_waiting(client).await;
+                let went_well = done.is_ok();
+                let _ = answer.send(done);
+                Some(went_well)
+            }
+        }
     }
 
     pub(super) fn pause(&self, succeeded: bool) -> Duration {

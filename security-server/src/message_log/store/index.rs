@@ -6,11 +6,12 @@
 //!
 //! | Key | Value |
 //! |---|---|
-//! | `s` sequence | segment, offset |
+//! | `s` sequence | segment, offset, leaf of the tree |
 //! | `i` first 16 bytes of SHA-256(message id ‖ 0 ‖ local client), response (1), sequence | nothing |
 //! | `u` sequence | waiting: SHA-512 of the signature document (64), time of the record (8) |
 //! | `t` sequence | segment and offset of the stamp, place in its batch |
-//! | `m` | how far the index has come: segment, offset, next sequence, chain value |
+//! | `r` segment, sequence | nothing: the record lies in a later segment and has its body in this one |
+//! | `n` | how far the index has come: segment, offset, next sequence, chain value |
 //!
 //! Numbers are big-endian.
 use std::path::Path;
@@ -19,6 +20,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use host::store::Store;
+use pki::merkle::{self, Hash};
+use pki::note::Verifier;
 use prost::Message;
 use ring::digest::{SHA256, digest};
 use tokio::sync::oneshot;
@@ -29,6 +32,8 @@ use super::segment::{ReadError, Readable, Step};
 use crate::message_log::LogError;
 
 const TREE: &str = "log";
+/// Another letter than in the first form of the index, so that an older one is rebuilt.
+const MARKER: &[u8] = b"n";
 const CACHE_BYTES: u64 = 64 * 1024 * 1024;
 /// Notes that may wait for the index's thread.
 const QUEUE: usize = 16 * 1024;
@@ -59,6 +64,8 @@ pub(crate) enum Note {
     Record {
         place: Place,
         head: Box<RecordHead>,
+        /// The head as it was written.
+        bytes: Vec<u8>,
     },
     Stamp {
         place: Place,
@@ -84,7 +91,7 @@ impl Index {
     /// Opens the store and says how far it has come.
     pub(crate) fn open_store(dir: &Path) -> Result<(Store, Option<Tail>), LogError> {
         let store = Store::open_rebuildable(&dir.join("index"), CACHE_BYTES).map_err(disk)?;
-        let marker = store.get(TREE, b"m").map_err(disk)?.and_then(|value| decode_tail(&value));
+        let marker = store.get(TREE, MARKER).map_err(disk)?.and_then(|value| decode_tail(&value));
         Ok((store, marker))
     }
 
@@ -94,8 +101,9 @@ impl Index {
         store: Store,
         marker: Option<Tail>,
         tail: &Tail,
+        key: &Verifier,
     ) -> Result<Self, LogError> {
-        let caught_up = catch_up(dir, &store, marker, tail).map_err(disk)?;
+        let caught_up = catch_up(dir, &store, marker, tail, key).map_err(disk)?;
         if caught_up > 0 {
             tracing::info!(records = caught_up, "the index of the message log was brought up to date");
         }
@@ -128,6 +136,42 @@ impl Index {
         let index = self.clone();
         let _ = tokio::task::spawn_blocking(move || index.tell(Note::Barrier(done))).await;
         let _ = reached.await;
+    }
+
+    /// The same, by blocking.
+    pub(crate) fn barrier(&self) {
+        let (done, reached) = oneshot::channel();
+        self.tell(Note::Barrier(done));
+        let _ = reached.blocking_recv();
+    }
+
+    /// Leaves of at most `limit` records from number `first` on, in order.
+    pub(crate) fn leaves(&self, first: u64, limit: usize) -> Result<Vec<(u64, Hash)>, LogError> {
+        let found = self.store.scan_from(TREE, &numbered(b's', first), limit).map_err(disk)?;
+        let records = found.iter().take_while(|(key, _)| key.first() == Some(&b's'));
+        let leaf = |(key, value): &(Vec<u8>, Vec<u8>)| {
+            Some((decode_number(key.get(1..)?)?, value.get(16..)?.try_into().ok()?))
+        };
+        Ok(records.filter_map(leaf).collect())
+    }
+
+    /// Whether a record of another segment has its body in this one.
+    pub(crate) fn is_used(&self, segment: u64) -> Result<bool, LogError> {
+        Ok(!self.store.scan_prefix(TREE, &numbered(b'r', segment), 1).map_err(disk)?.is_empty())
+    }
+
+    /// Takes records out whose segment goes; durable on return.
+    pub(crate) fn forget(&self, records: &[(Place, RecordHead)]) -> Result<(), LogError> {
+        for chunk in records.chunks(MAX_BATCH / 4) {
+            let mut changes = Vec::new();
+            for (place, head) in chunk {
+                record_changes(*place, head, &[], &mut changes);
+                changes.push((numbered(b't', head.sequence), None));
+            }
+            changes.iter_mut().for_each(|(_, value)| *value = None);
+            self.store.put_lazily(TREE, &changes).map_err(disk)?;
+        }
+        self.store.sync().map_err(disk)
     }
 
     /// Records that wait for a timestamp.
@@ -217,13 +261,19 @@ fn id_prefix(id: &str, local: &Client) -> Vec<u8> {
 }
 
 /// What a record adds.
-fn record_changes(place: Place, head: &RecordHead, changes: &mut Vec<Change>) {
+fn record_changes(place: Place, head: &RecordHead, bytes: &[u8], changes: &mut Vec<Change>) {
     let mut id_key = id_prefix(&head.message_id, head.local());
     id_key.push(u8::from(head.response));
     id_key.extend_from_slice(&head.sequence.to_be_bytes());
     let mut waiting = head.signature.sha512.clone();
     waiting.extend_from_slice(&head.at.to_be_bytes());
-    changes.push((numbered(b's', head.sequence), Some(encode_place(place))));
+    let mut lies = encode_place(place);
+    lies.extend_from_slice(&merkle::leaf(bytes));
+    for extent in head.extents().filter(|extent| extent.segment != place.segment) {
+        let key = [numbered(b'r', extent.segment), head.sequence.to_be_bytes().to_vec()].concat();
+        changes.push((key, Some(Vec::new())));
+    }
+    changes.push((numbered(b's', head.sequence), Some(lies)));
     changes.push((id_key, Some(Vec::new())));
     changes.push((numbered(b'u', head.sequence), Some(waiting)));
 }
@@ -238,7 +288,13 @@ fn stamp_changes(place: Place, head: &StampHead, changes: &mut Vec<Change>) {
 }
 
 /// Reads what the segments have beyond the marker. sled may have lost the newest changes in a crash, the marker with them.
-fn catch_up(dir: &Path, store: &Store, marker: Option<Tail>, tail: &Tail) -> Result<u64, String> {
+fn catch_up(
+    dir: &Path,
+    store: &Store,
+    marker: Option<Tail>,
+    tail: &Tail,
+    key: &Verifier,
+) -> Result<u64, String> {
     let known = marker.filter(|m| (m.segment, m.end) <= (tail.segment, tail.end) && !store.was_reset());
     if known.is_none() {
         store.clear(TREE).map_err(|e| e.to_string())?;
@@ -246,7 +302,7 @@ fn catch_up(dir: &Path, store: &Store, marker: Option<Tail>, tail: &Tail) -> Res
     let (first, offset) = known.map_or((0, 0), |m| (m.segment, m.end));
     let (mut changes, mut added) = (Vec::new(), 0);
     for (number, end) in
-        bounds(dir, tail).map_err(|e| e.to_string())?.into_iter().filter(|(n, _)| *n >= first)
+        bounds(dir, tail, Some(key)).map_err(|e| e.to_string())?.into_iter().filter(|(n, _)| *n >= first)
     {
         let from = if number == first { offset } else { 0 };
         match walk(dir, number, from..end, store, &mut changes, &mut added) {
@@ -257,7 +313,7 @@ fn catch_up(dir: &Path, store: &Store, marker: Option<Tail>, tail: &Tail) -> Res
             Err(e) => return Err(e.to_string()),
         }
     }
-    changes.push((b"m".to_vec(), Some(encode_tail(tail))));
+    changes.push((MARKER.to_vec(), Some(encode_tail(tail))));
     store.put_lazily(TREE, &changes).map_err(|e| e.to_string())?;
     Ok(added)
 }
@@ -280,7 +336,7 @@ fn walk(
                     Kind::Record => {
                         let Ok(head) = RecordHead::decode(seen.head.as_slice()) else { continue };
                         *added += 1;
-                        record_changes(place, &head, changes);
+                        record_changes(place, &head, &seen.head, changes);
                     }
                     Kind::Stamp => {
                         let Ok(head) = StampHead::decode(seen.head.as_slice()) else { continue };
@@ -309,15 +365,15 @@ fn run(store: &Store, waiting: &AtomicU64, queue: &Receiver<Note>) -> Option<one
         let mut next = Some(first);
         while let Some(note) = next {
             match note {
-                Note::Record { place, head } => {
+                Note::Record { place, head, bytes } => {
                     more += 1;
-                    record_changes(place, &head, &mut changes);
+                    record_changes(place, &head, &bytes, &mut changes);
                 }
                 Note::Stamp { place, head } => {
                     fewer += head.sequences.len() as u64;
                     stamp_changes(place, &head, &mut changes);
                 }
-                Note::Reached(tail) if !behind => changes.push((b"m".to_vec(), Some(encode_tail(&tail)))),
+                Note::Reached(tail) if !behind => changes.push((MARKER.to_vec(), Some(encode_tail(&tail)))),
                 Note::Reached(_) => {}
                 Note::Barrier(answer) => answers.push(answer),
                 Note::Close(answer) => closing = Some(answer),

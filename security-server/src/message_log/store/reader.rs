@@ -6,8 +6,10 @@ use std::sync::{Arc, Mutex};
 use bytes::Bytes;
 
 use super::format::{Extent, Kind};
+use super::index::Place;
 use super::segment::{Frame, ReadError, Readable};
 use super::writer::lock;
+use crate::message_log::record::StampFrame;
 
 /// Segments kept open.
 const MAX_OPEN: usize = 32;
@@ -18,11 +20,13 @@ pub(crate) struct Reader {
     dir: PathBuf,
     /// The one used last stands first.
     open: Mutex<VecDeque<Arc<Readable>>>,
+    /// Stamps of batches, each with its tree, as long as records are read in order.
+    pub(crate) stamps: Mutex<VecDeque<(Place, Arc<StampFrame>)>>,
 }
 
 impl Reader {
     pub(crate) fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), open: Mutex::default() }
+        Self { dir: dir.to_owned(), open: Mutex::default(), stamps: Mutex::default() }
     }
 
     /// The frame of this kind at a place.
@@ -42,6 +46,11 @@ impl Reader {
             true => Ok(payload),
             false => Err(ReadError::Damaged { segment, offset, what: "a payload has another length" }),
         }
+    }
+
+    /// Lets go of a segment that was removed.
+    pub(crate) fn forget(&self, number: u64) {
+        lock(&self.open).retain(|readable| readable.number != number);
     }
 
     fn segment(&self, number: u64) -> Result<Arc<Readable>, ReadError> {

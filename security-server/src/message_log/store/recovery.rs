@@ -9,10 +9,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use pki::note::Verifier;
 use prost::Message;
 
 use super::format::{Chain, Extent, Kind, RecordHead, SealHead, StampHead, StartHead};
 use super::segment::{self, ReadError, Readable, Seen, Step};
+use crate::message_log::expiry::Mark;
 
 /// The point where a log goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,13 +66,29 @@ pub(crate) struct Recovered {
 /// # Errors
 /// The last segment cannot be read; nothing was changed.
 pub(crate) fn recover(dir: &Path, durable: Option<&Tail>) -> Result<Option<Recovered>, ReadError> {
+    find_end(dir, durable, |path| std::fs::remove_file(path))
+}
+
+/// The same for a log that belongs to somebody else: nothing is changed.
+///
+/// # Errors
+/// The last segment cannot be read.
+pub(crate) fn look(dir: &Path) -> Result<Option<Recovered>, ReadError> {
+    find_end(dir, None, |_| Ok(()))
+}
+
+fn find_end(
+    dir: &Path,
+    durable: Option<&Tail>,
+    drop_blank: impl Fn(&Path) -> std::io::Result<()>,
+) -> Result<Option<Recovered>, ReadError> {
     let io = |source| ReadError::Io { segment: 0, source };
     let mut segments = segment::list(dir).map_err(io)?;
     while let Some(last) = segments.pop() {
         match recover_segment(dir, last, durable.filter(|d| d.segment == last))? {
             Some(recovered) => return Ok(Some(recovered)),
             // A crash while the segment was being made: it never held anything.
-            None => std::fs::remove_file(segment::path_of(dir, last)).map_err(io)?,
+            None => drop_blank(&segment::path_of(dir, last)).map_err(io)?,
         }
     }
     Ok(None)
@@ -242,14 +260,21 @@ fn frame_bytes(seen: &Seen) -> u64 {
     super::format::padded(before_payload as u64 + seen.payload_bytes)
 }
 
-/// How much of each segment counts, in order: what the next one says, and `tail` for the last.
-pub(crate) fn bounds(dir: &Path, tail: &Tail) -> Result<Vec<(u64, u64)>, ReadError> {
+/// How much of each segment counts, in order: what the next one says, or the mark of the next one when it has expired, and `tail` for
+/// the last.
+pub(crate) fn bounds(dir: &Path, tail: &Tail, key: Option<&Verifier>) -> Result<Vec<(u64, u64)>, ReadError> {
     let numbers = segment::list(dir).map_err(|source| ReadError::Io { segment: 0, source })?;
     let mut bounds = Vec::new();
     for (index, number) in numbers.iter().enumerate() {
         let end = match numbers.get(index + 1) {
             _ if *number >= tail.segment => tail.end,
-            Some(next) => start_of(dir, *next).map_or(u64::MAX, |start| start.previous_end),
+            Some(next) if *next == number + 1 => {
+                start_of(dir, *next).map_or(u64::MAX, |start| start.previous_end)
+            }
+            Some(_) => {
+                let mark = key.and_then(|key| Mark::load(dir, number + 1, key).ok().flatten());
+                mark.map_or(u64::MAX, |mark| mark.ends.0)
+            }
             None => u64::MAX,
         };
         bounds.push((*number, end));
@@ -257,7 +282,8 @@ pub(crate) fn bounds(dir: &Path, tail: &Tail) -> Result<Vec<(u64, u64)>, ReadErr
     Ok(bounds)
 }
 
-fn start_of(dir: &Path, number: u64) -> Option<StartHead> {
+/// What the first frame of a segment says.
+pub(crate) fn start_of(dir: &Path, number: u64) -> Option<StartHead> {
     let frame = Readable::open(dir, number).ok()?.frame(super::format::FILE_HEAD_BYTES).ok()?;
     (frame.kind == Kind::Start).then(|| StartHead::decode(frame.head.as_slice()).ok())?
 }
@@ -271,6 +297,8 @@ pub struct Report {
     pub records: u64,
     /// Records that a stamp names.
     pub stamped: u64,
+    /// Records that have expired, as signed marks say.
+    pub expired: u64,
     /// Everything that is wrong, in the order of the log.
     pub damage: Vec<Damage>,
 }
@@ -279,9 +307,10 @@ pub struct Report {
 ///
 /// # Errors
 /// The disk; damage is a result.
-pub(crate) fn verify(dir: &Path, tail: &Tail) -> Result<Report, ReadError> {
+pub(crate) fn verify(dir: &Path, tail: &Tail, key: Option<&Verifier>) -> Result<Report, ReadError> {
     let mut check = Check::default();
-    for (number, end) in bounds(dir, tail)? {
+    for (number, end) in bounds(dir, tail, key)? {
+        check.expired(dir, number, key);
         check.segment(dir, number, end)?;
     }
     check.finish();
@@ -301,12 +330,46 @@ struct Check {
 }
 
 impl Check {
-    fn segment(&mut self, dir: &Path, number: u64, end: u64) -> Result<(), ReadError> {
-        if self.next_segment.is_some_and(|expected| expected != number) {
-            self.note(number, 0, "the segments before are missing", None);
-            self.chain = None;
+    /// The segments between the last one and `number` have expired, each as its mark says.
+    fn expired(&mut self, dir: &Path, number: u64, key: Option<&Verifier>) {
+        for gone in self.next_segment.unwrap_or(1)..number {
+            let mark = match key.map_or(Ok(None), |key| Mark::load(dir, gone, key)) {
+                Ok(Some(mark)) => mark,
+                Ok(None) => {
+                    self.note(gone, 0, "the segment is missing", None);
+                    self.chain = None;
+                    continue;
+                }
+                Err(reason) => {
+                    self.note(
+                        gone,
+                        0,
+                        &format!("the segment is missing, and its mark does not hold: {reason}"),
+                        None,
+                    );
+                    self.chain = None;
+                    continue;
+                }
+            };
+            if self.chain.is_some_and(|before| before != mark.chain.0) {
+                self.note(gone, 0, "the chain does not lead to the segment that has expired", None);
+            }
+            self.chain = Some(mark.chain.1);
+            self.missing(gone, 0, mark.records.0);
+            self.next_sequence = Some(mark.records.1);
+            self.report.expired += mark.records.1.saturating_sub(mark.records.0);
         }
         self.next_segment = Some(number + 1);
+    }
+
+    /// Notes records that should stand before `found`.
+    fn missing(&mut self, segment: u64, offset: u64, found: u64) {
+        for missing in self.next_sequence.unwrap_or(found)..found {
+            self.note(segment, offset, "the record is missing", Some(missing));
+        }
+    }
+
+    fn segment(&mut self, dir: &Path, number: u64, end: u64) -> Result<(), ReadError> {
         self.report.segments += 1;
         let readable = match Readable::open(dir, number) {
             Ok(readable) => readable,
@@ -373,13 +436,7 @@ impl Check {
 
     fn record(&mut self, segment: u64, offset: u64, head: &RecordHead) {
         self.report.records += 1;
-        if let Some(expected) = self.next_sequence
-            && expected < head.sequence
-        {
-            for missing in expected..head.sequence {
-                self.note(segment, offset, "the record is missing", Some(missing));
-            }
-        }
+        self.missing(segment, offset, head.sequence);
         self.next_sequence = Some(head.sequence + 1);
         for Extent { segment, offset, .. } in head.extents() {
             self.needs.entry((*segment, *offset)).or_default().push(head.sequence);

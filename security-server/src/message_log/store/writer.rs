@@ -6,7 +6,7 @@
 //! **Failure.** When the disk refuses, nothing of the batch is acknowledged, the segment is cut back to its last synced byte, and a
 //! new one is started as soon as the disk takes it; until then everything is refused with the reason. Parts of bodies written since
 //! the last sync may be lost with it, so they carry an epoch, and a record that names parts of an earlier epoch is refused.
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -67,10 +67,29 @@ type Answer<T> = oneshot::Sender<Result<T, LogError>>;
 
 /// What the writer is asked.
 pub(crate) enum Request {
-    Body { spool: u64, number: u32, bytes: Bytes, answer: Answer<Placed> },
-    Record { draft: Box<Draft>, answer: Answer<RecordId> },
-    Stamp { head: Box<StampHead>, leaves: Bytes, answer: Answer<()> },
-    Close { answer: oneshot::Sender<()> },
+    Body {
+        spool: u64,
+        number: u32,
+        bytes: Bytes,
+        answer: Answer<Placed>,
+    },
+    Record {
+        draft: Box<Draft>,
+        answer: Answer<RecordId>,
+    },
+    Stamp {
+        head: Box<StampHead>,
+        leaves: Bytes,
+        answer: Answer<()>,
+    },
+    /// Close the segment when it holds records and was started before this time.
+    Roll {
+        before: i64,
+        answer: Answer<()>,
+    },
+    Close {
+        answer: oneshot::Sender<()>,
+    },
 }
 
 /// A request with its place in the bounded queue, given back when the writer takes it.
@@ -87,6 +106,8 @@ pub(crate) struct Shared {
     epoch: AtomicU64,
     /// Bodies that will never be named.
     pub(crate) voids: Mutex<Vec<u64>>,
+    /// Bodies that are being used, each with the first segment that its parts may lie in.
+    pub(crate) claims: Mutex<BTreeMap<u64, u64>>,
     /// Where the log ends, as far as it is synced.
     pub(crate) tail: Mutex<Option<Tail>>,
 }
@@ -120,8 +141,8 @@ pub(crate) struct Start {
     pub(crate) segment_bytes: u64,
     pub(crate) log_id: Vec<u8>,
     pub(crate) tail: Tail,
-    /// The segment at `tail`, open for more, with its salt; without one the next is started.
-    pub(crate) open: Option<(Writable, u32)>,
+    /// The segment at `tail`, open for more, with its salt and its start; without one the next is started.
+    pub(crate) open: Option<(Writable, u32, StartHead)>,
     pub(crate) clock: Clock,
     pub(crate) faults: Faults,
     pub(crate) index: Index,
@@ -147,19 +168,26 @@ struct Open {
     file: Writable,
     salt: u32,
     capacity: u64,
+    /// When the segment was started, and its first record.
+    started: (i64, u64),
 }
 
 /// What is answered once the batch is on the disk.
 enum Pending {
     Body(Answer<Placed>, Extent),
-    Record(Answer<RecordId>, Place, Box<RecordHead>),
+    Record(Answer<RecordId>, Place, Box<RecordHead>, Vec<u8>),
     Stamp(Answer<()>, Place, Box<StampHead>),
 }
 
 impl Writer {
     pub(crate) fn new(mut start: Start) -> Self {
         let capacity = start.segment_bytes.max(start.tail.end);
-        let segment = start.open.take().map(|(file, salt)| Open { file, salt, capacity });
+        let segment = start.open.take().map(|(file, salt, head)| Open {
+            file,
+            salt,
+            capacity,
+            started: (head.at, head.first_sequence),
+        });
         let tail = start.tail.clone();
         *lock(&start.shared.tail) = Some(tail.clone());
         Self {
@@ -227,6 +255,7 @@ impl Writer {
             Request::Body { spool, number, bytes, answer } => self.take_body(spool, number, bytes, answer),
             Request::Record { draft, answer } => self.take_record(*draft, answer),
             Request::Stamp { head, leaves, answer } => self.take_stamp(head, leaves, answer),
+            Request::Roll { before, answer } => self.take_roll(before, answer),
             Request::Close { .. } => {}
         }
     }
@@ -260,9 +289,17 @@ impl Writer {
         head.chain_result = draft.chain_result.map(|document| self.put_document(document));
         head.sequence = self.next.next_sequence;
         self.next.next_sequence += 1;
-        let extent = self.put(Kind::Record, &head.encode_to_vec(), &draft.payload);
+        let bytes = head.encode_to_vec();
+        let extent = self.put(Kind::Record, &bytes, &draft.payload);
         let place = Place { segment: extent.segment, offset: extent.offset };
-        self.pending.push(Pending::Record(answer, place, Box::new(head)));
+        self.pending.push(Pending::Record(answer, place, Box::new(head), bytes));
+    }
+
+    fn take_roll(&mut self, before: i64, answer: Answer<()>) {
+        let started = self.segment.as_ref().map(|open| open.started);
+        let due = started.is_some_and(|(at, first)| at < before && self.next.next_sequence > first);
+        let rolled = if due { self.roll(0) } else { Ok(()) };
+        drop(answer.send(rolled));
     }
 
     fn take_stamp(&mut self, head: Box<StampHead>, leaves: Bytes, answer: Answer<()>) {
@@ -310,6 +347,11 @@ impl Writer {
         if self.next.end + needed + SEAL_BYTES <= open.capacity {
             return Ok(());
         }
+        self.roll(needed)
+    }
+
+    /// Closes the segment, with everything put so far, and starts the next.
+    fn roll(&mut self, needed: u64) -> Result<(), LogError> {
         let head = SealHead { next_sequence: self.next.next_sequence }.encode_to_vec();
         self.put(Kind::Seal, &head, &[]);
         if !self.write(true) {
@@ -327,6 +369,7 @@ impl Writer {
         let capacity =
             self.start.segment_bytes.max(FILE_HEAD_BYTES + SEAL_BYTES + 4 * FRAME_OVERHEAD + at_least);
         let salt = random_salt()?;
+        let started_at = self.start.clock.now().0;
         let file = Writable::create(&self.start.dir, number, salt, capacity, self.start.faults.clone())?;
         let head = StartHead {
             log_id: self.start.log_id.clone(),
@@ -334,7 +377,7 @@ impl Writer {
             first_sequence: self.synced.next_sequence,
             previous_end: self.synced.end,
             previous_chain: self.synced.chain.to_vec(),
-            at: self.start.clock.now().0,
+            at: started_at,
         };
         let head = head.encode_to_vec();
         let chain = next_chain(&self.synced.chain, Kind::Start, &head);
@@ -349,7 +392,7 @@ impl Writer {
         (self.written, self.next) = (self.synced.clone(), self.synced.clone());
         *lock(&self.start.shared.tail) = Some(self.synced.clone());
         self.documents.clear();
-        self.segment = Some(Open { file, salt, capacity });
+        self.segment = Some(Open { file, salt, capacity, started: (started_at, next_sequence) });
         metrics::counter!("causeway_message_log_segments_total").increment(1);
         Ok(())
     }
@@ -407,9 +450,9 @@ impl Writer {
             match pending {
                 Pending::Body(answer, extent) => drop(answer.send(Ok(Placed { extent, epoch }))),
                 // The index hears first, so that whoever was answered can wait for the index.
-                Pending::Record(answer, place, head) => {
+                Pending::Record(answer, place, head, bytes) => {
                     let id = RecordId(head.sequence);
-                    self.start.index.tell(Note::Record { place, head });
+                    self.start.index.tell(Note::Record { place, head, bytes });
                     drop(answer.send(Ok(id)));
                     records += 1;
                 }
@@ -499,7 +542,9 @@ fn refuse(request: Request, reason: &LogError) {
     match request {
         Request::Body { answer, .. } => drop(answer.send(Err(reason.clone()))),
         Request::Record { answer, .. } => drop(answer.send(Err(reason.clone()))),
-        Request::Stamp { answer, .. } => drop(answer.send(Err(reason.clone()))),
+        Request::Stamp { answer, .. } | Request::Roll { answer, .. } => {
+            drop(answer.send(Err(reason.clone())));
+        }
         Request::Close { answer } => drop(answer.send(())),
     }
 }

@@ -1,4 +1,5 @@
 //! The log as a whole, against real files.
+mod archive;
 mod crash;
 mod damage;
 mod disk;
@@ -28,6 +29,7 @@ pub(super) fn settings() -> LogSettings {
         acceptable_timestamp_failure: None,
         timestamp_retry: Duration::from_secs(60),
         timestamp_records: NonZeroUsize::new(10_000).unwrap(),
+        ..LogSettings::default()
     }
 }
 
@@ -227,7 +229,8 @@ async fn concurrent_appends_are_all_there_and_share_documents_and_syncs() {
     let report = log.verify().await.unwrap();
     assert_eq!(report.damage, []);
     let mut documents = 0;
-    for (number, end) in recovery::bounds(dir.path(), &lock(&log.inner.shared.tail).clone().unwrap()).unwrap()
+    for (number, end) in
+        recovery::bounds(dir.path(), &lock(&log.inner.shared.tail).clone().unwrap(), None).unwrap()
     {
         let readable = store::segment::Readable::open(dir.path(), number).unwrap();
         let mut walker = readable.walk(0, Some(end), 0).unwrap();
@@ -260,7 +263,7 @@ async fn bodies_of_failed_exchanges_become_void_and_do_no_harm() {
     log.append(entry(1, &signature(1), vec![kept])).await.unwrap();
     let mut voids = Vec::new();
     let tail = lock(&log.inner.shared.tail).clone().unwrap();
-    for (number, end) in recovery::bounds(dir.path(), &tail).unwrap() {
+    for (number, end) in recovery::bounds(dir.path(), &tail, None).unwrap() {
         let readable = store::segment::Readable::open(dir.path(), number).unwrap();
         let mut walker = readable.walk(0, Some(end), 0).unwrap();
         while let store::segment::Step::Frame(seen) = walker.step().unwrap() {

@@ -16,7 +16,7 @@ use pki::xades::{Document as Signature, Template};
 use super::*;
 use crate::message_log::timestamper::{TimestampError, Timestamper};
 
-const NOW: UnixTime = UnixTime(1_700_000_000_000);
+pub(super) const NOW: UnixTime = UnixTime(1_700_000_000_000);
 
 fn certified(role: Role) -> (Certificate, PrivateKey) {
     static SERIAL: AtomicU32 = AtomicU32::new(1);

@@ -1,0 +1,205 @@
+//! One archive file: containers stored in a ZIP, `linkinginfo` at its end.
+use std::fs::File;
+use std::io::{self, BufReader, BufWriter, Cursor, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use pki::archive::{LINKING_INFO, Linking};
+use pki::digest::DigestAlgorithm;
+use proto::time::UnixTime;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipWriter};
+
+use super::state::{ArchiveFile, Last};
+use crate::message_log::container::ContainerError;
+use crate::message_log::download::dos_time;
+use crate::message_log::record::Record;
+use crate::message_log::store::writer::random;
+
+/// Containers of records up to this size are made in memory.
+const IN_MEMORY: u64 = 8 << 20;
+const PREFIX: &str = ".mlog-";
+const SUFFIX: &str = ".tmp";
+/// Longest group in a file name.
+const MAX_GROUP_CHARS: usize = 199;
+
+/// A file being written.
+pub(super) struct Writer {
+    group: String,
+    zip: ZipWriter<BufWriter<File>>,
+    temporary: PathBuf,
+    linking: Linking,
+    bytes: u64,
+    records: u64,
+    first: u64,
+    times: Option<(UnixTime, UnixTime)>,
+}
+
+impl Writer {
+    /// A new file of a chain, to go on after `last`.
+    pub(super) fn begin(dir: &Path, group: &str, last: Option<&Last>) -> io::Result<Self> {
+        let name = format!("{PREFIX}{:016x}{SUFFIX}", u64::from_le_bytes(random::<8>()?));
+        let temporary = dir.join(name);
+        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&temporary)?;
+        Ok(Self {
+            group: group.to_owned(),
+            zip: ZipWriter::new(BufWriter::new(file)),
+            temporary,
+            linking: Linking::after(last.map(|last| (last.digest.as_str(), last.file.as_str()))),
+            bytes: 0,
+            records: 0,
+            first: u64::MAX,
+            times: None,
+        })
+    }
+
+    /// Of containers so far.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+    pub(super) fn group(&self) -> &str {
+        &self.group
+    }
+
+    /// Adds the container of a record. After an error that is the record's the file is as before.
+    pub(super) fn add(&mut self, record: &Record) -> Result<(), ContainerError> {
+        let size = record.message.len() as u64 + record.attachments.iter().map(|a| a.len()).sum::<u64>();
+        if size <= IN_MEMORY {
+            let mut container = Cursor::new(Vec::new());
+            record.write_container(&mut container)?;
+            let length = container.get_ref().len() as u64;
+            container.set_position(0);
+            return Ok(self.put(record, container, length)?);
+        }
+        let dir = self.temporary.parent().unwrap_or(Path::new("."));
+        let mut container = crate::message_log::nameless(dir)?;
+        let mut out = BufWriter::new(&mut container);
+        record.write_container(&mut out)?;
+        out.flush()?;
+        drop(out);
+        let length = container.stream_position()?.max(container.metadata()?.len());
+        container.rewind()?;
+        Ok(self.put(record, BufReader::new(container), length)?)
+    }
+
+    fn put(&mut self, record: &Record, mut container: impl Read, length: u64) -> io::Result<()> {
+        let name = record.container_name();
+        self.zip.start_file(&*name, options(record.at, length))?;
+        let mut hasher = DigestAlgorithm::Sha512.hasher();
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            let count = container.read(&mut buffer)?;
+            if count == 0 {
+                break;
+            }
+            hasher.update(&buffer[..count]);
+            self.zip.write_all(&buffer[..count])?;
+        }
+        self.linking.add(&name, &hasher.finish().value);
+        (self.bytes, self.records) = (self.bytes + length, self.records + 1);
+        self.first = self.first.min(record.id.0);
+        let (from, to) = self.times.unwrap_or((record.at, record.at));
+        self.times = Some((from.min(record.at), to.max(record.at)));
+        Ok(())
+    }
+
+    /// Writes the end, durable on return; the file and its last digest. `None` when no record came, and no file is left then.
+    pub(super) fn finish(mut self) -> io::Result<Option<(ArchiveFile, String)>> {
+        let Some((from, to)) = self.times else {
+            self.discard();
+            return Ok(None);
+        };
+        self.zip.start_file(LINKING_INFO, options(to, 0))?;
+        self.zip.write_all(self.linking.text().as_bytes())?;
+        let mut file = self.zip.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+        file.sync_all()?;
+        let bytes = file.metadata()?.len();
+        let sha256 = sha256(&mut file)?;
+        let digest = self.linking.digest().to_owned();
+        let temporary = self.temporary.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let file = ArchiveFile {
+            name: name(&self.group, from, to, &digest),
+            temporary,
+            placed: false,
+            first: self.first,
+            records: self.records,
+            bytes,
+            sha256,
+        };
+        Ok(Some((file, digest)))
+    }
+
+    /// The step failed, or there is nothing in it.
+    pub(super) fn discard(self) {
+        // What stays is removed at the next start.
+        let _ = std::fs::remove_file(&self.temporary);
+    }
+}
+
+fn sha256(file: &mut File) -> io::Result<String> {
+    file.rewind()?;
+    let (mut hasher, mut buffer) = (DigestAlgorithm::Sha256.hasher(), vec![0; 64 << 10]);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => return Ok(hex::encode(hasher.finish().value)),
+            count => hasher.update(&buffer[..count]),
+        }
+    }
+}
+
+fn options(at: UnixTime, length: u64) -> SimpleFileOptions {
+    SimpleFileOptions::default()
+        .compression_method(CompressionMethod::Stored)
+        .last_modified_time(dos_time(at))
+        .large_file(length >= u64::from(u32::MAX))
+}
+
+/// `mlog-[group-]first-last-digest.zip`, times in UTC.
+fn name(group: &str, from: UnixTime, to: UnixTime, digest: &str) -> String {
+    let unsafe_in_names = |c: char| c.is_control() || "\\<>/:|*?".contains(c);
+    let group: String = group.chars().take(MAX_GROUP_CHARS).collect();
+    let mut group = group.replace(unsafe_in_names, "_");
+    if !group.is_empty() {
+        group.push('-');
+    }
+    let time =
+        |at: UnixTime| at.to_iso8601().chars().filter(char::is_ascii_digit).take(14).collect::<String>();
+    format!("mlog-{group}{}-{}-{}.zip", time(from), time(to), &digest[..digest.len().min(16)])
+}
+
+pub(super) fn is_temporary(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.starts_with(PREFIX) && name.ends_with(SUFFIX)
+}
+
+/// Gives a finished file its name; durable on return. One that has it already is left as it is.
+pub(super) fn place(dir: &Path, file: &ArchiveFile) -> io::Result<()> {
+    let (from, to) = (dir.join(&file.temporary), dir.join(&file.name));
+    match std::fs::rename(&from, &to) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && to.is_file() => {}
+        outcome => outcome?,
+    }
+    host::files::sync_dir(dir)
+}
+
+/// Removes what a failed step has finished.
+pub(super) fn discard(dir: &Path, file: &ArchiveFile) {
+    let _ = std::fs::remove_file(dir.join(&file.temporary));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_the_reference() {
+        let at = |text| UnixTime::from_iso8601(text).unwrap();
+        let (from, to) = (at("2026-11-21T18:21:04Z"), at("2026-11-21T18:37:06.999Z"));
+        let digest = "6b8b874788cfad30b510de7f";
+        assert_eq!(name("", from, to, digest), "mlog-20261121182104-20261121183706-6b8b874788cfad30.zip");
+        assert_eq!(
+            name("DEV/GOV/1/a:b", from, from, digest),
+            "mlog-DEV_GOV_1_a_b-20261121182104-20261121182104-6b8b874788cfad30.zip"
+        );
+    }
+}

@@ -1,0 +1,321 @@
+//! The task that looks after what was logged: the tree and its heads, archiving, sending, retention. There is one per log.
+//!
+//! All of it happens behind the exchanges and survives being interrupted anywhere. Each part is due by itself; one that fails is
+//! tried again at the next round and holds back only what depends on it: nothing is removed that was not archived, nothing is
+//! removed from the folder that was not sent.
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use host::clock::Clock;
+use host::http::Client;
+use host::shutdown::Shutdown;
+use pki::note::Signer;
+use proto::time::UnixTime;
+
+use super::archive::state::{self, State};
+use super::archive::{ArchiveError, Archiver};
+use super::retention::{CLOSE_AFTER, Retention, RetentionError, log_bytes};
+use super::store::segment;
+use super::store::writer::lock;
+use super::tree::{self, Tree};
+use super::{LogError, MessageLog, OpenError};
+
+/// Between rounds.
+const ROUND: Duration = Duration::from_secs(20);
+/// Connecting to a target, and one file in all.
+const CONNECT: Duration = Duration::from_secs(20);
+const TOTAL: Duration = Duration::from_secs(3600);
+/// Of an answer to a head.
+const MAX_ANSWER_BYTES: usize = 64 << 10;
+
+/// Checked settings of the tree's heads.
+#[derive(Clone, Debug)]
+pub struct HeadSettings {
+    /// Between heads.
+    pub interval: Duration,
+    /// A folder that somebody else holds.
+    pub folder: Option<PathBuf>,
+    /// Where heads are sent, by POST.
+    pub url: Option<String>,
+}
+
+/// The task.
+pub struct Keeper {
+    log: MessageLog,
+    clock: Clock,
+    client: Client,
+    signer: Arc<Signer>,
+    dir: PathBuf,
+    work: Arc<Mutex<Work>>,
+    head_at: Option<UnixTime>,
+    clean_at: Option<UnixTime>,
+    /// Where the log ended at the last run of archiving.
+    archived_at: (u64, u64),
+}
+
+/// What the blocking parts work on.
+struct Work {
+    state: State,
+    tree: Tree,
+    retention: Retention,
+}
+
+/// Why something was left undone.
+#[derive(Debug, thiserror::Error)]
+pub enum KeeperError {
+    /// Archiving.
+    #[error("archiving: {0}")]
+    Archive(#[from] ArchiveError),
+    /// Removing.
+    #[error("retention: {0}")]
+    Retention(#[from] RetentionError),
+    /// Log or tree.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Head, target.
+    #[error("{0}")]
+    Outside(String),
+}
+
+impl std::fmt::Debug for Keeper {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Keeper").field("dir", &self.dir).finish_non_exhaustive()
+    }
+}
+
+impl Keeper {
+    /// Takes up where the last run left off. `roots` (DER) are trusted by `https` targets. Blocks.
+    ///
+    /// # Errors
+    /// The disk, or a state that cannot be read.
+    pub fn new(log: &MessageLog, clock: Clock, roots: &[Vec<u8>]) -> Result<Self, OpenError> {
+        let log_dir = log.inner.dir.clone();
+        let failed =
+            |path: &Path, error: &dyn std::fmt::Display| OpenError(format!("{}: {error}", path.display()));
+        let settings = &log.inner.settings.archive;
+        let beside = || log_dir.parent().unwrap_or(&log_dir).join("archive");
+        let dir = settings.dir.clone().unwrap_or_else(beside);
+        let path = state::path(&log_dir);
+        let mut state = State::load(&path).map_err(|e| failed(&path, &e))?;
+        if settings.interval.is_some() {
+            let archiver = Archiver { log, settings, dir: &dir, shutdown: None };
+            archiver.recover(&mut state).map_err(|e| failed(&dir, &e))?;
+        }
+        let tree = Tree::open(&log_dir).map_err(|e| failed(&log_dir.join("tree"), &e))?;
+        Ok(Self {
+            log: log.clone(),
+            clock,
+            client: Client::new(CONNECT, TOTAL, roots),
+            signer: log.inner.signer.clone(),
+            dir,
+            work: Arc::new(Mutex::new(Work { state, tree, retention: Retention::default() })),
+            head_at: None,
+            clean_at: None,
+            archived_at: (0, 0),
+        })
+    }
+
+    /// Works until `shutdown` says stop.
+    pub async fn run(mut self, shutdown: Shutdown) {
+        loop {
+            if tokio::time::timeout(ROUND, shutdown.stopped()).await.is_ok() {
+                return;
+            }
+            let now = self.clock.now();
+            self.round(now, &shutdown).await;
+        }
+    }
+
+    /// Everything that is due.
+    async fn round(&mut self, now: UnixTime, shutdown: &Shutdown) {
+        let settings = self.log.inner.settings.clone();
+        let due = |last: Option<UnixTime>, interval| last.is_none_or(|last| now.since(last) >= interval);
+        if due(self.head_at, settings.heads.interval) {
+            self.head_at = Some(now);
+            said(self.head(now).await);
+        }
+        if let Some(interval) = settings.archive.interval {
+            let last = UnixTime(lock(&self.work).state.run_at);
+            if now.since(last) >= interval || self.grown() >= settings.archive.max_file_bytes {
+                said(self.archive(now, Some(shutdown)).await.map(drop));
+            }
+            said(self.send(now, shutdown).await);
+        }
+        if due(self.clean_at, settings.retention.interval) {
+            self.clean_at = Some(now);
+            said(self.clean(now).await.map(drop));
+        }
+        self.figures().await;
+    }
+
+    /// Bytes that the log has grown by since archiving last ran.
+    fn grown(&self) -> u64 {
+        let Some(tail) = lock(&self.log.inner.shared.tail).clone() else { return 0 };
+        let (segment, end) = self.archived_at;
+        let segments = tail.segment.saturating_sub(segment);
+        (segments * self.log.inner.settings.segment_bytes + tail.end).saturating_sub(end)
+    }
+
+    /// Archives all that is stamped; how many records.
+    ///
+    /// # Errors
+    /// What came before is archived.
+    pub async fn archive(&mut self, now: UnixTime, shutdown: Option<&Shutdown>) -> Result<u64, KeeperError> {
+        if let Some(tail) = lock(&self.log.inner.shared.tail).clone() {
+            self.archived_at = (tail.segment, tail.end);
+        }
+        let ready = self.log.stamped_to().await?;
+        let (dir, shutdown) = (self.dir.clone(), shutdown.cloned());
+        self.blocking(move |log, work, _| {
+            let settings = &log.inner.settings.archive;
+            let archiver = Archiver { log, settings, dir: &dir, shutdown: shutdown.as_ref() };
+            let before = work.state.archived_to;
+            while archiver.step(&mut work.state, ready)? {}
+            work.state.run_at = now.0;
+            archiver.store(&work.state)?;
+            Ok(work.state.archived_to - before)
+        })
+        .await
+    }
+
+    /// Sends the files that wait, in order.
+    ///
+    /// # Errors
+    /// The target does not have one; it and those behind it are sent in the next round.
+    pub async fn send(&mut self, now: UnixTime, shutdown: &Shutdown) -> Result<(), KeeperError> {
+        let Some(target) = self.log.inner.settings.archive.target.clone() else { return Ok(()) };
+        loop {
+            let next = lock(&self.work).state.files.iter().find(|file| file.placed).cloned();
+            let Some(file) = next else { return Ok(()) };
+            tokio::select! {
+                () = shutdown.stopped() => return Ok(()),
+                sent = target.send(&self.client, &self.dir, &file, now) => {
+                    sent.map_err(|reason| KeeperError::Outside(format!("{} was not sent: {reason}", file.name)))?;
+                }
+            }
+            metrics::counter!("causeway_archive_sent_files_total").increment(1);
+            tracing::info!(file = file.name, "the archive was sent");
+            let dir = self.dir.clone();
+            self.blocking(move |log, work, _| {
+                let settings = &log.inner.settings.archive;
+                work.state.files.retain(|waiting| waiting.name != file.name);
+                Archiver { log, settings, dir: &dir, shutdown: None }.store(&work.state)?;
+                if settings.remove_sent {
+                    // The state says that it was sent, so that one which stays is only in the way.
+                    let _ = std::fs::remove_file(dir.join(&file.name));
+                }
+                Ok(())
+            })
+            .await?;
+        }
+    }
+
+    /// Removes what may go; how many segments.
+    ///
+    /// # Errors
+    /// What came before is removed.
+    pub async fn clean(&mut self, now: UnixTime) -> Result<usize, KeeperError> {
+        if self.log.inner.settings.archive.interval.is_none() {
+            return Ok(0);
+        }
+        self.log.roll(now.minus(CLOSE_AFTER.min(self.log.inner.settings.retention.keep))).await?;
+        self.log.indexed().await;
+        self.blocking(move |log, work, signer| {
+            grow(log, &mut work.tree)?;
+            Ok(work.retention.run(log, &work.state, &work.tree, signer, now)?)
+        })
+        .await
+    }
+
+    /// Brings the tree up to date, signs its head, has it stamped, hands it over.
+    ///
+    /// # Errors
+    /// A head that is not stamped or handed over yet is looked at again at the next interval.
+    pub async fn head(&mut self, now: UnixTime) -> Result<(), KeeperError> {
+        self.log.indexed().await;
+        let disk = |e: std::io::Error| LogError::Disk(format!("tree: {e}"));
+        let signed = self.blocking(move |log, work, signer| {
+            grow(log, &mut work.tree)?;
+            let size = work.tree.size();
+            metrics::gauge!("causeway_message_log_tree_size").set(size as f64);
+            work.tree.sign_head(signer, now).map_err(disk)?;
+            if size == 0 {
+                return Ok(None);
+            }
+            let (note, token) = work.tree.head(size).map_err(disk)?;
+            Ok(Some((size, note, token)))
+        });
+        let Some((size, note, token)) = signed.await? else { return Ok(()) };
+        let handed = self.hand_over(size, &note).await;
+        if token.is_none() {
+            let stamped = self.log.stamp_data(note.as_bytes()).await;
+            let token =
+                stamped.map_err(|e| KeeperError::Outside(format!("a head was not timestamped: {e}")))?;
+            self.blocking(move |_, work, _| Ok(work.tree.store_token(size, &token).map_err(disk)?)).await?;
+        }
+        handed
+    }
+
+    async fn hand_over(&self, size: u64, note: &str) -> Result<(), KeeperError> {
+        let settings = &self.log.inner.settings.heads;
+        if let Some(folder) = settings.folder.clone() {
+            let (origin, note) = (self.signer.verifier().name().to_owned(), note.to_owned());
+            let put = move || tree::hand_over(&folder, &origin, size, &note);
+            let done = tokio::task::spawn_blocking(put).await.map_err(|_| LogError::Closed)?;
+            done.map_err(|e| KeeperError::Outside(format!("a head was not put into its folder: {e}")))?;
+        }
+        if let Some(url) = &settings.url {
+            let body = Bytes::copy_from_slice(note.as_bytes());
+            let sent = self.client.post(url, "text/plain; charset=utf-8", body, MAX_ANSWER_BYTES).await;
+            let reason = match sent {
+                Ok(answer) if (200..300).contains(&answer.status) => return Ok(()),
+                Ok(answer) => format!("{url}: status {}", answer.status),
+                Err(error) => error.to_string(),
+            };
+            return Err(KeeperError::Outside(format!("a head was not handed over: {reason}")));
+        }
+        Ok(())
+    }
+
+    async fn figures(&self) {
+        let records = self.log.records();
+        let shown = self.blocking(move |log, work, _| {
+            let state = &work.state;
+            let waiting = records.saturating_sub(state.archived_to);
+            metrics::gauge!("causeway_archive_waiting_records").set(waiting as f64);
+            metrics::gauge!("causeway_archive_waiting_files").set(state.files.len() as f64);
+            metrics::gauge!("causeway_archive_unreadable_records").set(state.unreadable.len() as f64);
+            let bytes = log_bytes(log).unwrap_or_default();
+            metrics::gauge!("causeway_message_log_bytes").set(bytes as f64);
+            let segments = segment::list(&log.inner.dir).map_or(0, |list| list.len());
+            metrics::gauge!("causeway_message_log_segments").set(segments as f64);
+            Ok(())
+        });
+        said(shown.await);
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        task: impl FnOnce(&MessageLog, &mut Work, &Signer) -> Result<T, KeeperError> + Send + 'static,
+    ) -> Result<T, KeeperError> {
+        let (log, work, signer) = (self.log.clone(), self.work.clone(), self.signer.clone());
+        let done = tokio::task::spawn_blocking(move || task(&log, &mut lock(&work), &signer)).await;
+        done.map_err(|_| LogError::Closed)?
+    }
+}
+
+/// Takes the leaves of all durable records that the index knows.
+fn grow(log: &MessageLog, tree: &mut Tree) -> Result<(), LogError> {
+    let last = log.records();
+    log.inner.index.barrier();
+    tree.grow(&log.inner.index, last)
+}
+
+fn said(outcome: Result<(), KeeperError>) {
+    if let Err(error) = outcome {
+        metrics::counter!("causeway_message_log_keeping_failures_total").increment(1);
+        tracing::error!(%error, "the message log is kept, but not all that is due could be done with it");
+    }
+}
