@@ -2,7 +2,7 @@
 //! [wire dossier §15.5].
 //!
 //! Line 1 of `linkinginfo` names the digest and the file name of the archive before (`-` for the first of its group) and the hash
-//! algorithm; each further line a container with its digest. Digest n = hex H(hex digest n−1 ‖ hex H(container)); digest 0 is that of
+//! algorithm, SHA-512 in files of ours; each further line a container with its digest. Digest n = hex H(hex digest n−1 ‖ hex H(container)); digest 0 is that of
 //! line 1, or nothing. Removing, adding or changing a container breaks every digest behind it, and those of all later files.
 //!
 //! [`Linking`] writes it; [`Archive::open`] reads a file and checks its chain in [`Archive::next`], one container at a time. What a
@@ -16,8 +16,8 @@ use crate::digest::{DigestAlgorithm, Hasher};
 
 /// The entry with the chain.
 pub const LINKING_INFO: &str = "linkinginfo";
-/// How the reference names the algorithm, which is always this one.
-const ALGORITHM: &str = "SHA-512";
+/// The algorithm of files that are written here, and its name in them.
+const ALGORITHM: (DigestAlgorithm, &str) = (DigestAlgorithm::Sha512, "SHA-512");
 /// Largest `linkinginfo`: some 200 000 containers.
 const MAX_LINKING_BYTES: u64 = 64 << 20;
 /// Most containers of one archive.
@@ -34,13 +34,13 @@ impl Linking {
     /// Continues after an archive with this last digest and file name, or begins.
     pub fn after(previous: Option<(&str, &str)>) -> Self {
         let (digest, name) = previous.unwrap_or(("-", "-"));
-        let text = format!("{digest} {name} {ALGORITHM}\n");
+        let text = format!("{digest} {name} {}\n", ALGORITHM.1);
         Self { digest: previous.map(|(digest, _)| digest.to_owned()).unwrap_or_default(), text }
     }
 
     /// The next container: its name in the archive and its SHA-512.
     pub fn add(&mut self, name: &str, sha512: &[u8]) {
-        self.digest = next(&self.digest, sha512);
+        self.digest = next(ALGORITHM.0, &self.digest, sha512);
         self.text.push_str(&format!("{} {name}\n", self.digest));
     }
 
@@ -55,9 +55,9 @@ impl Linking {
     }
 }
 
-fn next(before: &str, sha512: &[u8]) -> String {
-    let text = format!("{before}{}", hex::encode(sha512));
-    hex::encode(DigestAlgorithm::Sha512.digest(text.as_bytes()).value)
+fn next(algorithm: DigestAlgorithm, before: &str, container: &[u8]) -> String {
+    let text = format!("{before}{}", hex::encode(container));
+    hex::encode(algorithm.digest(text.as_bytes()).value)
 }
 
 /// Why an archive is not one link of its chain.
@@ -73,7 +73,7 @@ pub enum ArchiveError {
     #[error("line {0} of its linkinginfo is not as it must be")]
     Line(usize),
     /// Digests of another algorithm.
-    #[error("its linkinginfo uses {0}; only SHA-512 is known")]
+    #[error("its linkinginfo uses {0}; SHA-256, SHA-384 and SHA-512 are accepted")]
     Algorithm(String),
     /// Nothing to prove.
     #[error("there is no container in it")]
@@ -103,6 +103,7 @@ pub enum ArchiveError {
 /// An archive that is being checked.
 pub struct Archive<R> {
     zip: ZipArchive<R>,
+    algorithm: DigestAlgorithm,
     /// Name and digest in the order of the chain.
     lines: Vec<(String, String)>,
     /// By name.
@@ -138,13 +139,13 @@ impl<R: Read + Seek> Archive<R> {
                 false => drop(places.insert(name, index)),
             }
         }
-        let (previous, lines) = parse(&linking.ok_or(ArchiveError::NoLinkingInfo)?)?;
+        let Parsed { algorithm, previous, lines } = parse(&linking.ok_or(ArchiveError::NoLinkingInfo)?)?;
         if places.is_empty() {
             return Err(ArchiveError::Empty);
         }
         check_names(&lines, &places)?;
         let digest = previous.as_ref().map(|(digest, _)| digest.clone()).unwrap_or_default();
-        Ok(Self { zip, lines, places, digest, position: 0, previous })
+        Ok(Self { zip, algorithm, lines, places, digest, position: 0, previous })
     }
 
     /// Digest and file name of the archive before; `None` for the first of its group.
@@ -189,9 +190,9 @@ impl<R: Read + Seek> Archive<R> {
         let index = *self.places.get(&name).ok_or_else(|| ArchiveError::Missing(name.clone()))?;
         let unreadable = |e: String| ArchiveError::Unreadable(format!("{name}: {e}"));
         let mut entry = self.zip.by_index(index).map_err(|e| unreadable(e.to_string()))?;
-        let mut hashed = Hashed { hasher: DigestAlgorithm::Sha512.hasher(), out: &mut out };
+        let mut hashed = Hashed { hasher: self.algorithm.hasher(), out: &mut out };
         io::copy(&mut entry, &mut hashed).map_err(|e| unreadable(e.to_string()))?;
-        let digest = next(&self.digest, &hashed.hasher.finish().value);
+        let digest = next(self.algorithm, &self.digest, &hashed.hasher.finish().value);
         if !digest.eq_ignore_ascii_case(&expected) {
             return Err(ArchiveError::Changed(name));
         }
@@ -231,16 +232,21 @@ fn read_text(entry: impl Read) -> Result<String, ArchiveError> {
     Ok(text)
 }
 
-type Parsed = (Option<(String, String)>, Vec<(String, String)>);
+/// What a `linkinginfo` says.
+struct Parsed {
+    algorithm: DigestAlgorithm,
+    previous: Option<(String, String)>,
+    lines: Vec<(String, String)>,
+}
 
 fn parse(text: &str) -> Result<Parsed, ArchiveError> {
     let mut lines = text.lines();
     let first: Vec<&str> = lines.next().unwrap_or_default().split(' ').collect();
     let [digest, name, algorithm] = first.as_slice() else { return Err(ArchiveError::Line(1)) };
-    if *algorithm != ALGORITHM {
-        return Err(ArchiveError::Algorithm((*algorithm).to_owned()));
-    }
-    let is_digest = |text: &str| text.len() == 128 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    let known = DigestAlgorithm::from_name(algorithm).and_then(DigestAlgorithm::for_signatures);
+    let algorithm = known.ok_or_else(|| ArchiveError::Algorithm((*algorithm).to_owned()))?;
+    let length = 2 * algorithm.ring().output_len();
+    let is_digest = |text: &str| text.len() == length && text.bytes().all(|b| b.is_ascii_hexdigit());
     let previous = match (*digest, *name) {
         ("-", "-") => None,
         (digest, name) if is_digest(digest) => Some((digest.to_owned(), name.to_owned())),
@@ -252,7 +258,7 @@ fn parse(text: &str) -> Result<Parsed, ArchiveError> {
         }
         _ => Err(ArchiveError::Line(number)),
     });
-    Ok((previous, chain.collect::<Result<_, _>>()?))
+    Ok(Parsed { algorithm, previous, lines: chain.collect::<Result<_, _>>()? })
 }
 
 fn check_names(lines: &[(String, String)], places: &HashMap<String, usize>) -> Result<(), ArchiveError> {

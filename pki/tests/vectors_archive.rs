@@ -12,6 +12,9 @@ use pki::globalconf::{GlobalConf, load_directory};
 use serde_json::Value;
 use testkit::vectors::{self, Tally};
 
+/// The message of `captures/errors-soap/response-as-request`.
+const RESPONSE_AS_REQUEST: &str = "soap-42c13260-fc88-4026-93b0-9effbcedb8c0-response-";
+
 /// Checks a chain of archives and every container; how many there were, and the last digest.
 fn walk(path: &Path, previous: Option<&str>, conf: Option<&GlobalConf>) -> Result<(usize, String), String> {
     let mut archive = Archive::open(File::open(path).unwrap()).map_err(|e: ArchiveError| e.to_string())?;
@@ -24,7 +27,14 @@ fn walk(path: &Path, previous: Option<&str>, conf: Option<&GlobalConf>) -> Resul
             return Ok((count, archive.digest().to_owned()));
         };
         if let Some(conf) = conf {
-            asic::verify(Cursor::new(container), conf).map_err(|e| format!("{name}: {e}"))?;
+            match asic::verify(Cursor::new(container), conf) {
+                Ok(_) => {}
+                // A request whose body element is named like an answer's: no verifier can tell that it is one.
+                Err(rejection) if name.starts_with(RESPONSE_AS_REQUEST) => {
+                    assert_eq!(rejection.step, "the signature is by the sender", "{name}");
+                }
+                Err(rejection) => return Err(format!("{name}: {rejection}")),
+            }
         }
         count += 1;
     }
@@ -43,7 +53,9 @@ fn recorded_archives_have_their_verdicts() {
         let expect = &file["expect"];
         // Whether the containers are evidence is known of those that say whose they are.
         let conf = file["containers"].is_array().then_some(&conf);
-        let found = walk(&folder.join(name), expect["previous_digest_hex"].as_str(), conf);
+        // Of the files without one, nothing is said about what stands before.
+        let previous = expect["previous_digest_hex"].as_str();
+        let found = walk(&folder.join(name), previous, conf);
         let verdict = if found.is_ok() { "accept" } else { "reject" };
         tally.equal(name, Value::from(verdict), expect["verdict"].clone());
     }
@@ -54,7 +66,11 @@ fn recorded_archives_have_their_verdicts() {
             continue;
         };
         let found = walk(&folder.join(file), case["previous_digest_hex"].as_str(), None);
-        tally.equal(name, Value::from(if found.is_ok() { "accept" } else { "reject" }), case["expect"]["verdict"].clone());
+        tally.equal(
+            name,
+            Value::from(if found.is_ok() { "accept" } else { "reject" }),
+            case["expect"]["verdict"].clone(),
+        );
     }
     tally.finish();
 }
@@ -66,8 +82,10 @@ fn captured_archives_verify_with_everything_in_them() {
     let conf = load_directory(&root.join("../env-rsa/globalconf")).unwrap();
     let mut tally = Tally::new("captures/messagelog");
     for server in ["ss1", "ss2"] {
-        let mut files: Vec<PathBuf> =
-            std::fs::read_dir(root.join(format!("archive-{server}"))).unwrap().map(|e| e.unwrap().path()).collect();
+        let mut files: Vec<PathBuf> = std::fs::read_dir(root.join(format!("archive-{server}")))
+            .unwrap()
+            .map(|e| e.unwrap().path())
+            .collect();
         files.sort();
         let text = std::fs::read(root.join(format!("{server}-last_archive_digest-final.json"))).unwrap();
         let last: Value = serde_json::from_slice(&text).unwrap();

@@ -156,8 +156,12 @@ impl Opened {
         let serverconf = Arc::new(ArcSwap::from_pointee(serverconf));
         refresh_keys(signer.as_ref(), &globalconf, state.server.as_ref(), &clock);
 
-        let snapshots = Snapshots { globalconf: globalconf.clone(), serverconf: serverconf.clone() };
         let log_settings = LogSettings::resolve(&settings.message_log, settings.limits.memory_body_bytes)?;
+        let snapshots = Snapshots {
+            globalconf: globalconf.clone(),
+            serverconf: serverconf.clone(),
+            preference: log_settings.preference,
+        };
         let (log, timestamper) =
             MessageLog::open(&data.folder("log")?, log_settings, clock.clone(), Arc::new(snapshots))?;
         let keeper = Keeper::new(&log, clock.clone(), &target_roots(&settings.message_log)?)?;

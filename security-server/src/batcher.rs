@@ -34,6 +34,7 @@ pub struct Signed<M> {
     whole: Whole<M>,
     evidence: Evidence,
     at: UnixTime,
+    until: UnixTime,
 }
 
 impl<M: Message> Proven for Signed<M> {
@@ -46,6 +47,9 @@ impl<M: Message> Proven for Signed<M> {
     }
     fn at(&self) -> UnixTime {
         self.at
+    }
+    fn until(&self) -> UnixTime {
+        self.until
     }
 }
 
@@ -113,7 +117,7 @@ impl Batcher {
         let (reply, answer) = oneshot::channel();
         self.enqueue(self.line(identity), Waiting { parts: whole.parts.clone(), reply })?;
         let (evidence, at) = answer.await.map_err(|_| SignError::Ended)??;
-        Ok(Signed { whole, evidence, at })
+        Ok(Signed { whole, evidence, at, until: identity.until })
     }
 
     /// The line of `identity`; a line of an older one is forgotten, whoever waits in it is still served.

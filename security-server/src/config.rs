@@ -132,6 +132,12 @@ host::settings! {
         pub timestamp_retry_delay: u64 = 60,
         /// Most records in one timestamp.
         pub timestamp_records_limit: u32 = 10_000,
+        /// Give every message a timestamp of its own before it goes on; one that gets none is refused.
+        pub timestamp_immediately: bool = false,
+        /// Which timestamping services are asked first, by their cost in the global configuration: `none` (as configured), `only-free`,
+        /// `only-paid`, `free-first` or `paid-first`.
+        pub timestamping_prioritization_strategy: crate::message_log::services::Preference =
+            crate::message_log::services::Preference::None,
         /// Bytes of one segment file.
         pub segment_size: u64 = 256 * 1024 * 1024,
         /// Bytes that must stay free on the disk; below them new exchanges are refused.

@@ -271,6 +271,8 @@ pub trait Proven {
     fn evidence(&self) -> &Evidence;
     /// When it was made or found good.
     fn at(&self) -> UnixTime;
+    /// Until when its certificate and OCSP answers hold.
+    fn until(&self) -> UnixTime;
 }
 
 /// A message that is durable in the message log; [`log`] alone makes one.
@@ -341,6 +343,7 @@ pub async fn log<P: Proven>(
         attachments: if kept { attachments.clone() } else { Vec::new() },
         parts: whole.parts.clone(),
         at: proven.at(),
+        until: proven.until(),
     };
     log.append(entry).await?;
     Ok(Logged { proven, attachments })

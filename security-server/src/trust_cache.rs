@@ -70,6 +70,9 @@ impl<M: Message> Proven for Verified<M> {
     fn at(&self) -> UnixTime {
         self.at
     }
+    fn until(&self) -> UnixTime {
+        self.until
+    }
 }
 
 /// The TLS certificate of a connection may speak for a client; [`TrustCache::tls_peer`] alone says so.

@@ -44,6 +44,7 @@ struct Outcome {
     records: u64,
     expired: u64,
     stamped: u64,
+    stamped_too_late: u64,
     tree_size: u64,
     heads: u64,
     stamped_heads: u64,
@@ -86,6 +87,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         records: report.records,
         expired: report.expired,
         stamped: report.stamped,
+        stamped_too_late: report.late,
         damage: report.damage.iter().map(ToString::to_string).collect(),
         ..Outcome::default()
     };
@@ -179,6 +181,9 @@ fn text(outcome: &Outcome, torn: bool, own_key: bool) -> String {
         "records",
         &format!("{} in {} segments, {} stamped", outcome.records, outcome.segments, outcome.stamped),
     );
+    if outcome.stamped_too_late > 0 {
+        line("stamped too late", &format!("{}: their containers do not verify", outcome.stamped_too_late));
+    }
     if outcome.expired > 0 {
         line("expired", &format!("{}, as signed marks say", outcome.expired));
     }

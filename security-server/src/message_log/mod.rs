@@ -6,7 +6,7 @@
 //! | [`policy`] | what of a message is logged |
 //! | [`spool`] | bodies on their way in, and where they lie |
 //! | [`record`] | records as they are read back |
-//! | [`timestamper`] | batch timestamps in the background |
+//! | [`timestamper`], [`services`] | timestamps: when, and from whom |
 //! | [`container`] | ASiC-E containers of records |
 //! | [`keeper`] | the task for all that follows: |
 //! | [`archive`] | containers in chained ZIP files, and sending them |
@@ -32,6 +32,7 @@ pub mod offline;
 pub mod policy;
 pub mod record;
 pub mod retention;
+pub mod services;
 pub mod settings;
 pub mod spool;
 pub(crate) mod store;
@@ -42,7 +43,7 @@ pub mod tree;
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 
@@ -54,6 +55,7 @@ use proto::id::{ClientId, ServiceId};
 use proto::time::UnixTime;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use self::services::Services;
 use self::settings::LogSettings;
 pub use self::spool::{Spool, Stored};
 use self::store::faults::Faults;
@@ -103,6 +105,9 @@ struct Inner {
     orders: mpsc::Sender<Order>,
     downloads: Semaphore,
     signer: Arc<Signer>,
+    services: Services,
+    /// The alarm about late timestamps was given.
+    alarmed: AtomicBool,
 }
 
 /// Free space as it was when last looked at.
@@ -151,6 +156,8 @@ pub struct Entry {
     pub parts: Vec<(String, DigestValue)>,
     /// When it was signed or verified.
     pub at: UnixTime,
+    /// Until when its certificate and OCSP answer hold: a later timestamp comes too late.
+    pub until: UnixTime,
 }
 
 /// Identifies a record for good: its sequence number in this log.
@@ -228,11 +235,13 @@ impl MessageLog {
         let inner = Inner {
             dir: dir.to_owned(),
             settings,
-            surroundings,
+            surroundings: surroundings.clone(),
             timestamping: Mutex::new(Timestamping::load(&state_path(dir))),
             orders,
             downloads: Semaphore::new(download::MAX_AT_ONCE),
             signer: Arc::new(signer),
+            services: Services::new(clock.clone(), surroundings),
+            alarmed: AtomicBool::new(false),
             queue,
             slots: Arc::new(Semaphore::new(QUEUE)),
             body_slots: Arc::new(Semaphore::new(BODY_QUEUE)),
@@ -288,7 +297,7 @@ impl MessageLog {
         self.inner.settings.max_body_bytes
     }
 
-    /// Commits one record; durable on return. Commits of concurrent exchanges share one fdatasync.
+    /// Commits one record; durable on return, and stamped where every message is. Commits of concurrent exchanges share one fdatasync.
     ///
     /// # Errors
     /// Nothing was logged.
@@ -301,6 +310,12 @@ impl MessageLog {
         let request = Request::Record { draft: Box::new(draft), answer };
         self.inner.ask(&self.inner.slots, request).await?;
         let id = done.await.map_err(|_| LogError::Closed)??;
+        if self.inner.settings.timestamp_immediately
+            && let Err(error) = self.stamp_at_once(id, &entry.signature).await
+        {
+            tracing::warn!(record = id.0, %error, "a message was not timestamped at once and is refused");
+            return Err(LogError::TimestampingFailed);
+        }
         Ok(Logged { id, attachments: entry.attachments, _proof: () })
     }
 
@@ -462,6 +477,7 @@ fn head_of(entry: &Entry) -> RecordHead {
     });
     RecordHead {
         at: entry.at.0,
+        good_until: entry.until.0,
         response: entry.direction == Direction::Response,
         consumer_side: entry.consumer_side,
         rest: entry.rest,

@@ -48,7 +48,11 @@ pub enum Preference {
 impl Preference {
     /// The services in the order of asking. Before version 6 of the configuration nothing says what a service costs; all of them
     /// are then asked as configured.
-    pub fn order(self, services: &[(String, String)], cost: impl Fn(&str) -> CostType) -> Vec<(String, String)> {
+    pub fn order(
+        self,
+        services: &[(String, String)],
+        cost: impl Fn(&str) -> CostType,
+    ) -> Vec<(String, String)> {
         let rank = |cost: CostType| match (self, cost) {
             (Self::None, _) => Some(0),
             (Self::OnlyFree | Self::FreeFirst, CostType::Free) => Some(0),
@@ -60,7 +64,8 @@ impl Preference {
         if services.iter().all(|(_, url)| cost(url) == CostType::Undefined) {
             return services.to_vec();
         }
-        let mut ranked: Vec<_> = services.iter().filter_map(|service| Some((rank(cost(&service.1))?, service))).collect();
+        let mut ranked: Vec<_> =
+            services.iter().filter_map(|service| Some((rank(cost(&service.1))?, service))).collect();
         ranked.sort_by_key(|(rank, _)| *rank);
         ranked.into_iter().map(|(_, service)| service.clone()).collect()
     }
@@ -119,7 +124,8 @@ impl Services {
         let trusted = self.surroundings.trusted(now).ok_or(TimestampError::NoGlobalConf)?;
         {
             let failures = lock(&self.failures);
-            services.sort_by_key(|(_, url)| failures.get(url).is_some_and(|failures| failures.stands_back(now)));
+            services
+                .sort_by_key(|(_, url)| failures.get(url).is_some_and(|failures| failures.stands_back(now)));
         }
         let imprint = DigestAlgorithm::Sha512.digest(data);
         let mut reasons = Vec::new();
@@ -193,7 +199,11 @@ mod tests {
         ] {
             let names: Vec<_> = preference.order(&services, cost).into_iter().map(|(name, _)| name).collect();
             assert_eq!(names.join(" "), expected, "{preference:?}");
-            assert_eq!(preference.order(&services, |_| CostType::Undefined), services, "nothing says what it costs");
+            assert_eq!(
+                preference.order(&services, |_| CostType::Undefined),
+                services,
+                "nothing says what it costs"
+            );
         }
     }
 

@@ -10,6 +10,7 @@ use super::archive::target::{Credentials, Target};
 use super::keeper::HeadSettings;
 use super::policy::{BodyLogging, subsystem};
 use super::retention::RetentionSettings;
+use super::services::Preference;
 use crate::config::{ConfigError, MessageLogSection};
 
 /// Smallest segment that makes sense outside of tests.
@@ -41,6 +42,10 @@ pub struct LogSettings {
     pub timestamp_retry: Duration,
     /// Most records in one timestamp.
     pub timestamp_records: NonZeroUsize,
+    /// Every message gets its own timestamp before it goes on.
+    pub timestamp_immediately: bool,
+    /// Which services come first.
+    pub preference: Preference,
     /// Archiving.
     pub archive: ArchiveSettings,
     /// How long records are kept.
@@ -82,6 +87,8 @@ impl LogSettings {
             acceptable_timestamp_failure: (failure > 0).then(|| Duration::from_secs(failure)),
             timestamp_retry: Duration::from_secs(section.timestamp_retry_delay.max(1)),
             timestamp_records,
+            timestamp_immediately: section.timestamp_immediately,
+            preference: section.timestamping_prioritization_strategy,
             archive: archive(section)?,
             retention: retention(section)?,
             heads: HeadSettings {

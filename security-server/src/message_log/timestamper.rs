@@ -2,33 +2,37 @@
 //! [trust dossier §8].
 //!
 //! The records that wait are taken in order, every timestamping interval of the global configuration (clamped to
-//! [`MIN_INTERVAL`]…[`MAX_INTERVAL`]), and at once on demand. Services are asked in the configured order until one answers with a token
-//! that verifies; only then is it kept, in a stamp frame that names the records. A record alone is stamped by its own signature value,
-//! as the reference does it.
+//! [`MIN_INTERVAL`]…[`MAX_INTERVAL`]), and at once on demand or, where the operator wants it, for every message before it goes on. A
+//! token is kept in a stamp frame that names the records. A record alone is stamped by its own signature value, as the reference does
+//! it.
 //!
 //! After a failure one record is tried every `timestamp-retry-delay`, until one succeeds. [`Timestamping`] is kept in the file
 //! `timestamping` beside the segments, so that a restart does not forget since when it fails.
 //!
-//! Not here: which services there are ([`Surroundings`]), what a token is (`pki::tsp`).
+//! **Too late.** The OCSP answer in a signature is fresh for so long; a record that is stamped after that proves nothing. Such records
+//! are counted, and an alarm is given while there is still half of the time.
+//!
+//! Not here: which services there are ([`Surroundings`]), asking them (`services`), what a token is (`pki::tsp`).
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use host::clock::Clock;
-use host::http::Client;
 use host::shutdown::Shutdown;
 use pki::cert::Certificate;
-use pki::digest::{DigestAlgorithm, DigestValue};
+use pki::digest::DigestAlgorithm;
 use pki::globalconf::GlobalConf;
-use pki::tsp::{self, Token};
 use pki::xades::Document;
+use proto::globalconf::shared_parameters::CostType;
 use proto::time::UnixTime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use super::record::tree_of;
+use super::services::{Kept, Preference};
 use super::store::format::StampHead;
 use super::store::index::Waiting;
 use super::store::writer::{Request, lock};
@@ -43,12 +47,6 @@ pub const MAX_INTERVAL: Duration = Duration::from_secs(86_400);
 const FIRST_AFTER: Duration = Duration::from_secs(1);
 /// How often the figures for operators are refreshed.
 const FIGURES_EVERY: Duration = Duration::from_secs(15);
-/// Connecting to a timestamping service, and one request in all.
-const CONNECT: Duration = Duration::from_secs(20);
-const TOTAL: Duration = Duration::from_secs(60);
-/// Largest answer of a service.
-const MAX_ANSWER_BYTES: usize = 256 * 1024;
-
 /// Whether timestamping keeps up, which decides if the message log takes more messages.
 ///
 /// Without timestamps the log loses its value as proof, so a server that has failed for longer
@@ -120,6 +118,10 @@ pub trait Surroundings: Send + Sync + std::fmt::Debug {
     fn trusted(&self, now: UnixTime) -> Option<Vec<Certificate>>;
     /// Between batches, as the global configuration says.
     fn interval(&self) -> Duration;
+    /// `ocspFreshnessSeconds`, when there is a global configuration.
+    fn freshness(&self) -> Option<Duration> {
+        None
+    }
 }
 
 /// The snapshots of a running server.
@@ -129,6 +131,8 @@ pub struct Snapshots {
     pub globalconf: Arc<ArcSwap<Option<Arc<GlobalConf>>>>,
     /// Which services to use.
     pub serverconf: Arc<ArcSwap<ServerConf>>,
+    /// Which of them come first.
+    pub preference: Preference,
 }
 
 impl std::fmt::Debug for Snapshots {
@@ -139,7 +143,13 @@ impl std::fmt::Debug for Snapshots {
 
 impl Surroundings for Snapshots {
     fn services(&self) -> Vec<(String, String)> {
-        self.serverconf.load().tsas().to_vec()
+        let conf = self.globalconf.load();
+        let cost = |url: &str| {
+            let tsas = conf.as_ref().as_ref().map(|conf| conf.tsas());
+            let known = tsas.and_then(|tsas| tsas.iter().find(|tsa| tsa.url == url));
+            known.map_or(CostType::Undefined, |tsa| tsa.cost)
+        };
+        self.preference.order(self.serverconf.load().tsas(), cost)
     }
     fn has_services(&self) -> bool {
         !self.serverconf.load().tsas().is_empty()
@@ -153,6 +163,10 @@ impl Surroundings for Snapshots {
         let conf = self.globalconf.load();
         let private = conf.as_ref().as_ref().and_then(|conf| conf.private());
         private.map_or(MIN_INTERVAL, |p| Duration::from_secs(p.timestamping_interval_seconds))
+    }
+    fn freshness(&self) -> Option<Duration> {
+        let conf = self.globalconf.load();
+        conf.as_ref().as_ref().map(|conf| conf.ocsp_rules().freshness)
     }
 }
 
@@ -226,6 +240,33 @@ impl MessageLog {
     }
 }
 
+impl MessageLog {
+    /// Stamps a record that was just written, alone; durable on return.
+    pub(super) async fn stamp_at_once(&self, id: RecordId, signature: &[u8]) -> Result<(), TimestampError> {
+        let document = Document::parse(signature);
+        let document =
+            document.map_err(|e| TimestampError::Record { record: id.0, reason: e.to_string() })?;
+        let kept = self.inner.services.ask(&document.value).await?;
+        let head = StampHead {
+            sequences: vec![id.0],
+            token: kept.token,
+            stamped_at: kept.at.0,
+            service: kept.service,
+            leaves_sha256: DigestAlgorithm::Sha256.digest(&[]).value,
+            ..StampHead::default()
+        };
+        self.write_stamp(head, Bytes::new()).await?;
+        metrics::counter!("causeway_timestamped_records_total").increment(1);
+        Ok(())
+    }
+
+    async fn write_stamp(&self, head: StampHead, leaves: Bytes) -> Result<(), TimestampError> {
+        let (answer, done) = oneshot::channel();
+        self.inner.ask(&self.inner.slots, Request::Stamp { head: Box::new(head), leaves, answer }).await?;
+        Ok(done.await.map_err(|_| LogError::Closed)??)
+    }
+}
+
 /// The task that stamps; there is one per log.
 #[derive(Debug)]
 pub struct Timestamper {
@@ -248,20 +289,19 @@ impl Timestamper {
     }
 
     async fn serve(&mut self) {
-        let client = Client::new(CONNECT, TOTAL, &[]);
         let mut due = Instant::now() + FIRST_AFTER;
         let mut figures_due = due;
         loop {
             tokio::select! {
                 () = tokio::time::sleep_until(due) => {
                     let began = Instant::now();
-                    let done = self.stamp_waiting(&client).await;
+                    let done = self.stamp_waiting().await;
                     due = began + self.pause(done.is_ok());
                 }
                 () = tokio::time::sleep_until(figures_due) => {}
                 order = self.orders.recv() => {
                     let Some(order) = order else { return };
-                    match self.obey(&client, order).await {
+                    match self.obey(order).await {
                         Some(true) => due = Instant::now() + self.pause(true),
                         Some(false) => due = due.min(Instant::now() + self.pause(false)),
                         None => {}
@@ -274,19 +314,19 @@ impl Timestamper {
     }
 
     /// Stamps what was asked for; for everything that waits, whether it went well.
-    async fn obey(&self, client: &Client, order: Order) -> Option<bool> {
+    async fn obey(&self, order: Order) -> Option<bool> {
         // Whoever asked may have gone.
         match order {
             Order::Data(data, answer) => {
-                let _ = answer.send(self.ask(client, &data).await.map(|kept| kept.token));
+                let _ = answer.send(self.log.inner.services.ask(&data).await.map(|kept| kept.token));
                 None
             }
             Order::Records(Some(record), answer) => {
-                let _ = answer.send(self.stamp_one(client, record).await);
+                let _ = answer.send(self.stamp_one(record).await);
                 None
             }
             Order::Records(None, answer) => {
-                let done = self.stamp_waiting(client).await;
+                let done = self.stamp_waiting().await;
                 let went_well = done.is_ok();
                 let _ = answer.send(done);
                 Some(went_well)
@@ -300,16 +340,20 @@ impl Timestamper {
     }
 
     /// Stamps everything that waits, batch by batch; while timestamping fails, a single record first.
-    async fn stamp_waiting(&self, client: &Client) -> Result<(), TimestampError> {
-        let done = self.batches(client).await;
+    async fn stamp_waiting(&self) -> Result<(), TimestampError> {
+        let done = self.batches().await;
         if let Err(error) = &done {
-            tracing::warn!(%error, waiting = self.log.unstamped(), "records could not be timestamped");
+            let limit = self.log.inner.settings.acceptable_timestamp_failure;
+            let left = self.log.timestamping().countdown(limit, self.clock.now()).or(limit);
+            let seconds_left = left.map(|left| left.as_secs());
+            let waiting = self.log.unstamped();
+            tracing::warn!(%error, waiting, seconds_left, "records could not be timestamped");
         }
         self.note(done.is_ok()).await;
         done
     }
 
-    async fn batches(&self, client: &Client) -> Result<(), TimestampError> {
+    async fn batches(&self) -> Result<(), TimestampError> {
         let most = self.log.inner.settings.timestamp_records.get();
         let mut limit = match self.log.timestamping() {
             Timestamping::Healthy => most,
@@ -319,8 +363,8 @@ impl Timestamper {
             let waiting = self.waiting(limit).await?;
             let done = match waiting.as_slice() {
                 [] => return Ok(()),
-                [one] => self.stamp_single(client, one).await,
-                several => self.stamp_batch(client, several).await,
+                [one] => self.stamp_single(one).await,
+                several => self.stamp_batch(several).await,
             };
             match done {
                 // Damage must not stop the others: together with them it is stamped by its leaf.
@@ -347,16 +391,16 @@ impl Timestamper {
         Ok(found.map_err(|_| TimestampError::Ended)??)
     }
 
-    async fn stamp_one(&self, client: &Client, record: RecordId) -> Result<(), TimestampError> {
+    async fn stamp_one(&self, record: RecordId) -> Result<(), TimestampError> {
         self.log.indexed().await;
         match self.log.inner.index.waiting_one(record.0)? {
-            Some(waiting) => self.stamp_single(client, &waiting).await,
+            Some(waiting) => self.stamp_single(&waiting).await,
             None => Ok(()),
         }
     }
 
     /// One record: its decoded signature value is stamped.
-    async fn stamp_single(&self, client: &Client, waiting: &Waiting) -> Result<(), TimestampError> {
+    async fn stamp_single(&self, waiting: &Waiting) -> Result<(), TimestampError> {
         let number = waiting.sequence;
         let log = self.log.clone();
         let value = tokio::task::spawn_blocking(move || {
@@ -365,71 +409,51 @@ impl Timestamper {
         });
         let value = value.await.map_err(|_| TimestampError::Ended)?;
         let value = value.map_err(|reason| TimestampError::Record { record: number, reason })?;
-        let token = self.ask(client, &value).await?;
-        self.keep(token, vec![number], Vec::new(), Bytes::new()).await
+        let token = self.log.inner.services.ask(&value).await?;
+        self.keep(token, std::slice::from_ref(waiting), Vec::new(), Bytes::new()).await
     }
 
     /// Several records: the result of a hash chain over their signature documents is stamped.
-    async fn stamp_batch(&self, client: &Client, batch: &[Waiting]) -> Result<(), TimestampError> {
+    async fn stamp_batch(&self, batch: &[Waiting]) -> Result<(), TimestampError> {
         let leaves: Bytes = batch.iter().flat_map(|waiting| waiting.leaf.iter().copied()).collect();
         let for_tree = leaves.clone();
         let result = tokio::task::spawn_blocking(move || {
             tree_of(for_tree.chunks(DigestAlgorithm::Sha512.ring().output_len())).result_xml().to_vec()
         });
         let result = result.await.map_err(|_| TimestampError::Ended)?;
-        let token = self.ask(client, &result).await?;
-        self.keep(token, batch.iter().map(|waiting| waiting.sequence).collect(), result, leaves).await
-    }
-
-    /// Asks the services in order for a token over `data`.
-    async fn ask(&self, client: &Client, data: &[u8]) -> Result<Kept, TimestampError> {
-        let surroundings = &self.log.inner.surroundings;
-        let services = surroundings.services();
-        if services.is_empty() {
-            return Err(TimestampError::NoService);
-        }
-        let trusted = surroundings.trusted(self.clock.now()).ok_or(TimestampError::NoGlobalConf)?;
-        let imprint = DigestAlgorithm::Sha512.digest(data);
-        let mut reasons = Vec::new();
-        for (service, url) in services {
-            match ask_one(client, &url, &imprint, &trusted).await {
-                Ok((token, at)) => {
-                    metrics::counter!("causeway_timestamp_requests_total", "outcome" => "ok").increment(1);
-                    return Ok(Kept { token, at, service });
-                }
-                Err(reason) => {
-                    metrics::counter!("causeway_timestamp_requests_total", "outcome" => "failed")
-                        .increment(1);
-                    tracing::warn!(service, url, reason, "a timestamping service failed");
-                    reasons.push(format!("{service}: {reason}"));
-                }
-            }
-        }
-        Err(TimestampError::Services(reasons.join("; ")))
+        let token = self.log.inner.services.ask(&result).await?;
+        self.keep(token, batch, result, leaves).await
     }
 
     /// Writes the stamp; durable on return.
     async fn keep(
         &self,
         kept: Kept,
-        sequences: Vec<u64>,
+        records: &[Waiting],
         chain_result: Vec<u8>,
         leaves: Bytes,
     ) -> Result<(), TimestampError> {
-        let count = sequences.len();
+        let count = records.len();
+        let late = records.iter().filter(|record| record.is_late(kept.at)).count();
+        let service = kept.service.clone();
         let head = StampHead {
-            sequences,
+            sequences: records.iter().map(|record| record.sequence).collect(),
             token: kept.token,
             chain_result,
             stamped_at: kept.at.0,
             service: kept.service,
             leaves_sha256: DigestAlgorithm::Sha256.digest(&leaves).value,
         };
-        let (answer, done) = oneshot::channel();
-        let inner = &self.log.inner;
-        inner.ask(&inner.slots, Request::Stamp { head: Box::new(head), leaves, answer }).await?;
-        done.await.map_err(|_| LogError::Closed)??;
+        self.log.write_stamp(head, leaves).await?;
         metrics::counter!("causeway_timestamped_records_total").increment(count as u64);
+        metrics::counter!("causeway_timestamp_late_records_total").increment(late as u64);
+        if late > 0 {
+            tracing::error!(
+                late,
+                service,
+                "records were stamped too late: their OCSP answers were too old by then"
+            );
+        }
         tracing::debug!(records = count, "timestamped");
         Ok(())
     }
@@ -453,11 +477,29 @@ impl Timestamper {
         }
     }
 
+    /// The oldest record's OCSP answer has lived for half of its time, and there is no timestamp yet.
+    fn alarm(&self, oldest: Option<&Waiting>, now: UnixTime) {
+        let freshness = self.log.inner.surroundings.freshness();
+        let left = oldest.filter(|oldest| oldest.until > 0).map(|oldest| UnixTime(oldest.until).since(now));
+        let due = left.zip(freshness).is_some_and(|(left, freshness)| left <= freshness / 2);
+        metrics::gauge!("causeway_timestamp_alarm").set(f64::from(u8::from(due)));
+        let before = self.log.inner.alarmed.swap(due, Ordering::Relaxed);
+        if let Some(oldest) = oldest.filter(|_| due && !before) {
+            let seconds_left = left.map(|left| left.as_secs());
+            tracing::error!(
+                record = oldest.sequence,
+                seconds_left,
+                "the oldest record without a timestamp must have one soon, or it proves nothing: check the timestamping service"
+            );
+        }
+    }
+
     async fn figures(&self) {
         let now = self.clock.now();
         let inner = &self.log.inner;
-        let oldest = self.waiting(1).await.ok().and_then(|waiting| waiting.first().map(|w| UnixTime(w.at)));
-        let oldest = oldest.map_or(0.0, |at| now.since(at).as_secs_f64());
+        let first = self.waiting(1).await.ok().and_then(|waiting| waiting.into_iter().next());
+        let oldest = first.as_ref().map_or(0.0, |first| now.since(UnixTime(first.at)).as_secs_f64());
+        self.alarm(first.as_ref(), now);
         let limit = inner.settings.acceptable_timestamp_failure;
         let state = self.log.timestamping();
         let countdown =
@@ -473,31 +515,6 @@ impl Timestamper {
     }
 }
 
-/// A token that verified.
-struct Kept {
-    token: Vec<u8>,
-    at: UnixTime,
-    service: String,
-}
-
 pub(super) fn state_path(dir: &Path) -> PathBuf {
     dir.join("timestamping")
-}
-
-/// One request to one service; the reason of a failure in words.
-async fn ask_one(
-    client: &Client,
-    url: &str,
-    imprint: &DigestValue,
-    trusted: &[Certificate],
-) -> Result<(Vec<u8>, UnixTime), String> {
-    let query = Bytes::from(tsp::request(imprint));
-    let answer = client.post(url, "application/timestamp-query", query, MAX_ANSWER_BYTES).await;
-    let answer = answer.map_err(|e| e.to_string())?;
-    if answer.status != 200 {
-        return Err(format!("it answered with status {}", answer.status));
-    }
-    let token = Token::from_response(&answer.body).map_err(|e| e.to_string())?;
-    let (at, signer) = token.verify_digest(imprint, trusted).map_err(|e| e.to_string())?;
-    Ok((token.with_certificate(&signer).der().to_vec(), at))
 }

@@ -349,6 +349,9 @@ pub(crate) struct RecordHead {
     /// The message is not the one that was signed, but what is kept of one whose body is not logged.
     #[prost(bool, tag = "19")]
     pub(crate) stripped: bool,
+    /// Until when the certificate and the OCSP answer of the signature hold: a later timestamp is too late. 0 when not known.
+    #[prost(int64, tag = "20")]
+    pub(crate) good_until: i64,
 }
 
 /// Head of [`Kind::Stamp`]. The payload is the leaves of a batch in order, 64 bytes each: SHA-512 of each record's signature

@@ -8,7 +8,7 @@
 //! |---|---|
 //! | `s` sequence | segment, offset, leaf of the tree |
 //! | `i` first 16 bytes of SHA-256(message id ‖ 0 ‖ local client), response (1), sequence | nothing |
-//! | `u` sequence | waiting: SHA-512 of the signature document (64), time of the record (8) |
+//! | `u` sequence | waiting: SHA-512 of the signature document (64), time of the record (8), until when a stamp is in time (8) |
 //! | `t` sequence | segment and offset of the stamp, place in its batch |
 //! | `r` segment, sequence | nothing: the record lies in a later segment and has its body in this one |
 //! | `n` | how far the index has come: segment, offset, next sequence, chain value |
@@ -23,6 +23,7 @@ use host::store::Store;
 use pki::merkle::{self, Hash};
 use pki::note::Verifier;
 use prost::Message;
+use proto::time::UnixTime;
 use ring::digest::{SHA256, digest};
 use tokio::sync::oneshot;
 
@@ -57,6 +58,15 @@ pub(crate) struct Waiting {
     pub(crate) leaf: Vec<u8>,
     /// Time of the record, milliseconds since 1970.
     pub(crate) at: i64,
+    /// Until when a stamp is in time; 0 when that is not known.
+    pub(crate) until: i64,
+}
+
+impl Waiting {
+    /// A stamp of this time comes too late for the OCSP answer.
+    pub(crate) fn is_late(&self, stamped: UnixTime) -> bool {
+        self.until > 0 && stamped.0 > self.until
+    }
 }
 
 /// What the writer tells the index after a commit.
@@ -236,9 +246,11 @@ fn decode_place(value: &[u8]) -> Option<Place> {
 }
 
 fn decode_waiting(key: &[u8], value: &[u8]) -> Option<Waiting> {
-    let (leaf, at) = value.split_at_checked(64)?;
-    let at = i64::from_be_bytes(at.try_into().ok()?);
-    Some(Waiting { sequence: decode_number(key.get(1..)?)?, leaf: leaf.to_vec(), at })
+    let (leaf, times) = value.split_at_checked(64)?;
+    let (at, until) = times.split_at_checked(8)?;
+    let time = |bytes: &[u8]| Some(i64::from_be_bytes(bytes.try_into().ok()?));
+    let (at, until) = (time(at)?, time(until)?);
+    Some(Waiting { sequence: decode_number(key.get(1..)?)?, leaf: leaf.to_vec(), at, until })
 }
 
 fn encode_tail(tail: &Tail) -> Vec<u8> {
@@ -267,6 +279,7 @@ fn record_changes(place: Place, head: &RecordHead, bytes: &[u8], changes: &mut V
     id_key.extend_from_slice(&head.sequence.to_be_bytes());
     let mut waiting = head.signature.sha512.clone();
     waiting.extend_from_slice(&head.at.to_be_bytes());
+    waiting.extend_from_slice(&head.good_until.to_be_bytes());
     let mut lies = encode_place(place);
     lies.extend_from_slice(&merkle::leaf(bytes));
     for extent in head.extents().filter(|extent| extent.segment != place.segment) {

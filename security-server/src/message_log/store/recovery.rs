@@ -6,7 +6,7 @@
 //! acknowledged, and it is kept, reported and gone around.
 //!
 //! [`verify`] walks through everything: every checksum, every chain value, everything that a record names.
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use pki::note::Verifier;
@@ -297,6 +297,8 @@ pub struct Report {
     pub records: u64,
     /// Records that a stamp names.
     pub stamped: u64,
+    /// Of these, records that were stamped too late for their OCSP answer: their containers do not verify.
+    pub late: u64,
     /// Records that have expired, as signed marks say.
     pub expired: u64,
     /// Everything that is wrong, in the order of the log.
@@ -325,6 +327,8 @@ struct Check {
     next_segment: Option<u64>,
     /// Frames with damage, to find the records that name them.
     bad: BTreeSet<(u64, u64)>,
+    /// Records that have no stamp yet, and until when it is in time.
+    deadlines: HashMap<u64, i64>,
     /// Records by what they name outside their own frame.
     needs: BTreeMap<(u64, u64), Vec<u64>>,
 }
@@ -424,8 +428,9 @@ impl Check {
                 Err(_) => self.note(segment, seen.offset, "the head of a record cannot be read", None),
             },
             Kind::Stamp => {
-                let head = StampHead::decode(seen.head.as_slice());
-                self.report.stamped += head.map_or(0, |head| head.sequences.len() as u64);
+                if let Ok(head) = StampHead::decode(seen.head.as_slice()) {
+                    self.stamp(&head);
+                }
             }
             Kind::Start | Kind::Document | Kind::Body | Kind::Void | Kind::Seal | Kind::Other(_) => {}
         }
@@ -434,8 +439,19 @@ impl Check {
         }
     }
 
+    fn stamp(&mut self, head: &StampHead) {
+        self.report.stamped += head.sequences.len() as u64;
+        for sequence in &head.sequences {
+            let until = self.deadlines.remove(sequence);
+            self.report.late += u64::from(until.is_some_and(|until| head.stamped_at > until));
+        }
+    }
+
     fn record(&mut self, segment: u64, offset: u64, head: &RecordHead) {
         self.report.records += 1;
+        if head.good_until > 0 {
+            self.deadlines.insert(head.sequence, head.good_until);
+        }
         self.missing(segment, offset, head.sequence);
         self.next_sequence = Some(head.sequence + 1);
         for Extent { segment, offset, .. } in head.extents() {

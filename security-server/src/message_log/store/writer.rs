@@ -297,7 +297,7 @@ impl Writer {
 
     fn take_roll(&mut self, before: i64, answer: Answer<()>) {
         let started = self.segment.as_ref().map(|open| open.started);
-        let due = started.is_some_and(|(at, first)| at < before && self.next.next_sequence > first);
+        let due = started.is_some_and(|(at, first)| at <= before && self.next.next_sequence > first);
         let rolled = if due { self.roll(0) } else { Ok(()) };
         drop(answer.send(rolled));
     }

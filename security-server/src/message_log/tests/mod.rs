@@ -90,6 +90,7 @@ pub(super) fn entry(number: u64, batch: &Bytes, attachments: Vec<Stored>) -> Ent
         attachments,
         parts: vec![("/message.xml".into(), digest)],
         at: UnixTime(1_700_000_000_000 + number as i64),
+        until: UnixTime(1_700_000_000_000 + 3_600_000),
     }
 }
 

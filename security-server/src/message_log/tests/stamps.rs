@@ -386,3 +386,57 @@ async fn stops_at_once_even_while_a_service_is_silent() {
     assert_eq!(asked.await.unwrap(), Err(TimestampError::Ended));
     drop(connection);
 }
+
+#[tokio::test]
+async fn every_message_has_its_own_stamp_before_it_goes_on_where_that_is_asked() {
+    let dir = tempfile::tempdir().unwrap();
+    let tsa = Tsa::start().await;
+    let immediate = LogSettings { timestamp_immediately: true, ..settings() };
+    let (log, timestamper, _) = open_knowing(dir.path(), knows(&[&tsa]), immediate);
+    log_signed(&log, 1..=3).await;
+    log.indexed().await;
+    assert_eq!((tsa.asked(), log.unstamped()), (3, 0));
+    for number in 1..=3 {
+        let record = log.read(RecordId(number)).unwrap();
+        assert_stamped(&record, &tsa);
+        assert!(record.stamp.unwrap().batch.is_none());
+    }
+    tsa.down.store(true, Ordering::SeqCst);
+    let refused = log.append(entry(4, &signed(4), vec![])).await;
+    assert_eq!(refused.err(), Some(LogError::TimestampingFailed));
+    log.indexed().await;
+    assert_eq!(log.unstamped(), 1, "the record of the refused message is there, and gets its stamp later");
+    tsa.down.store(false, Ordering::SeqCst);
+    let _shutdown = run(timestamper);
+    log.stamp_now(None).await.unwrap();
+    assert_stamped(&log.read(RecordId(4)).unwrap(), &tsa);
+}
+
+#[tokio::test]
+async fn a_service_that_failed_is_asked_last_for_a_while() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, second) = (Tsa::start().await, Tsa::start().await);
+    let (log, timestamper, clock) = open_knowing(dir.path(), knows(&[&first, &second]), settings());
+    let _shutdown = run(timestamper);
+    first.down.store(true, Ordering::SeqCst);
+    for (asked, after) in [((1, 1), 0), ((0, 1), 0), ((1, 1), 11), ((0, 1), 0), ((0, 1), 11), ((1, 1), 10)] {
+        clock.set(clock.now().plus(Duration::from_secs(after)));
+        log_signed(&log, 1..=2).await;
+        log.stamp_now(None).await.unwrap();
+        assert_eq!((first.asked(), second.asked()), asked, "after {after} seconds");
+    }
+}
+
+#[tokio::test]
+async fn records_that_are_stamped_too_late_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let tsa = Tsa::start().await;
+    let (log, timestamper, _) = open_knowing(dir.path(), knows(&[&tsa]), settings());
+    for (number, until) in [(1, NOW.0 - 1), (2, NOW.0), (3, 0)] {
+        log.append(Entry { until: UnixTime(until), ..entry(number, &signed(number), vec![]) }).await.unwrap();
+    }
+    let _shutdown = run(timestamper);
+    log.stamp_now(None).await.unwrap();
+    let report = log.verify().await.unwrap();
+    assert_eq!((report.stamped, report.late), (3, 1));
+}
