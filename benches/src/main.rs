@@ -1,4 +1,4 @@
-//! What an exchange costs: `cargo run --release -p benches -- relay`.
+//! What an exchange costs: `cargo run --release -p benches -- relay`. What the message log costs: [`log`].
 //!
 //! Both security servers and the central server run as child processes (this program again, in another role); load, backend and trust
 //! services run here. Each workload is warmed up, then measured; CPU time and memory are the kernel's figures for each process. All of
@@ -11,6 +11,7 @@
 //! | `--json` | one object on standard output: `rows[]`, `headline` |
 
 mod load;
+mod log;
 mod report;
 
 use std::io::Write;
@@ -51,6 +52,8 @@ struct Program {
 enum Command {
     /// Whole exchanges through two security servers.
     Relay(Relay),
+    /// The message log.
+    Log(log::Args),
     #[command(name = "security-server", hide = true)]
     SecurityServer(Child),
     #[command(name = "central-server", hide = true)]
@@ -87,6 +90,7 @@ struct Child {
 fn main() -> ExitCode {
     let outcome = match Program::parse().command {
         Command::Relay(args) => relay(&args),
+        Command::Log(args) => log::run(&args),
         Command::SecurityServer(child) => server(&child, Role::SecurityServer),
         Command::CentralServer(child) => server(&child, Role::CentralServer),
     };

@@ -69,6 +69,9 @@ struct Wanted {
     /// Up to this time.
     #[arg(long)]
     until: Option<String>,
+    /// The keys of a log whose messages are encrypted, as the server has them; needed to export.
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
     /// Most records.
     #[arg(long, default_value_t = 1000)]
     limit: usize,
@@ -157,7 +160,7 @@ impl Wanted {
 
     fn find(&self) -> anyhow::Result<(Offline, Vec<Line>)> {
         let filter = self.filter()?;
-        let log = open(&self.dir)?;
+        let log = open(&self.dir, self.keys.as_deref())?;
         let found = log.find(&filter, self.limit)?;
         Ok((log, found))
     }
@@ -285,7 +288,7 @@ struct Figures {
 }
 
 fn stats(args: &Stats) -> anyhow::Result<Exit> {
-    let log = open(&args.dir)?;
+    let log = open(&args.dir, None)?;
     let (mut by_member, mut by_day) = (BTreeMap::<String, Sum>::new(), BTreeMap::<i64, Sum>::new());
     let (mut records, mut span) = (0, None::<(UnixTime, UnixTime)>);
     log.records(|line| {
@@ -371,7 +374,7 @@ impl Figures {
 }
 
 fn prove(args: &Prove) -> anyhow::Result<Exit> {
-    let log = open(&args.dir)?;
+    let log = open(&args.dir, None)?;
     let (size, head) = log.head(args.size)?;
     let (claim, hashes) = match (args.record, args.from) {
         (Some(number), _) => {

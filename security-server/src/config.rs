@@ -142,6 +142,9 @@ host::settings! {
         pub segment_size: u64 = 256 * 1024 * 1024,
         /// Bytes that must stay free on the disk; below them new exchanges are refused.
         pub min_free_space: u64 = 256 * 1024 * 1024,
+        /// Encrypt messages and bodies at rest with the keys of this file: lines `key ID SECRET` (64 hexadecimal digits) and
+        /// `use MEMBER ID` (INSTANCE/CLASS/CODE, or `*` for all others). Not set: no encryption. Archives are not encrypted.
+        pub encryption_keys_file: Option<PathBuf> = None,
         /// Seconds between runs of archiving, which also begins when the log has grown by archive-max-filesize; 0 archives nothing,
         /// and nothing is ever removed from the log.
         pub archive_interval: u64 = 21_600,

@@ -5,11 +5,12 @@
 //! verified; records that were stamped too late for their OCSP answer are counted. The log may be in use.
 
 use std::io::{Cursor, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
 use pki::asic;
 use pki::globalconf::GlobalConf;
+use security_server::message_log::crypt::Keys;
 use security_server::message_log::offline::{Line, Offline};
 use serde::Serialize;
 
@@ -28,6 +29,9 @@ pub(crate) struct Args {
     /// The log's public key (or a file with it) as it was handed over; without it the one in the folder is believed.
     #[arg(long, value_name = "KEY")]
     key: Option<String>,
+    /// The keys of a log whose messages are encrypted, as the server has them; needed with --conf.
+    #[arg(long, value_name = "FILE")]
+    keys: Option<PathBuf>,
     /// Global configuration: verify every stamped record as evidence.
     #[arg(long, value_name = "DIR")]
     conf: Option<PathBuf>,
@@ -66,14 +70,17 @@ struct Evidence {
 }
 
 /// The log's folder in a data folder, or the folder itself.
-pub(crate) fn open(dir: &std::path::Path) -> anyhow::Result<Offline> {
+pub(crate) fn open(dir: &Path, keys: Option<&Path>) -> anyhow::Result<Offline> {
+    let keys =
+        keys.map(|path| Keys::read(path).map_err(|reason| Usage(format!("{}: {reason}", path.display()))));
+    let keys = keys.transpose()?.unwrap_or_default();
     let below = dir.join("log");
     let dir = if below.is_dir() { &below } else { dir };
-    Ok(Offline::open(dir).map_err(|error| Usage(error.to_string()))?)
+    Ok(Offline::open(dir, keys).map_err(|error| Usage(error.to_string()))?)
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
-    let log = open(&args.dir)?;
+    let log = open(&args.dir, args.keys.as_deref())?;
     let key = args.key.as_deref().map(proof::key).transpose()?;
     let conf = args
         .conf

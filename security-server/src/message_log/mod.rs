@@ -5,6 +5,7 @@
 //! | [`store`] | append-only segments, one writer, group commit, the index |
 //! | [`policy`] | what of a message is logged |
 //! | [`spool`] | bodies on their way in, and where they lie |
+//! | [`crypt`] | encryption at rest |
 //! | [`record`] | records as they are read back |
 //! | [`timestamper`], [`services`] | timestamps: when, and from whom |
 //! | [`container`] | ASiC-E containers of records |
@@ -25,6 +26,7 @@
 
 pub mod archive;
 pub mod container;
+pub mod crypt;
 pub mod download;
 pub mod expiry;
 pub mod keeper;
@@ -55,6 +57,7 @@ use proto::id::{ClientId, ServiceId};
 use proto::time::UnixTime;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+use self::crypt::DataKey;
 use self::services::Services;
 use self::settings::LogSettings;
 pub use self::spool::{Spool, Stored};
@@ -160,6 +163,13 @@ pub struct Entry {
     pub until: UnixTime,
 }
 
+impl Entry {
+    /// Which of the two parties is ours.
+    fn local(&self) -> &ClientId {
+        if self.consumer_side { &self.client } else { &self.service.client }
+    }
+}
+
 /// Identifies a record for good: its sequence number in this log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RecordId(pub u64);
@@ -228,6 +238,7 @@ impl MessageLog {
         faults: Faults,
     ) -> Result<(Self, Timestamper), OpenError> {
         let failed = |reason: String| OpenError(format!("{}: {reason}", dir.display()));
+        let keys = settings.keys.clone();
         let shared = Arc::new(Shared::default());
         let (index, queue, signer) =
             start_writer(dir, &settings, clock.clone(), faults, &shared).map_err(failed)?;
@@ -247,7 +258,7 @@ impl MessageLog {
             body_slots: Arc::new(Semaphore::new(BODY_QUEUE)),
             shared,
             index,
-            reader: Arc::new(Reader::new(dir)),
+            reader: Arc::new(Reader::new(dir, keys)),
             next_spool: AtomicU64::new(1),
             remembered: Mutex::default(),
             space: Space::default(),
@@ -380,6 +391,7 @@ impl Inner {
 
     /// Everything of a record that can be made without knowing its place.
     fn draft(&self, entry: &Entry, kept: &Kept<'_>) -> Result<Draft, LogError> {
+        let key_id = self.settings.keys.current(&entry.local().member);
         let mut payload = vec![kept.message.clone()];
         let mut length = kept.message.len() as u64;
         let chain = entry.hash_chain.as_ref().map(|(_, chain)| chain);
@@ -400,13 +412,28 @@ impl Inner {
             });
             let (extents, written_in) = stored.extents();
             epoch = written_in.or(epoch);
-            let extents = extents.to_vec();
-            attachments.push(BodyRef { length: stored.len(), inline_at, extents, left_out: false });
+            let (extents, wrapped_key) = (extents.to_vec(), self.wrapped(key_id, stored.data_key())?);
+            attachments.push(BodyRef {
+                length: stored.len(),
+                inline_at,
+                extents,
+                left_out: false,
+                wrapped_key,
+            });
         }
         if length > MAX_PART_BYTES as u64 {
             return Err(LogError::BodyTooLarge { limit: MAX_PART_BYTES as u64 });
         }
+        let data_key =
+            key_id.map(|_| DataKey::new()).transpose().map_err(|e| LogError::Disk(e.to_string()))?;
+        let wrapped_key = self.wrapped(key_id, data_key.as_ref())?;
+        if let Some(data_key) = &data_key {
+            let sealed = data_key.seal(0, payload.concat()).map_err(|e| LogError::Disk(e.to_string()))?;
+            payload = vec![sealed.into()];
+        }
         let head = RecordHead {
+            wrapped_key,
+            key_id: key_id.unwrap_or_default().to_owned(),
             message_bytes: kept.message.len() as u64,
             stripped: kept.stripped,
             chain_bytes: chain.map_or(0, |chain| chain.len() as u64),
@@ -416,6 +443,12 @@ impl Inner {
         };
         let chain_result = entry.hash_chain.as_ref().map(|(result, _)| self.document(result));
         Ok(Draft { head, payload, signature: self.document(&entry.signature), chain_result, epoch })
+    }
+
+    /// A data key under the member's; empty when there is none.
+    fn wrapped(&self, key_id: Option<&str>, data: Option<&DataKey>) -> Result<Vec<u8>, LogError> {
+        let wrapped = key_id.zip(data).map(|(id, data)| self.settings.keys.wrap(id, data));
+        wrapped.transpose().map(Option::unwrap_or_default).map_err(|e| LogError::Disk(e.to_string()))
     }
 
     /// A document with its digest. The messages of a batch share one, so the digests of the last few are remembered by where

@@ -13,6 +13,7 @@ use prost::Message;
 use proto::id::{ClientId, ServiceId};
 use proto::time::UnixTime;
 
+use super::crypt::Keys;
 use super::expiry::{Mark, marked};
 use super::record::{Record, read_record};
 use super::store::format::{Kind, RecordHead, StampHead, StartHead};
@@ -124,11 +125,11 @@ pub struct TreeReport {
 }
 
 impl Offline {
-    /// Looks for the log's end.
+    /// Looks for the log's end. `keys` are needed to read messages that are encrypted, and for nothing else.
     ///
     /// # Errors
     /// There is no log, or its last segment cannot be read.
-    pub fn open(dir: &Path) -> Result<Self, OfflineError> {
+    pub fn open(dir: &Path, keys: Keys) -> Result<Self, OfflineError> {
         let failed = |reason: String| OfflineError { path: dir.to_owned(), reason };
         let found = recovery::look(dir).map_err(|e| failed(e.to_string()))?;
         let found = found.ok_or_else(|| failed("there is no message log in it".into()))?;
@@ -137,7 +138,7 @@ impl Offline {
             tail: found.tail,
             log_id: found.log_id,
             torn: found.torn,
-            reader: Arc::new(Reader::new(dir)),
+            reader: Arc::new(Reader::new(dir, Arc::new(keys))),
         })
     }
 

@@ -7,6 +7,7 @@ use pki::hash_chain::{self, Tree};
 use proto::id::{ClientId, ServiceId};
 use proto::time::UnixTime;
 
+use super::crypt::TAG_BYTES;
 use super::store::format::{BodyRef, Client, DocumentRef, Kind, RecordHead, StampHead};
 use super::store::index::Place;
 use super::store::reader::Reader;
@@ -168,7 +169,9 @@ pub(super) fn read_record(
     if head.sequence != id.0 {
         return Err(damaged("there is another record"));
     }
-    let mut payload = frame.payload.clone();
+    let whole = decrypted(reader, &head, &frame.payload)
+        .ok_or_else(|| damaged("its message is encrypted with a key that is not here, or was changed"))?;
+    let mut payload = whole.clone();
     let mut cut = |length: u64| {
         let length = usize::try_from(length).ok().filter(|n| *n <= payload.len());
         length.map(|n| payload.split_to(n)).ok_or_else(|| damaged("a record is shorter than it says"))
@@ -183,7 +186,8 @@ pub(super) fn read_record(
         .attachments
         .iter()
         .map(|body| {
-            attachment(reader, &frame.payload, body).ok_or_else(|| damaged("an attachment is not there"))
+            attachment(reader, &head.key_id, &whole, body)
+                .ok_or_else(|| damaged("an attachment is not there"))
         })
         .collect::<Result<_, _>>()?;
     let parts = head
@@ -221,13 +225,27 @@ fn document(reader: &Reader, reference: &DocumentRef) -> Result<Bytes, ReadError
     reader.payload(&reference.extent, Kind::Document)
 }
 
-fn attachment(reader: &Arc<Reader>, payload: &Bytes, body: &BodyRef) -> Option<Stored> {
+/// The payload of a record in clear.
+fn decrypted(reader: &Reader, head: &RecordHead, payload: &Bytes) -> Option<Bytes> {
+    if head.wrapped_key.is_empty() {
+        return Some(payload.clone());
+    }
+    let key = reader.keys.unwrap(&head.key_id, &head.wrapped_key)?;
+    key.open(0, payload).map(Bytes::from)
+}
+
+fn attachment(reader: &Arc<Reader>, key_id: &str, payload: &Bytes, body: &BodyRef) -> Option<Stored> {
     if body.left_out {
         return Some(Stored::left_out(body.length));
     }
     let Some(at) = body.inline_at else {
-        let whole = body.extents.iter().map(|e| e.length).sum::<u64>() == body.length;
-        return whole.then(|| Stored::in_log(body.length, body.extents.clone(), reader.clone()));
+        let key = match body.wrapped_key.is_empty() {
+            true => None,
+            false => Some(reader.keys.unwrap(key_id, &body.wrapped_key)?),
+        };
+        let tag = if key.is_some() { TAG_BYTES as u64 } else { 0 };
+        let whole = body.extents.iter().map(|e| e.length.saturating_sub(tag)).sum::<u64>() == body.length;
+        return whole.then(|| Stored::in_log(body.length, body.extents.clone(), key, reader.clone()));
     };
     let (at, length) = (usize::try_from(at).ok()?, usize::try_from(body.length).ok()?);
     let end = at.checked_add(length).filter(|end| *end <= payload.len())?;

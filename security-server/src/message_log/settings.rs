@@ -1,12 +1,14 @@
 //! Checked settings of the message log, made from the `[message-log]` section.
 use std::collections::HashMap;
 use std::num::NonZeroUsize;
+use std::sync::Arc;
 use std::time::Duration;
 
 use zeroize::Zeroizing;
 
 use super::archive::ArchiveSettings;
 use super::archive::target::{Credentials, Target};
+use super::crypt::Keys;
 use super::keeper::HeadSettings;
 use super::policy::{BodyLogging, subsystem};
 use super::retention::RetentionSettings;
@@ -46,6 +48,8 @@ pub struct LogSettings {
     pub timestamp_immediately: bool,
     /// Which services come first.
     pub preference: Preference,
+    /// What messages are encrypted with at rest; none: they are not.
+    pub keys: Arc<Keys>,
     /// Archiving.
     pub archive: ArchiveSettings,
     /// How long records are kept.
@@ -89,6 +93,7 @@ impl LogSettings {
             timestamp_records,
             timestamp_immediately: section.timestamp_immediately,
             preference: section.timestamping_prioritization_strategy,
+            keys: Arc::new(keys(section)?),
             archive: archive(section)?,
             retention: retention(section)?,
             heads: HeadSettings {
@@ -113,6 +118,12 @@ fn archive(section: &MessageLogSection) -> Result<ArchiveSettings, ConfigError> 
         target: target(section)?,
         remove_sent: section.archive_remove_transferred,
     })
+}
+
+fn keys(section: &MessageLogSection) -> Result<Keys, ConfigError> {
+    let Some(path) = &section.encryption_keys_file else { return Ok(Keys::default()) };
+    let key = "message-log.encryption-keys-file";
+    Keys::read(path).map_err(|reason| ConfigError { key, rule: format!("{}: {reason}", path.display()) })
 }
 
 fn target(section: &MessageLogSection) -> Result<Option<Target>, ConfigError> {

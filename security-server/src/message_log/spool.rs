@@ -17,6 +17,7 @@ use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use tokio::sync::oneshot;
 
+use super::crypt::DataKey;
 use super::store::format::{Extent, Kind};
 use super::store::reader::Reader;
 use super::store::writer::{Placed, Request, Shared, lock};
@@ -55,6 +56,8 @@ enum Goes {
 #[derive(Debug)]
 struct Spilled {
     claim: Claim,
+    /// Parts are encrypted with it.
+    key: Option<Arc<DataKey>>,
     number: u32,
     epoch: Option<u64>,
     extents: Vec<Extent>,
@@ -116,7 +119,7 @@ impl Spool {
         self.buffer.extend_from_slice(&chunk);
         if self.spilled.is_none() && self.buffer.len() > self.log.settings.memory_body_bytes {
             self.spilled = Some(match self.keep {
-                Some(_) => Goes::Log(Spilled::new(&self.log)),
+                Some(_) => Goes::Log(Spilled::new(&self.log)?),
                 None => Goes::File(self.own_file().await?, 0),
             });
         }
@@ -147,10 +150,9 @@ impl Spool {
             spilled.arrive().await?;
         }
         self.spilled = Some(Goes::File(self.own_file().await?, 0));
-        for extent in spilled.extents {
-            let reader = self.log.reader.clone();
-            let part =
-                blocking(move || reader.payload(&extent, Kind::Body).map_err(io::Error::other)).await?;
+        for (number, extent) in (0..).zip(spilled.extents) {
+            let (reader, key) = (self.log.reader.clone(), spilled.key.clone());
+            let part = blocking(move || read_from(&reader, key.as_deref(), number, &extent)).await?;
             self.send(part).await?;
         }
         Ok(())
@@ -184,6 +186,7 @@ impl Spool {
                     length: self.length,
                     extents: spilled.extents,
                     epoch: spilled.epoch,
+                    key: spilled.key,
                     claim: Some(spilled.claim),
                     reader: self.log.reader.clone(),
                 }))
@@ -204,13 +207,15 @@ async fn blocking<T: Send + 'static>(
 }
 
 impl Spilled {
-    fn new(log: &Inner) -> Self {
+    fn new(log: &Inner) -> Result<Self, LogError> {
+        let key = (!log.settings.keys.is_empty()).then(DataKey::new).transpose();
+        let key = key.map_err(|e| LogError::Disk(e.to_string()))?.map(Arc::new);
         let spool = log.next_spool.fetch_add(1, Ordering::Relaxed);
         // Its parts will lie in this segment or later ones, which are not removed as long as the claim lives.
         let segment = lock(&log.shared.tail).as_ref().map_or(0, |tail| tail.segment);
         lock(&log.shared.claims).insert(spool, segment);
         let claim = Claim { spool, shared: log.shared.clone(), kept: AtomicBool::new(false) };
-        Self { claim, number: 0, epoch: None, extents: Vec::new(), on_the_way: VecDeque::new() }
+        Ok(Self { claim, key, number: 0, epoch: None, extents: Vec::new(), on_the_way: VecDeque::new() })
     }
 
     async fn send(&mut self, log: &Inner, bytes: Bytes) -> Result<(), LogError> {
@@ -220,6 +225,13 @@ impl Spilled {
         let (answer, placed) = oneshot::channel();
         let (spool, number) = (self.claim.spool, self.number);
         self.number += 1;
+        let bytes = match &self.key {
+            Some(key) => {
+                let sealed = key.seal(u64::from(number), bytes.to_vec());
+                sealed.map_err(|e| LogError::Disk(e.to_string()))?.into()
+            }
+            None => bytes,
+        };
         log.ask(&log.body_slots, Request::Body { spool, number, bytes, answer }).await?;
         self.on_the_way.push_back(placed);
         Ok(())
@@ -260,6 +272,7 @@ struct InLog {
     length: u64,
     extents: Vec<Extent>,
     epoch: Option<u64>,
+    key: Option<Arc<DataKey>>,
     claim: Option<Claim>,
     reader: Arc<Reader>,
 }
@@ -272,8 +285,23 @@ impl From<Bytes> for Stored {
 
 impl Stored {
     /// A body that a record names.
-    pub(super) fn in_log(length: u64, extents: Vec<Extent>, reader: Arc<Reader>) -> Self {
-        Self { place: Lying::InLog(Arc::new(InLog { length, extents, epoch: None, claim: None, reader })) }
+    pub(super) fn in_log(
+        length: u64,
+        extents: Vec<Extent>,
+        key: Option<DataKey>,
+        reader: Arc<Reader>,
+    ) -> Self {
+        let key = key.map(Arc::new);
+        let body = InLog { length, extents, epoch: None, key, claim: None, reader };
+        Self { place: Lying::InLog(Arc::new(body)) }
+    }
+
+    /// What its parts in the log are encrypted with.
+    pub(super) fn data_key(&self) -> Option<&DataKey> {
+        match &self.place {
+            Lying::InLog(body) => body.key.as_deref(),
+            Lying::Memory(_) | Lying::Passing(_) | Lying::InFile(..) | Lying::LeftOut(_) => None,
+        }
     }
 
     /// A body that a record has the digest of and nothing else.
@@ -357,7 +385,7 @@ impl Stored {
     fn part(&self, number: usize) -> io::Result<Option<Bytes>> {
         match &self.place {
             Lying::Memory(bytes) | Lying::Passing(bytes) => Ok((number == 0).then(|| bytes.clone())),
-            Lying::InLog(body) => body.extents.get(number).map(|extent| body.part(extent)).transpose(),
+            Lying::InLog(body) => body.part(number).transpose(),
             Lying::InFile(file, length) => {
                 let at = (number * PART_BYTES) as u64;
                 let mut part = vec![0; length.saturating_sub(at).min(PART_BYTES as u64) as usize];
@@ -370,8 +398,21 @@ impl Stored {
 }
 
 impl InLog {
-    fn part(&self, extent: &Extent) -> io::Result<Bytes> {
-        self.reader.payload(extent, Kind::Body).map_err(io::Error::other)
+    fn part(&self, number: usize) -> Option<io::Result<Bytes>> {
+        let extent = self.extents.get(number)?;
+        Some(read_from(&self.reader, self.key.as_deref(), number as u64, extent))
+    }
+}
+
+/// One part of a body, decrypted.
+fn read_from(reader: &Reader, key: Option<&DataKey>, number: u64, extent: &Extent) -> io::Result<Bytes> {
+    let part = reader.payload(extent, Kind::Body).map_err(io::Error::other)?;
+    match key {
+        None => Ok(part),
+        Some(key) => {
+            let opened = key.open(number, &part);
+            opened.map(Bytes::from).ok_or_else(|| io::Error::other("a part of a body cannot be decrypted"))
+        }
     }
 }
 

@@ -290,6 +290,9 @@ pub(crate) struct BodyRef {
     /// It is not in the log: its digest among the parts is all there is.
     #[prost(bool, tag = "4")]
     pub(crate) left_out: bool,
+    /// The key that its parts are encrypted with, wrapped under [`RecordHead::key_id`]; empty when they are not.
+    #[prost(bytes = "vec", tag = "5")]
+    pub(crate) wrapped_key: Vec<u8>,
 }
 
 /// A member or subsystem.
@@ -352,6 +355,11 @@ pub(crate) struct RecordHead {
     /// Until when the certificate and the OCSP answer of the signature hold: a later timestamp is too late. 0 when not known.
     #[prost(int64, tag = "20")]
     pub(crate) good_until: i64,
+    /// The payload is encrypted with this key, wrapped under the key of this id; empty when it is not.
+    #[prost(bytes = "vec", tag = "21")]
+    pub(crate) wrapped_key: Vec<u8>,
+    #[prost(string, tag = "22")]
+    pub(crate) key_id: String,
 }
 
 /// Head of [`Kind::Stamp`]. The payload is the leaves of a batch in order, 64 bytes each: SHA-512 of each record's signature

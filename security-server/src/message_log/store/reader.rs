@@ -9,6 +9,7 @@ use super::format::{Extent, Kind};
 use super::index::Place;
 use super::segment::{Frame, ReadError, Readable};
 use super::writer::lock;
+use crate::message_log::crypt::Keys;
 use crate::message_log::record::StampFrame;
 
 /// Segments kept open.
@@ -18,6 +19,7 @@ const MAX_OPEN: usize = 32;
 #[derive(Debug)]
 pub(crate) struct Reader {
     dir: PathBuf,
+    pub(crate) keys: Arc<Keys>,
     /// The one used last stands first.
     open: Mutex<VecDeque<Arc<Readable>>>,
     /// Stamps of batches, each with its tree, as long as records are read in order.
@@ -25,8 +27,8 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
-    pub(crate) fn new(dir: &Path) -> Self {
-        Self { dir: dir.to_owned(), open: Mutex::default(), stamps: Mutex::default() }
+    pub(crate) fn new(dir: &Path, keys: Arc<Keys>) -> Self {
+        Self { dir: dir.to_owned(), keys, open: Mutex::default(), stamps: Mutex::default() }
     }
 
     /// The frame of this kind at a place.

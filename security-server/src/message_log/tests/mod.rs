@@ -1,6 +1,7 @@
 //! The log as a whole, against real files.
 mod archive;
 mod crash;
+mod crypt;
 mod damage;
 mod disk;
 mod evidence;

@@ -5,7 +5,7 @@ const REQUEST: &str = "POST\r\n/r1/DEV/GOV/provider/sub/service/path?secret=1\r\
                        X-Road-Client:DEV/GOV/consumer/sub\r\nx-road-request-id:u\r\nx-road-id:id-2\r\n";
 
 /// Whether `needle` stands anywhere in a file below `dir`.
-fn is_in_files(dir: &Path, needle: &[u8]) -> bool {
+pub(super) fn is_in_files(dir: &Path, needle: &[u8]) -> bool {
     std::fs::read_dir(dir).unwrap().any(|entry| {
         let path = entry.unwrap().path();
         match path.is_dir() {

@@ -1,0 +1,446 @@
+//! What the message log costs: `cargo run --release -p benches -- log`.
+//!
+//! | Row | What is measured |
+//! |---|---|
+//! | append | durable records a second with 1, 16 and 128 waiting, of 4 and 100 KiB, beside a bare loop that writes as many bytes to a preallocated file and syncs once for all that wait |
+//! | rebuild | the index of a log, made anew from its segments |
+//! | lookup | one record by message id and client |
+//! | stamp | records that waited for a timestamping service, stamped once it is back (the service runs in this process) |
+//! | verify | containers of a folder (`--containers`, `--conf`), on one core, beside `openssl speed` of the same run |
+//!
+//! The bare loop and the log take turns, so that a busy machine is busy for both.
+
+use std::fs::File;
+use std::io::Cursor;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use bytes::Bytes;
+use host::clock::Clock;
+use host::http::{Limits, Peer, RequestBody, ResponseBody, Transport, full, read_all, serve};
+use host::shutdown::Shutdown;
+use hyper::{Request, Response};
+use pki::asic;
+use pki::cert::Certificate;
+use pki::digest::DigestAlgorithm;
+use pki::globalconf::load_directory;
+use pki::issue::{self, Role};
+use pki::key::{KeyKind, PrivateKey};
+use pki::tsp::stamp::{Request as Query, Stamper, grant};
+use proto::id::{ClientId, MemberId};
+use proto::time::UnixTime;
+use security_server::message_log::settings::LogSettings;
+use security_server::message_log::timestamper::{Surroundings, Timestamper};
+use security_server::message_log::{Direction, Entry, MessageLog};
+use serde::Serialize;
+
+/// Of a signature document, about what one with an OCSP answer has.
+const SIGNATURE_BYTES: usize = 6 << 10;
+const WAITING: [usize; 3] = [1, 16, 128];
+const SIZES: [usize; 2] = [4 << 10, 100 << 10];
+/// Records on their way at once when a log is filled.
+const FILLING: usize = 512;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Seconds for each row of appends.
+    #[arg(long, default_value_t = 3)]
+    seconds: u64,
+    /// Records of the log whose index is rebuilt and searched, and which are stamped; 0 leaves these rows out.
+    #[arg(long, default_value_t = 1_000_000)]
+    records: u64,
+    /// Where files are written; a temporary folder when not given.
+    #[arg(long)]
+    dir: Option<PathBuf>,
+    /// A folder of containers to verify.
+    #[arg(long, requires = "conf")]
+    containers: Option<PathBuf>,
+    /// The global configuration for them.
+    #[arg(long)]
+    conf: Option<PathBuf>,
+    /// One JSON object on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct AppendRow {
+    bytes: usize,
+    waiting: usize,
+    log_per_second: f64,
+    bare_per_second: f64,
+    ratio: f64,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Outcome {
+    append: Vec<AppendRow>,
+    records: u64,
+    filled_per_second: f64,
+    rebuild_seconds_per_million: Option<f64>,
+    lookup_micros: Option<f64>,
+    stamped_per_second: Option<f64>,
+    containers_per_second_and_core: Option<f64>,
+    openssl_rsa2048_verify_per_second: Option<f64>,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let temporary = tempfile::tempdir()?;
+    let dir = args.dir.clone().unwrap_or_else(|| temporary.path().to_owned());
+    std::fs::create_dir_all(&dir)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(measure(args, &dir))?;
+    if args.json {
+        serde_json::to_writer_pretty(std::io::stdout().lock(), &outcome)?;
+    } else {
+        use std::io::Write;
+        std::io::stdout().lock().write_all(outcome.text().as_bytes())?;
+    }
+    Ok(())
+}
+
+async fn measure(args: &Args, dir: &Path) -> anyhow::Result<Outcome> {
+    let mut outcome = Outcome::default();
+    let time = Duration::from_secs(args.seconds);
+    for bytes in SIZES {
+        for waiting in WAITING {
+            eprintln!("{} KiB, {waiting} waiting", bytes >> 10);
+            let (mut bare, mut log) = (0.0, 0.0);
+            for turn in 0..2 {
+                bare += bare_loop(&dir.join(format!("bare-{turn}")), bytes, waiting, time / 2)? / 2.0;
+                log += appends(&dir.join("append"), bytes, waiting, time / 2).await? / 2.0;
+            }
+            outcome.append.push(AppendRow {
+                bytes,
+                waiting,
+                log_per_second: log,
+                bare_per_second: bare,
+                ratio: log / bare,
+            });
+        }
+    }
+    if args.records > 0 {
+        long_log(args.records, &dir.join("long"), &mut outcome).await?;
+    }
+    if let (Some(containers), Some(conf)) = (&args.containers, &args.conf) {
+        eprintln!("containers of {}", containers.display());
+        outcome.containers_per_second_and_core = Some(verify(containers, conf)?);
+        outcome.openssl_rsa2048_verify_per_second = openssl();
+    }
+    Ok(outcome)
+}
+
+/// Writes `waiting` times `bytes` to a preallocated file and syncs, over and over; records a second.
+fn bare_loop(path: &Path, bytes: usize, waiting: usize, time: Duration) -> anyhow::Result<f64> {
+    const CAPACITY: u64 = 256 << 20;
+    let file = File::options().read(true).write(true).create(true).truncate(true).open(path)?;
+    rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, CAPACITY)?;
+    file.sync_all()?;
+    let batch = noise(bytes * waiting, 7);
+    let (began, mut at, mut written) = (Instant::now(), 0, 0_u64);
+    while began.elapsed() < time {
+        if at + batch.len() as u64 > CAPACITY {
+            at = 0;
+        }
+        file.write_all_at(&batch, at)?;
+        file.sync_data()?;
+        (at, written) = (at + batch.len() as u64, written + waiting as u64);
+    }
+    let rate = written as f64 / began.elapsed().as_secs_f64();
+    std::fs::remove_file(path)?;
+    Ok(rate)
+}
+
+/// As many tasks as wait, each appending one record after the other; records a second.
+async fn appends(dir: &Path, bytes: usize, waiting: usize, time: Duration) -> anyhow::Result<f64> {
+    let (log, _timestamper) = open(dir, Arc::new(NoService))?;
+    let body = Bytes::from(noise(bytes, 3));
+    let done = Arc::new(AtomicU64::new(0));
+    let began = Instant::now();
+    let tasks: Vec<_> = (0..waiting)
+        .map(|task| {
+            let (log, body, done) = (log.clone(), body.clone(), done.clone());
+            tokio::spawn(async move {
+                let mut number = task as u64;
+                while began.elapsed() < time {
+                    log.append(entry(number, &body, number / waiting as u64)).await?;
+                    number += waiting as u64;
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+                anyhow::Ok(())
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await??;
+    }
+    let rate = done.load(Ordering::Relaxed) as f64 / began.elapsed().as_secs_f64();
+    log.close().await;
+    drop(log);
+    std::fs::remove_dir_all(dir)?;
+    Ok(rate)
+}
+
+/// Fills a log, has it stamped, rebuilds its index, searches it.
+async fn long_log(records: u64, dir: &Path, outcome: &mut Outcome) -> anyhow::Result<()> {
+    eprintln!("{records} records");
+    let tsa = Arc::new(Tsa::start().await?);
+    let (log, timestamper) = open(dir, tsa.clone())?;
+    let (next, began) = (Arc::new(AtomicU64::new(0)), Instant::now());
+    let body = Bytes::from_static(b"a small message");
+    let tasks: Vec<_> = (0..FILLING)
+        .map(|_| {
+            let (log, next, body) = (log.clone(), next.clone(), body.clone());
+            tokio::spawn(async move {
+                loop {
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    if number >= records {
+                        return anyhow::Ok(());
+                    }
+                    log.append(entry(number, &body, number / FILLING as u64)).await?;
+                }
+            })
+        })
+        .collect();
+    for task in tasks {
+        task.await??;
+    }
+    outcome.records = records;
+    outcome.filled_per_second = records as f64 / began.elapsed().as_secs_f64();
+    log.indexed().await;
+    eprintln!("stamping {} records", log.unstamped());
+    let shutdown = Shutdown::default();
+    let stamping = tokio::spawn(timestamper.run(shutdown.clone()));
+    let began = Instant::now();
+    log.stamp_now(None).await?;
+    log.indexed().await;
+    anyhow::ensure!(log.unstamped() == 0, "{} records have no stamp", log.unstamped());
+    outcome.stamped_per_second = Some(records as f64 / began.elapsed().as_secs_f64());
+    shutdown.stop();
+    stamping.await?;
+    log.close().await;
+    drop(log);
+
+    eprintln!("rebuilding the index");
+    std::fs::remove_dir_all(dir.join("index"))?;
+    let began = Instant::now();
+    let (log, _timestamper) = open(dir, tsa)?;
+    let seconds = began.elapsed().as_secs_f64();
+    outcome.rebuild_seconds_per_million = Some(seconds * 1e6 / records as f64);
+    let client = client();
+    let searched = tokio::task::spawn_blocking({
+        let log = log.clone();
+        move || -> anyhow::Result<f64> {
+            const LOOKUPS: u64 = 2000;
+            let began = Instant::now();
+            for lookup in 0..LOOKUPS {
+                let number = lookup.wrapping_mul(7_919_119) % records;
+                anyhow::ensure!(
+                    log.find(&format!("id-{number}"), &client)?.len() == 1,
+                    "id-{number} was not found"
+                );
+            }
+            Ok(began.elapsed().as_secs_f64() * 1e6 / LOOKUPS as f64)
+        }
+    });
+    outcome.lookup_micros = Some(searched.await??);
+    log.close().await;
+    drop(log);
+    std::fs::remove_dir_all(dir)?;
+    Ok(())
+}
+
+fn verify(containers: &Path, conf: &Path) -> anyhow::Result<f64> {
+    let conf = load_directory(conf)?;
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(containers)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "asice") {
+            let bytes = std::fs::read(&path)?;
+            asic::verify(Cursor::new(bytes.as_slice()), &conf).with_context(|| path.display().to_string())?;
+            files.push(bytes);
+        }
+    }
+    anyhow::ensure!(!files.is_empty(), "there is no container in {}", containers.display());
+    let (began, mut count) = (Instant::now(), 0_u64);
+    while began.elapsed() < Duration::from_secs(5) {
+        for file in &files {
+            asic::verify(Cursor::new(file.as_slice()), &conf)?;
+            count += 1;
+        }
+    }
+    Ok(count as f64 / began.elapsed().as_secs_f64())
+}
+
+/// RSA-2048 verifications a second by `openssl speed`, where there is such a program.
+fn openssl() -> Option<f64> {
+    let output = Command::new("openssl").args(["speed", "-seconds", "2", "rsa2048"]).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    // `rsa  2048 bits 0.000644s 0.000019s   1552.6  53612.0`, with more columns in newer releases.
+    let line = text.lines().find(|line| line.starts_with("rsa") && line.contains("2048 bits"))?;
+    let rates: Vec<f64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    rates.get(2).copied()
+}
+
+fn open(dir: &Path, surroundings: Arc<dyn Surroundings>) -> anyhow::Result<(MessageLog, Timestamper)> {
+    let settings = LogSettings { min_free_bytes: 0, ..LogSettings::default() };
+    Ok(MessageLog::open(dir, settings, Clock::System, surroundings)?)
+}
+
+fn client() -> ClientId {
+    MemberId::new("DEV", "GOV", "1234").subsystem("consumer")
+}
+
+/// A record whose signature is that of its `batch`.
+fn entry(number: u64, body: &Bytes, batch: u64) -> Entry {
+    let mut signature = vec![b'x'; SIGNATURE_BYTES];
+    signature[..8].copy_from_slice(&batch.to_be_bytes());
+    let digest = DigestAlgorithm::Sha256.digest(&number.to_be_bytes());
+    Entry {
+        direction: Direction::Request,
+        consumer_side: true,
+        message_id: format!("id-{number}"),
+        request_id: format!("00000000-0000-0000-0000-{number:012}"),
+        client: client(),
+        service: MemberId::new("DEV", "GOV", "5678").subsystem("provider").service("service"),
+        message: body.clone(),
+        rest: true,
+        signature: signature.into(),
+        hash_chain: None,
+        attachments: Vec::new(),
+        parts: vec![("/message.xml".to_owned(), digest)],
+        at: Clock::System.now(),
+        until: UnixTime(0),
+    }
+}
+
+fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 33) as u8
+    };
+    std::iter::repeat_with(&mut next).take(length).collect()
+}
+
+#[derive(Debug)]
+struct NoService;
+
+impl Surroundings for NoService {
+    fn services(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+    fn has_services(&self) -> bool {
+        false
+    }
+    fn trusted(&self, _: UnixTime) -> Option<Vec<Certificate>> {
+        None
+    }
+    fn interval(&self) -> Duration {
+        Duration::from_secs(3600)
+    }
+}
+
+/// A timestamping service in this process.
+#[derive(Debug)]
+struct Tsa {
+    url: String,
+    cert: Certificate,
+}
+
+impl Tsa {
+    async fn start() -> anyhow::Result<Self> {
+        let key = Arc::new(PrivateKey::generate(KeyKind::P256)?);
+        let template = issue::Template {
+            subject: &vec![("2.5.4.3", "bench TSA".to_owned())],
+            role: Role::Timestamping,
+            serial: &[1],
+            not_before: UnixTime(0),
+            not_after: UnixTime(4_000_000_000_000),
+            dns_names: &[],
+            addresses: &[],
+            ocsp_url: None,
+        };
+        let cert = issue::self_signed(&template, &key)?;
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let url = format!("http://{}/", listener.local_addr()?);
+        let own = cert.clone();
+        let handler = move |request: Request<RequestBody>, _: Arc<Peer>| {
+            let (cert, key) = (own.clone(), key.clone());
+            async move { answer(request, &cert, &key).await }
+        };
+        tokio::spawn(serve(listener, Transport::Plain, Limits::default(), Shutdown::default(), handler));
+        Ok(Self { url, cert })
+    }
+}
+
+async fn answer(
+    request: Request<RequestBody>,
+    cert: &Certificate,
+    key: &PrivateKey,
+) -> Response<ResponseBody> {
+    let granted = async {
+        let query = read_all(request.into_body(), 10_000).await.ok()?;
+        let query = Query::parse(&query)?;
+        grant(&query, Stamper { cert, key, policy: "1.2.3" }, 1, Clock::System.now()).ok()
+    };
+    match granted.await {
+        Some(token) => Response::new(full(token)),
+        None => {
+            let mut refused = Response::new(full("not a query"));
+            *refused.status_mut() = hyper::StatusCode::BAD_REQUEST;
+            refused
+        }
+    }
+}
+
+impl Surroundings for Tsa {
+    fn services(&self) -> Vec<(String, String)> {
+        vec![("bench".to_owned(), self.url.clone())]
+    }
+    fn has_services(&self) -> bool {
+        true
+    }
+    fn trusted(&self, _: UnixTime) -> Option<Vec<Certificate>> {
+        Some(vec![self.cert.clone()])
+    }
+    fn interval(&self) -> Duration {
+        Duration::from_secs(86_400)
+    }
+}
+
+impl Outcome {
+    fn text(&self) -> String {
+        let mut out =
+            format!("{:>8} {:>8} {:>12} {:>12} {:>6}\n", "KiB", "waiting", "log/s", "bare/s", "ratio");
+        for row in &self.append {
+            let AppendRow { bytes, waiting, log_per_second, bare_per_second, ratio } = row;
+            let kib = bytes >> 10;
+            out.push_str(&format!(
+                "{kib:>8} {waiting:>8} {log_per_second:>12.0} {bare_per_second:>12.0} {ratio:>6.2}\n"
+            ));
+        }
+        let mut line = |name: &str, value: Option<f64>, unit: &str| {
+            if let Some(value) = value {
+                out.push_str(&format!("{name:<44} {value:>12.1} {unit}\n"));
+            }
+        };
+        let filled = (self.records > 0).then_some(self.filled_per_second);
+        line(&format!("{} records written", self.records), filled, "a second");
+        line("waiting records stamped", self.stamped_per_second, "a second");
+        line("index rebuilt, per million records", self.rebuild_seconds_per_million, "s");
+        line("one record found by its id", self.lookup_micros, "µs");
+        line("containers verified on one core", self.containers_per_second_and_core, "a second");
+        line(
+            "openssl: RSA-2048 verifications on one core",
+            self.openssl_rsa2048_verify_per_second,
+            "a second",
+        );
+        out
+    }
+}
