@@ -1,0 +1,218 @@
+//! `causeway log` and what verifies its output: find, stats, proofs, a log that was changed, archives in a chain.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use host::clock::Clock;
+use pki::cert::Certificate;
+use pki::digest::DigestAlgorithm;
+use proto::id::MemberId;
+use proto::time::UnixTime;
+use security_server::message_log::keeper::Keeper;
+use security_server::message_log::settings::LogSettings;
+use security_server::message_log::timestamper::Surroundings;
+use security_server::message_log::{Direction, Entry, MessageLog};
+use serde_json::Value;
+use testkit::vectors;
+
+const NOW: UnixTime = UnixTime(1_700_000_000_000);
+
+#[derive(Debug)]
+struct NoService;
+
+impl Surroundings for NoService {
+    fn services(&self) -> Vec<(String, String)> {
+        Vec::new()
+    }
+    fn has_services(&self) -> bool {
+        false
+    }
+    fn trusted(&self, _: UnixTime) -> Option<Vec<Certificate>> {
+        None
+    }
+    fn interval(&self) -> Duration {
+        Duration::from_secs(60)
+    }
+}
+
+fn entry(number: u64) -> Entry {
+    let message = Bytes::from(format!("message {number}"));
+    let subsystem = |member: &str| MemberId::new("DEV", "GOV", member).subsystem("sub");
+    Entry {
+        direction: if number % 2 == 0 { Direction::Request } else { Direction::Response },
+        consumer_side: true,
+        message_id: format!("id-{number}"),
+        request_id: format!("request-{number}"),
+        client: subsystem(if number % 3 == 0 { "third" } else { "consumer" }),
+        service: subsystem("provider").service("service"),
+        parts: vec![("/message.xml".into(), DigestAlgorithm::Sha512.digest(&message))],
+        message,
+        rest: true,
+        signature: Bytes::from(format!("<signature {number}/>")),
+        hash_chain: None,
+        attachments: Vec::new(),
+        at: NOW.plus(Duration::from_secs(number * 3600)),
+        until: UnixTime(0),
+    }
+}
+
+/// Appends records and signs a head; no service stamps it.
+async fn grow(dir: &Path, numbers: std::ops::RangeInclusive<u64>) {
+    let settings = LogSettings { min_free_bytes: 0, segment_bytes: 64 * 1024, ..LogSettings::default() };
+    let clock = Clock::fixed(NOW);
+    let (log, timestamper) = MessageLog::open(dir, settings, clock.clone(), Arc::new(NoService)).expect("a log");
+    let shutdown = host::shutdown::Shutdown::default();
+    let stamping = tokio::spawn(timestamper.run(shutdown.clone()));
+    for number in numbers {
+        log.append(entry(number)).await.expect("it is logged");
+    }
+    let mut keeper = Keeper::new(&log, clock, &[]).expect("a keeper");
+    let error = keeper.head(NOW).await.expect_err("nobody stamps it").to_string();
+    assert!(error.contains("not timestamped"), "{error}");
+    shutdown.stop();
+    stamping.await.expect("it ends");
+    log.close().await;
+}
+
+fn causeway(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_causeway")).args(arguments).output().expect("the program runs")
+}
+
+fn json(output: &Output) -> Value {
+    let said = String::from_utf8_lossy(&output.stderr);
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
+}
+
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a plain path")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_are_found_counted_proven_and_missed() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let log = folder.path().join("log");
+    grow(&log, 1..=20).await;
+    // A data folder will do as well.
+    let dir = text(folder.path());
+
+    let ids = |arguments: &[&str]| -> Vec<u64> {
+        let output = causeway(&[&["log", "find", dir, "--json"], arguments].concat());
+        let found = json(&output);
+        assert_eq!(output.status.code(), Some(if found.as_array().is_some_and(Vec::is_empty) { 1 } else { 0 }));
+        found.as_array().expect("an array").iter().map(|line| line["record"].as_u64().expect("a number")).collect()
+    };
+    assert_eq!(ids(&["--id", "id-7"]), [7]);
+    assert_eq!(ids(&["--record", "9"]), [9]);
+    assert_eq!(ids(&["--member", "DEV/GOV/third", "--direction", "request"]), [6, 12, 18]);
+    assert_eq!(ids(&["--member", "DEV/GOV/provider/sub", "--limit", "3"]), [1, 2, 3]);
+    assert_eq!(ids(&["--since", "2023-11-15T13:13:20Z", "--until", "2023-11-15T15:13:20Z"]), [15, 16, 17]);
+    assert_eq!(ids(&["--service", "other"]), [] as [u64; 0]);
+    assert_eq!(causeway(&["log", "find", dir, "--since", "yesterday"]).status.code(), Some(2));
+
+    let figures = json(&causeway(&["log", "stats", dir, "--json"]));
+    assert_eq!(figures["records"], 20);
+    assert_eq!(figures["by_member"]["DEV/GOV/third/sub"]["requests"], 3);
+    assert_eq!(figures["by_day"].as_object().expect("days").len(), 2);
+
+    let verified = causeway(&["verify", "log", dir, "--json"]);
+    let outcome = json(&verified);
+    assert_eq!(verified.status.code(), Some(0), "{outcome}");
+    assert_eq!((&outcome["records"], &outcome["tree_size"], &outcome["heads"]), (&20.into(), &20.into(), &1.into()));
+
+    let (key, proof) = (log.join("key.pub"), folder.path().join("proof.json"));
+    let proven = |arguments: &[&str]| causeway(&[&["verify", "proof", text(&proof), "--key", text(&key)], arguments].concat());
+    let made = causeway(&["log", "prove", dir, "--record", "13", "-o", text(&proof)]);
+    assert_eq!(made.status.code(), Some(0), "{made:?}");
+    assert_eq!(proven(&[]).status.code(), Some(0));
+    let good = std::fs::read_to_string(&proof).expect("a proof");
+    std::fs::write(&proof, good.replace("\"number\": 13", "\"number\": 14")).expect("it writes");
+    assert_eq!(proven(&[]).status.code(), Some(7));
+
+    // The log goes on; what was handed out before still binds it.
+    let held = folder.path().join("held.head");
+    std::fs::copy(log.join("tree/heads/00000000000000000020.head"), &held).expect("a head");
+    grow(&log, 21..=33).await;
+    let made = causeway(&["log", "prove", dir, "--from", "20", "-o", text(&proof)]);
+    assert_eq!(made.status.code(), Some(0), "{made:?}");
+    assert_eq!(proven(&["--head", text(&held)]).status.code(), Some(0));
+    // Another log with as many records is not the one that was.
+    let other = folder.path().join("other");
+    grow(&other, 2..=34).await;
+    let foreign = causeway(&["verify", "log", text(&other), "--key", text(&key)]);
+    assert_eq!(foreign.status.code(), Some(7), "another log's key");
+
+    damaged(&log, dir);
+}
+
+/// One byte of a record's head is another: the record is named.
+fn damaged(log: &Path, dir: &str) {
+    let segment = log.join("0000000001.segment");
+    let mut bytes = std::fs::read(&segment).expect("a segment");
+    let at = bytes.windows(4).position(|window| window == b"id-5").expect("record 5");
+    bytes[at] ^= 1;
+    std::fs::write(&segment, bytes).expect("it writes");
+    let verified = causeway(&["verify", "log", dir]);
+    assert_eq!(verified.status.code(), Some(7));
+    let said = String::from_utf8_lossy(&verified.stdout);
+    assert!(said.contains("REJECTED") && said.contains("record 5: the record is missing"), "{said}");
+}
+
+#[test]
+fn archives_need_to_know_what_stands_before() {
+    let Some((area, _)) = vectors::area("captures/asic") else { return };
+    let folder = area.join("../messagelog/archive-ss2");
+    let mut files: Vec<PathBuf> =
+        std::fs::read_dir(&folder).expect("archives").map(|entry| entry.expect("an entry").path()).collect();
+    files.sort();
+    let (first, second) = (text(&files[0]), text(&files[1]));
+    let status = |arguments: &[&str]| causeway(&[&["verify", "archive"], arguments].concat()).status.code();
+    assert_eq!(status(&[first]), Some(2), "neither --first nor --last-hash");
+    assert_eq!(status(&[second, first, "--first"]), Some(0), "in any order");
+    assert_eq!(status(&[second, "--first"]), Some(7), "what it continues is not here");
+    let said = causeway(&["verify", "archive", first, "--first", "--json"]);
+    let last = json(&said)[0]["last_hash"].as_str().expect("a digest").to_owned();
+    assert_eq!(status(&[second, "--last-hash", &last]), Some(0));
+    assert_eq!(status(&[second, "--last-hash", &"0".repeat(128)]), Some(7));
+    assert_eq!(status(&[first, second, first, "--first"]), Some(7), "the same one twice");
+    let conf = area.join("../env-rsa/globalconf");
+    let to = tempfile::tempdir().expect("a temporary folder");
+    let output = causeway(&[
+        "verify", "archive", first, second, "--first", "--conf", text(&conf), "--extract", text(to.path()), "--json",
+    ]);
+    let verdicts = json(&output);
+    let rejected: usize =
+        verdicts.as_array().expect("an array").iter().map(|v| v["rejected"].as_array().expect("an array").len()).sum();
+    let accepted = std::fs::read_dir(to.path()).expect("a folder").count();
+    let containers: u64 =
+        verdicts.as_array().expect("an array").iter().map(|v| v["containers"].as_u64().expect("a number")).sum();
+    assert!(accepted > 10 && accepted + rejected == containers as usize, "{accepted} {rejected} {containers}");
+}
+
+#[test]
+fn anchors_and_signed_directories_are_judged() {
+    let Some((area, expected)) = vectors::area("instance") else { return };
+    let anchor = area.join("configuration_anchor_CS_internal.xml");
+    assert!(expected.is_object());
+    let output = causeway(&["verify", "conf", text(&anchor), "--json"]);
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    let said = json(&output);
+    assert_eq!(said["instance"], "CS");
+    let mut directories = Vec::new();
+    for version in ["V4", "V6"] {
+        let path = area.join("public").join(version).join("internalconf");
+        if path.is_file() {
+            directories.push(path);
+        }
+    }
+    for path in &directories {
+        let output = causeway(&["verify", "conf", text(&anchor), text(path), "--json"]);
+        let verdict = &json(&output)["directories"][0];
+        assert_eq!(verdict["verdict"], "accept", "{verdict}");
+        assert!(verdict["parts"].as_array().is_some_and(|parts| !parts.is_empty()));
+    }
+    let no_anchor = area.join("cert.cer");
+    assert_eq!(causeway(&["verify", "conf", text(&no_anchor)]).status.code(), Some(2));
+}
