@@ -63,7 +63,8 @@ fn entry(number: u64) -> Entry {
 async fn grow(dir: &Path, numbers: std::ops::RangeInclusive<u64>) {
     let settings = LogSettings { min_free_bytes: 0, segment_bytes: 64 * 1024, ..LogSettings::default() };
     let clock = Clock::fixed(NOW);
-    let (log, timestamper) = MessageLog::open(dir, settings, clock.clone(), Arc::new(NoService)).expect("a log");
+    let (log, timestamper) =
+        MessageLog::open(dir, settings, clock.clone(), Arc::new(NoService)).expect("a log");
     let shutdown = host::shutdown::Shutdown::default();
     let stamping = tokio::spawn(timestamper.run(shutdown.clone()));
     for number in numbers {
@@ -101,8 +102,16 @@ async fn records_are_found_counted_proven_and_missed() {
     let ids = |arguments: &[&str]| -> Vec<u64> {
         let output = causeway(&[&["log", "find", dir, "--json"], arguments].concat());
         let found = json(&output);
-        assert_eq!(output.status.code(), Some(if found.as_array().is_some_and(Vec::is_empty) { 1 } else { 0 }));
-        found.as_array().expect("an array").iter().map(|line| line["record"].as_u64().expect("a number")).collect()
+        assert_eq!(
+            output.status.code(),
+            Some(if found.as_array().is_some_and(Vec::is_empty) { 1 } else { 0 })
+        );
+        found
+            .as_array()
+            .expect("an array")
+            .iter()
+            .map(|line| line["record"].as_u64().expect("a number"))
+            .collect()
     };
     assert_eq!(ids(&["--id", "id-7"]), [7]);
     assert_eq!(ids(&["--record", "9"]), [9]);
@@ -120,10 +129,15 @@ async fn records_are_found_counted_proven_and_missed() {
     let verified = causeway(&["verify", "log", dir, "--json"]);
     let outcome = json(&verified);
     assert_eq!(verified.status.code(), Some(0), "{outcome}");
-    assert_eq!((&outcome["records"], &outcome["tree_size"], &outcome["heads"]), (&20.into(), &20.into(), &1.into()));
+    assert_eq!(
+        (&outcome["records"], &outcome["tree_size"], &outcome["heads"]),
+        (&20.into(), &20.into(), &1.into())
+    );
 
     let (key, proof) = (log.join("key.pub"), folder.path().join("proof.json"));
-    let proven = |arguments: &[&str]| causeway(&[&["verify", "proof", text(&proof), "--key", text(&key)], arguments].concat());
+    let proven = |arguments: &[&str]| {
+        causeway(&[&["verify", "proof", text(&proof), "--key", text(&key)], arguments].concat())
+    };
     let made = causeway(&["log", "prove", dir, "--record", "13", "-o", text(&proof)]);
     assert_eq!(made.status.code(), Some(0), "{made:?}");
     assert_eq!(proven(&[]).status.code(), Some(0));
@@ -180,15 +194,35 @@ fn archives_need_to_know_what_stands_before() {
     let conf = area.join("../env-rsa/globalconf");
     let to = tempfile::tempdir().expect("a temporary folder");
     let output = causeway(&[
-        "verify", "archive", first, second, "--first", "--conf", text(&conf), "--extract", text(to.path()), "--json",
+        "verify",
+        "archive",
+        first,
+        second,
+        "--first",
+        "--conf",
+        text(&conf),
+        "--extract",
+        text(to.path()),
+        "--json",
     ]);
     let verdicts = json(&output);
-    let rejected: usize =
-        verdicts.as_array().expect("an array").iter().map(|v| v["rejected"].as_array().expect("an array").len()).sum();
+    let rejected: usize = verdicts
+        .as_array()
+        .expect("an array")
+        .iter()
+        .map(|v| v["rejected"].as_array().expect("an array").len())
+        .sum();
     let accepted = std::fs::read_dir(to.path()).expect("a folder").count();
-    let containers: u64 =
-        verdicts.as_array().expect("an array").iter().map(|v| v["containers"].as_u64().expect("a number")).sum();
-    assert!(accepted > 10 && accepted + rejected == containers as usize, "{accepted} {rejected} {containers}");
+    let containers: u64 = verdicts
+        .as_array()
+        .expect("an array")
+        .iter()
+        .map(|v| v["containers"].as_u64().expect("a number"))
+        .sum();
+    assert!(
+        accepted > 10 && accepted + rejected == containers as usize,
+        "{accepted} {rejected} {containers}"
+    );
 }
 
 #[test]

@@ -7,6 +7,7 @@
 //! | `tls/` | `tls` | another internal certificate is made; information systems that compare must be told. Of `tls13-peers` alone: peers may use CBC suites again |
 //! | `replay/` | `replay` | messages from before can be executed once more until their evidence ends |
 //! | `log/` | `message_log` | evidence is lost for good |
+//! | `archive/` | `message_log::archive` | archive files that were not copied elsewhere are lost |
 //! | `globalconf/` | `configuration_client` | it is downloaded again |
 //!
 //! Start: state, keys, kept global configuration, log; then listeners are bound, so that a wrong address fails the start; then tasks.

@@ -16,7 +16,7 @@
 //! Numbers are big-endian.
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use host::store::Store;
@@ -95,6 +95,8 @@ pub(crate) struct Index {
     store: Store,
     notes: SyncSender<Note>,
     waiting: Arc<AtomicU64>,
+    /// It could not be written, and misses records until the next start.
+    behind: Arc<AtomicBool>,
 }
 
 impl Index {
@@ -120,18 +122,19 @@ impl Index {
         let count = store.count_prefix(TREE, b"u").map_err(disk)?;
         let waiting = Arc::new(AtomicU64::new(count));
         let (notes, queue) = sync_channel(QUEUE);
-        let (thread_store, counter) = (store.clone(), waiting.clone());
+        let behind = Arc::new(AtomicBool::new(false));
+        let (thread_store, counter, misses) = (store.clone(), waiting.clone(), behind.clone());
         std::thread::Builder::new()
             .name("log-index".into())
             .spawn(move || {
-                let closing = run(&thread_store, &counter, &queue);
+                let closing = run(&thread_store, &counter, &misses, &queue);
                 drop(thread_store);
                 if let Some(answer) = closing {
                     let _ = answer.send(());
                 }
             })
             .map_err(disk)?;
-        Ok(Self { store, notes, waiting })
+        Ok(Self { store, notes, waiting, behind })
     }
 
     /// Tells the index; waits when it is far behind.
@@ -155,8 +158,12 @@ impl Index {
         let _ = reached.blocking_recv();
     }
 
-    /// Leaves of at most `limit` records from number `first` on, in order.
+    /// Leaves of at most `limit` records from number `first` on, in order. An index that misses records gives none, since nobody
+    /// could tell them from lost ones.
     pub(crate) fn leaves(&self, first: u64, limit: usize) -> Result<Vec<(u64, Hash)>, LogError> {
+        if self.behind.load(Ordering::Acquire) {
+            return Err(disk("it misses records; the next start mends it"));
+        }
         let found = self.store.scan_from(TREE, &numbered(b's', first), limit).map_err(disk)?;
         let records = found.iter().take_while(|(key, _)| key.first() == Some(&b's'));
         let leaf = |(key, value): &(Vec<u8>, Vec<u8>)| {
@@ -370,8 +377,12 @@ fn walk(
 }
 
 /// The index's thread: takes what waits, writes it as one batch. Gives back whom to tell that it has ended.
-fn run(store: &Store, waiting: &AtomicU64, queue: &Receiver<Note>) -> Option<oneshot::Sender<()>> {
-    let mut behind = false;
+fn run(
+    store: &Store,
+    waiting: &AtomicU64,
+    behind: &AtomicBool,
+    queue: &Receiver<Note>,
+) -> Option<oneshot::Sender<()>> {
     while let Ok(first) = queue.recv() {
         let (mut changes, mut answers, mut closing) = (Vec::new(), Vec::new(), None);
         let (mut more, mut fewer) = (0, 0);
@@ -386,7 +397,9 @@ fn run(store: &Store, waiting: &AtomicU64, queue: &Receiver<Note>) -> Option<one
                     fewer += head.sequences.len() as u64;
                     stamp_changes(place, &head, &mut changes);
                 }
-                Note::Reached(tail) if !behind => changes.push((MARKER.to_vec(), Some(encode_tail(&tail)))),
+                Note::Reached(tail) if !behind.load(Ordering::Relaxed) => {
+                    changes.push((MARKER.to_vec(), Some(encode_tail(&tail))))
+                }
                 Note::Reached(_) => {}
                 Note::Barrier(answer) => answers.push(answer),
                 Note::Close(answer) => closing = Some(answer),
@@ -396,7 +409,7 @@ fn run(store: &Store, waiting: &AtomicU64, queue: &Receiver<Note>) -> Option<one
         }
         if let Err(error) = store.put_lazily(TREE, &changes) {
             // Without a marker beyond this point the next start reads the segments from here on.
-            behind = true;
+            behind.store(true, Ordering::Release);
             tracing::error!(%error, "the index of the message log cannot be written; the next start mends it");
         }
         let count = |n: u64| Some((n + more).saturating_sub(fewer));

@@ -287,7 +287,7 @@ async fn the_oldest_go_first_when_space_runs_out() {
     let mut small = archiving(setup.dir.path());
     small.retention = RetentionSettings {
         keep: Duration::from_secs(1 << 30),
-        max_bytes: Some(1),
+        max_bytes: Some(300 * 1024),
         ..RetentionSettings::default()
     };
     let (log, mut keeper, _shutdown) = setup.open(small);
@@ -309,7 +309,9 @@ async fn a_body_that_lies_in_an_older_segment_keeps_it() {
     keeper.archive(NOW, None).await.unwrap();
     assert_eq!(keeper.clean(later()).await.unwrap(), 0, "an exchange under way uses the first segment");
     let id = log.append(entry(500, &signed(500), vec![held])).await.unwrap().id;
-    assert_eq!(keeper.clean(later()).await.unwrap(), 0, "a record does");
+    assert!(keeper.clean(later()).await.unwrap() > 0, "those behind it may go");
+    let stays = |number| store::segment::path_of(&setup.log_dir(), number).is_file();
+    assert!(stays(1) && !stays(2), "a record has its body in the first");
     log.indexed().await;
     assert_eq!(body_of(&log.read(id).unwrap().attachments[0]).await, body);
 }
