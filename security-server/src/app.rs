@@ -188,10 +188,7 @@ impl Opened {
             shutdown,
             settings,
         };
-        Ok((
-            Self { ctx, conf, signer, configuration, timestamper, keeper, peer_tls },
-            (data, token_lock),
-        ))
+        Ok((Self { ctx, conf, signer, configuration, timestamper, keeper, peer_tls }, (data, token_lock)))
     }
 
     fn watched(&self) -> Watched {
