@@ -6,6 +6,7 @@
 //! | PR-MESS, message protocol for SOAP | [`soap`] |
 //! | PR-MESSTRANSP, messages between security servers | [`transport`], [`multipart`] |
 //! | PR-GCONF, global configuration | [`globalconf`] |
+//! | PR-META, metadata services in SOAP | [`metadata`] |
 //! | request targets at the consumer edge | [`edge`] |
 //! | fault codes of all of them | [`fault`] |
 //! | identifiers of all of them | [`id`] |
@@ -19,6 +20,7 @@ pub mod fault;
 pub mod globalconf;
 pub mod id;
 pub mod media_type;
+pub mod metadata;
 pub mod multipart;
 pub mod rest;
 pub mod soap;

@@ -30,6 +30,7 @@ use signer::Signer;
 
 use crate::batcher::Batcher;
 use crate::budget::Budget;
+use crate::client_proxy::Listings;
 use crate::faults::Failure;
 use crate::message_log::{self, Direction, LogError, MessageLog, Stored};
 use crate::replay::Replay;
@@ -96,6 +97,8 @@ pub struct Kept {
     pub services: Services,
     /// Memory for what must be held whole.
     pub budget: Budget,
+    /// Lists of members that information systems asked for.
+    pub listings: Listings,
 }
 
 /// Bytes of envelopes, header parts and signatures that all exchanges together may hold.
@@ -110,6 +113,7 @@ impl Kept {
             replay: Replay::new(),
             services: Services::new(),
             budget: Budget::new(HELD_BYTES),
+            listings: Listings::default(),
         }
     }
 }

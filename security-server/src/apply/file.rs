@@ -157,7 +157,7 @@ impl<'de> Deserialize<'de> for Id<MemberId> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         read_id(from, "EE:GOV:1234", |text| match subject(text)? {
             Subject::Client(ClientId { member, subsystem: None }) => Ok(member),
-            _ => Err(IdError::ObjectType { expected: "a member" }),
+            _ => Err(IdError::ObjectType { expected: "a member" }.to_string()),
         })
     }
 }
@@ -166,7 +166,7 @@ impl<'de> Deserialize<'de> for Id<ClientId> {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         read_id(from, "EE:GOV:1234:school", |text| match subject(text)? {
             Subject::Client(client) => Ok(client),
-            _ => Err(IdError::ObjectType { expected: "a member or a subsystem" }),
+            _ => Err(IdError::ObjectType { expected: "a member or a subsystem" }.to_string()),
         })
     }
 }
@@ -180,20 +180,43 @@ impl<'de> Deserialize<'de> for Id<Subject> {
 fn read_id<'de, T, D: Deserializer<'de>>(
     from: D,
     example: &str,
-    read: impl Fn(&str) -> Result<T, IdError>,
+    read: impl Fn(&str) -> Result<T, String>,
 ) -> Result<Id<T>, D::Error> {
     let text = String::deserialize(from)?;
     read(&text).map(Id).map_err(|e| de::Error::custom(format!("{text:?}: {e}; write it as {example}")))
 }
 
-fn subject(text: &str) -> Result<Subject, IdError> {
-    let typed =
-        ["MEMBER:", "SUBSYSTEM:", "GLOBALGROUP:", "LOCALGROUP:"].iter().any(|kind| text.starts_with(kind));
-    match (typed, text.contains('/')) {
+/// What may stand before an identifier.
+const TYPES: [&str; 4] = ["MEMBER", "SUBSYSTEM", "GLOBALGROUP", "LOCALGROUP"];
+
+fn subject(text: &str) -> Result<Subject, String> {
+    let first = text.split([':', '/']).next().unwrap_or_default();
+    let typed = TYPES.contains(&first) && text[first.len()..].starts_with(':');
+    if let Some(hint) = mistaken_type(first).filter(|_| !typed) {
+        return Err(format!("`{first}` is not a type of identifier{hint}"));
+    }
+    let read = match (typed, text.contains('/')) {
         (true, true) => text.parse(),
         (true, false) => Subject::parse_encoded(text),
         (false, true) => ClientId::parse_short(text).map(Subject::Client),
         (false, false) => ClientId::parse_encoded(text).map(Subject::Client),
+    };
+    read.map_err(|e| e.to_string())
+}
+
+/// A hint when the first code is no instance but a type spelt otherwise: without it a group would be taken for a member.
+fn mistaken_type(first: &str) -> Option<String> {
+    let letters: String = first.chars().filter(char::is_ascii_alphabetic).collect();
+    let named = TYPES.iter().find(|kind| letters.eq_ignore_ascii_case(kind));
+    match named {
+        Some(kind) => Some(format!(": did you mean `{kind}:`?")),
+        None if letters.eq_ignore_ascii_case("group") => {
+            Some(": did you mean `GLOBALGROUP:` or `LOCALGROUP:`?".to_owned())
+        }
+        None => ["service", "server", "client", "centralservice"]
+            .iter()
+            .any(|other| letters.eq_ignore_ascii_case(other))
+            .then(String::new),
     }
 }
 
@@ -293,6 +316,19 @@ mod tests {
         }
         for text in ["", "EE", "EE:GOV", "EE:GOV:1:x:y", "SUBSYSTEM:EE:GOV:1"] {
             assert!(subject(text).is_err(), "{text}");
+        }
+        let mistaken = [
+            ("GROUP:EE:x", "did you mean `GLOBALGROUP:` or `LOCALGROUP:`?"),
+            ("group/EE/x", "did you mean `GLOBALGROUP:` or `LOCALGROUP:`?"),
+            ("GLOBAL_GROUP:EE:x", "did you mean `GLOBALGROUP:`?"),
+            ("globalgroup:EE:x", "did you mean `GLOBALGROUP:`?"),
+            ("LOCALGROUP/EE/x", "did you mean `LOCALGROUP:`?"),
+            ("Subsystem:EE:GOV:1", "did you mean `SUBSYSTEM:`?"),
+            ("SERVICE:EE:GOV", "is not a type"),
+        ];
+        for (text, hint) in mistaken {
+            let problem = subject(text).unwrap_err();
+            assert!(problem.contains(hint), "{text}: {problem}");
         }
     }
 

@@ -36,6 +36,8 @@ mod provider;
 mod rest;
 mod soap;
 
+pub use downloads::Listings;
+
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
@@ -212,7 +214,7 @@ async fn exchange(cx: &Context, request: Request<'_>) -> Answer {
         let result = match handler {
             Handler::Rest => rest::relay(cx, request).await,
             Handler::Soap => soap::relay(cx, request).await,
-            Handler::ListClients => downloads::list_clients(cx, &request),
+            Handler::ListClients => downloads::list_clients(cx, &request).await,
             Handler::Asic => Ok(downloads::asic(cx, &request).await),
             Handler::VerificationConf => Ok(downloads::verification_conf(cx).await),
         };

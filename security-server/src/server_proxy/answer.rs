@@ -24,8 +24,8 @@ use tokio::time::Instant;
 use tracing::Instrument;
 use tracing::field::Empty;
 
-use super::asked::{Asked, Authorised, TransportHead};
-use super::{AnswerBody, Peer, rest, soap};
+use super::asked::{Asked, Authorised, Permit, TransportHead};
+use super::{AnswerBody, Peer, metadata, rest, soap};
 use crate::client_proxy::finished;
 use crate::context::Context;
 use crate::exchange::reading::{self, Bounds, Incoming, Or};
@@ -38,11 +38,11 @@ use crate::replay::Trace;
 const SIDE: Side = Side::ServerProxy;
 
 /// A request that has passed every check and is in the log: what may be called, and with what the answer is signed.
-pub(super) struct Accepted {
+pub(super) struct Accepted<A = Authorised> {
     /// The request.
     pub(super) request: Logged<Verified<Asked>>,
-    /// The service that may be called.
-    pub(super) authorised: Authorised,
+    /// The service that may be called, or the metadata service that is asked.
+    pub(super) authorised: A,
     /// The key of the service's owner.
     pub(super) identity: Arc<SigningIdentity>,
     /// Who asks for what.
@@ -216,8 +216,8 @@ async fn answer(
 
     // 4. The rest of the message, its body into the log's spool; but not one byte of whoever may not ask.
     cx.log.check_ready(now).or_fail(SIDE)?;
-    let authorised = Authorised::check(&view, &asked, &ids, peer_identity).or_fail(SIDE);
-    let log = authorised.is_ok().then(|| cx.log.for_producer(&ids.service.client, false));
+    let permit = Permit::check(&view, &asked, &ids, peer_identity).or_fail(SIDE);
+    let log = permit.is_ok().then(|| cx.log.for_producer(&ids.service.client, false));
     if let Ok(Some(related)) = asked.related(0) {
         reader.keep_apart(related.boundary(), asked.raw()).or_fail(SIDE)?;
     }
@@ -227,7 +227,7 @@ async fn answer(
     reader.drain().await;
 
     // 5. The service exists, speaks this protocol, is allowed and enabled.
-    let authorised = authorised?;
+    let permit = permit?;
     asked.check_body(!remainder.attachments.is_empty()).or_fail(SIDE)?;
     let heads = remainder.take_heads();
 
@@ -245,12 +245,21 @@ async fn answer(
 
     // 7. The log has it; then the service may be called.
     let request = exchange::log(&cx.log, verified, Direction::Request, false, &ids).await.or_fail(SIDE)?;
-    let accepted = Accepted { request, authorised, identity, ids, related, heads, view };
 
-    // 8. REST answers while the service is read; SOAP when the service has answered.
-    let mut opened = match accepted.request.message() {
-        Asked::Rest(_) => rest::open(cx, accepted),
-        Asked::Soap(_) => soap::open(cx, accepted).await?,
+    // 8. REST answers while the service is read; SOAP when the service has answered; metadata when we know.
+    let mut opened = match permit {
+        Permit::Service(authorised) => {
+            let accepted = Accepted { request, authorised, identity, ids, related, heads, view };
+            match accepted.request.message() {
+                Asked::Rest(_) => rest::open(cx, accepted),
+                Asked::Soap(_) => soap::open(cx, accepted).await?,
+            }
+        }
+        Permit::Metadata(question) => {
+            let accepted =
+                Accepted { request, authorised: question, identity, ids, related, heads, view };
+            metadata::open(cx, accepted).await?
+        }
     };
     let work = opened.work;
     opened.work = Box::pin(async move {

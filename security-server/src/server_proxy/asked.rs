@@ -11,6 +11,7 @@ use proto::soap::related::Related;
 use proto::soap::{self, Soap, SoapMessage};
 use proto::transport::{self, MessageKind, Protocol, TransportError};
 
+use super::metadata::Question;
 use crate::exchange::reading::First;
 use crate::exchange::writing;
 use crate::exchange::{Ids, Message, PeerIdentity, View};
@@ -241,6 +242,30 @@ impl Faulty for AccessError {
     }
 }
 
+/// What a request may reach.
+#[derive(Debug)]
+pub(super) enum Permit {
+    /// A service.
+    Service(Authorised),
+    /// This server itself: rows 6 to 9 of wire dossier §13.1 are not for metadata services.
+    Metadata(Question),
+}
+
+impl Permit {
+    /// Rows 6 to 9, for a client that the peer may speak for.
+    pub(super) fn check(
+        view: &View,
+        asked: &Asked,
+        ids: &Ids,
+        peer: PeerIdentity,
+    ) -> Result<Self, AccessError> {
+        match Question::of(asked, &ids.service) {
+            Some(question) => Ok(Self::Metadata(question)),
+            None => Authorised::check(view, asked, ids, peer).map(Self::Service),
+        }
+    }
+}
+
 /// The access check said yes, for this client, service, method and path; [`Authorised::check`] alone makes one.
 #[derive(Debug)]
 pub(super) struct Authorised {
@@ -249,7 +274,7 @@ pub(super) struct Authorised {
 
 impl Authorised {
     /// Rows 6 to 9 of wire dossier §13.1, for a client that the peer may speak for.
-    pub(super) fn check(
+    fn check(
         view: &View,
         asked: &Asked,
         ids: &Ids,

@@ -1,7 +1,7 @@
 //! Other security servers → us: port 5500 [PR-MESSTRANSP §3; wire dossier §5, §13].
 //!
 //! [`answer`] is the protocol in its order; [`asked`] what may be asked of us and by whom; [`rest`] and [`soap`] call the service and
-//! write the answer; [`services`] keeps connections to information systems, [`unpack`] unpacks their answers.
+//! write the answer; [`metadata`] answers itself; [`services`] keeps connections to information systems, [`unpack`] unpacks their answers.
 //!
 //! Every answer is HTTP 200. Connections of servers of our own kind are kept, others are closed after the answer unless the settings
 //! say otherwise. The number of connections and every wait are bounded.
@@ -24,6 +24,7 @@ use crate::tls::{Accepted, Acceptor};
 
 mod answer;
 mod asked;
+mod metadata;
 mod rest;
 pub mod services;
 mod soap;

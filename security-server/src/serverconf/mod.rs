@@ -171,18 +171,21 @@ impl ServerConf {
     pub fn endpoints(&self, service: &ServiceId) -> impl Iterator<Item = &Endpoint> {
         self.rights(service).into_iter().flat_map(|rights| rights.endpoints.iter().map(|rule| &rule.endpoint))
     }
-    /// The endpoints of `service` that `client` has a right to.
+    /// The endpoints of `service` that `client` may call, the service level never among them; `None` when it has no right at all.
+    ///
+    /// A right covers an endpoint when it covers every call of it: the same one, or a wider one.
     pub fn allowed_endpoints(
         &self,
         conf: &GlobalConf,
         client: &ClientId,
         service: &ServiceId,
-    ) -> Vec<&Endpoint> {
-        let Some(rights) = self.rights(service) else { return Vec::new() };
-        let mut endpoints: Vec<_> = rights.of(conf, client).map(|rule| &rule.endpoint).collect();
-        endpoints.sort_unstable();
-        endpoints.dedup();
-        endpoints
+    ) -> Option<Vec<&Endpoint>> {
+        let rights = self.rights(service)?;
+        let held: Vec<&Rule> = rights.of(conf, client).collect();
+        let covered = |rule: &&Rule| held.iter().any(|right| right.covers_all_of(rule));
+        let listed = rights.endpoints.iter().filter(|rule| !rule.is_service_level()).filter(covered);
+        let endpoints: Vec<_> = listed.map(|rule| &rule.endpoint).collect();
+        (!held.is_empty()).then_some(endpoints)
     }
     /// Whether `client` may call `service` with `method` on the raw (escaped) `path`. SOAP passes `None`: the service level.
     ///
@@ -286,6 +289,12 @@ impl Rights {
 }
 
 impl Rule {
+    /// Every call that `other` is for is one that this is for.
+    fn covers_all_of(&self, other: &Self) -> bool {
+        let of_method = self.endpoint.method == "*"
+            || self.endpoint.method.eq_ignore_ascii_case(&other.endpoint.method);
+        self.endpoint == other.endpoint || (of_method && self.pattern.covers(&other.pattern))
+    }
     fn is_service_level(&self) -> bool {
         self.endpoint.method == "*" && self.pattern.covers_all()
     }

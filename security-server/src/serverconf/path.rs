@@ -4,8 +4,9 @@
 //! is literal. `*` is possessive: it takes the whole run, so a literal after it inside one segment never matches.
 //!
 //! A path is split at `/` as it was sent and each segment decoded once, so what is matched is what the service receives: an escaped
-//! `?` or `#` is an ordinary character, empty segments count, and an escaped slash is a character that only `**` covers. A path with a
-//! dot segment, also one made by decoding, is refused for everybody.
+//! `?` or `#` is an ordinary character and empty segments count. An escaped slash, and a backslash however written, divide the path for
+//! some servers and not for others: they are characters of their segment, yet nothing that `*` runs over. A path with a dot segment,
+//! also one made by decoding, is refused for everybody.
 
 /// Longest pattern an operator may write, bytes.
 pub const MAX_PATTERN_BYTES: usize = 2048;
@@ -14,6 +15,12 @@ pub const MAX_PATTERN_BYTES: usize = 2048;
 const SLASH: u16 = b'/' as u16;
 /// A slash that an escape made: part of its segment, yet nothing a `*` may run over.
 const ESCAPED_SLASH: u16 = 0x100 | SLASH;
+/// Nothing a `*` may run over either.
+const BACKSLASH: u16 = b'\\' as u16;
+/// A `*` of a pattern that is held against another one.
+const ANY_RUN: u16 = 0x200;
+/// A `**` of such a pattern.
+const ANYTHING: u16 = 0x201;
 
 /// A compiled pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,12 +73,26 @@ impl Pattern {
         self.0 == [Token::Anything]
     }
 
+    /// Whether every path that `other` matches is one that this matches too. It says no in some cases where it is so, when a `**`
+    /// stands before something that a `*` of this would have to meet.
+    pub fn covers(&self, other: &Self) -> bool {
+        let symbol = |token: &Token| match token {
+            Token::Literal(byte) => u16::from(*byte),
+            Token::Run => ANY_RUN,
+            Token::Anything => ANYTHING,
+        };
+        self.matches_symbols(&other.0.iter().map(symbol).collect::<Vec<_>>())
+    }
+
     /// Whether the whole of `path` matches.
-    ///
+    pub fn matches(&self, path: &ServicePath) -> bool {
+        self.matches_symbols(&path.0)
+    }
+
     /// Between two `**` every token takes a fixed stretch of input from a given place, and a later start never ends earlier; so it is
     /// enough to go back to the last `**`, and the cost is at most pattern times path.
-    pub fn matches(&self, path: &ServicePath) -> bool {
-        let (tokens, input) = (&self.0[..], &path.0[..]);
+    fn matches_symbols(&self, input: &[u16]) -> bool {
+        let tokens = &self.0[..];
         let (mut token, mut at) = (0, 0);
         let mut retry: Option<(usize, usize)> = None;
         loop {
@@ -83,7 +104,7 @@ impl Pattern {
                 }
                 Some(Token::Run) => {
                     token += 1;
-                    at += input[at..].iter().take_while(|c| !matches!(**c, SLASH | ESCAPED_SLASH)).count();
+                    at += input[at..].iter().take_while(|c| runs_over(**c)).count();
                     continue;
                 }
                 Some(Token::Literal(literal)) if input.get(at) == Some(&u16::from(*literal)) => {
@@ -125,7 +146,9 @@ impl ServicePath {
     }
 }
 
-const BACKSLASH: u16 = b'\\' as u16;
+fn runs_over(symbol: u16) -> bool {
+    !matches!(symbol, SLASH | ESCAPED_SLASH | BACKSLASH | ANYTHING)
+}
 
 fn decode_segment(mut raw: &[u8], into: &mut Vec<u16>) -> Result<(), PathError> {
     while let Some((&first, tail)) = raw.split_first() {
@@ -217,6 +240,9 @@ mod tests {
             ("/a/*", "/a/b%2Fc", false),
             ("/a/**", "/a/b%2fc", true),
             ("/*", "/a%2Fb", false),
+            ("/a/*", "/a/b%5Cc", false),
+            ("/a/*", "/a/b\\c", false),
+            ("/a/**", "/a/b%5cc", true),
             ("/%41", "/%2541", true),
             ("/A", "/%2541", false),
             ("/a%2Fb", "/a%252Fb", true),
@@ -261,6 +287,29 @@ mod tests {
         }
         for raw in ["/%", "/%2", "/%G1", "/%2G", "/a%u0041", "/%+1"] {
             assert_eq!(matches("**", raw), Err(PathError::BrokenEscape), "{raw}");
+        }
+    }
+
+    #[test]
+    fn a_pattern_covers_what_is_narrower() {
+        let cases = [
+            ("**", "/a/*/c", true),
+            ("/pets", "/pets", true),
+            ("/pets/*", "/pets/*", true),
+            ("/pets/*", "/pets/a", true),
+            ("/pets/a", "/pets/*", false),
+            ("/pets/*", "/pets/**", false),
+            ("/pets/**", "/pets/*/x", true),
+            ("/pets/**", "/pets/**", true),
+            ("/*/x", "/a*/x", true),
+            ("/a*b", "/a*b", false),
+            ("/**/x", "/**/x", true),
+            (r"/\*", "/*", false),
+            ("/*", r"/\*", true),
+            ("/*", r"/a\\b", false),
+        ];
+        for (wide, narrow, expected) in cases {
+            assert_eq!(Pattern::new(wide).covers(&Pattern::new(narrow)), expected, "{wide} and {narrow}");
         }
     }
 

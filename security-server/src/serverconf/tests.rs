@@ -90,8 +90,14 @@ fn rights_are_given_to_exact_clients_and_to_groups() {
     }
     // The version plays no part.
     assert!(built.is_allowed(&conf, &client("EE/COM/7/local"), &service("soap", Some("v9")), None));
-    let allowed = built.allowed_endpoints(&conf, &client("EE/COM/8/global"), &service("rest", None));
-    assert_eq!(allowed.iter().map(|e| e.path.as_str()).collect::<Vec<_>>(), ["/open/*"]);
+    let allowed = |who: &str, code| {
+        let endpoints = built.allowed_endpoints(&conf, &client(who), &service(code, None))?;
+        Some(endpoints.iter().map(|e| e.path.as_str()).collect::<Vec<_>>())
+    };
+    assert_eq!(allowed("EE/COM/8/global", "rest"), Some(vec!["/open/*"]));
+    assert_eq!(allowed("EE/COM/5/all", "rest"), Some(vec!["/open/*"]), "the service level is every endpoint");
+    assert_eq!(allowed("EE/COM/9/nobody", "rest"), None);
+    assert_eq!(allowed("EE/COM/5/all", "none"), None);
 }
 
 #[test]
