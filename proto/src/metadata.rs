@@ -212,7 +212,9 @@ mod tests {
                 version: Some("v1".into()),
             }],
         );
-        for declaration in ["", "<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?>\n", "\u{feff}<?xml version='1.0'?>"] {
+        for declaration in
+            ["", "<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?>\n", "\u{feff}<?xml version='1.0'?>"]
+        {
             let asked = message(request(declaration, HEADER, "<r:getWsdl/>"));
             let raw = answer(&asked, &list).unwrap();
             let answered = message(message(raw).with_request_hash("new").unwrap());
@@ -220,7 +222,10 @@ mod tests {
             assert!(answered.is_response && answered.header.client == asked.header.client, "{text}");
             assert_eq!(answered.header.request_hash.as_deref(), Some("new"), "{text}");
             assert!(text.starts_with("<?xml version=\"1.0\" encoding=\"UTF-8\"?>"), "{text}");
-            assert!(text.contains("kept</other>") && !text.contains("<!-- c -->") && !text.contains("old"), "{text}");
+            assert!(
+                text.contains("kept</other>") && !text.contains("<!-- c -->") && !text.contains("old"),
+                "{text}"
+            );
             assert!(text.contains("<id:memberCode>&lt;2&gt;</id:memberCode>"), "{text}");
             assert!(text.contains("<id:serviceVersion>v1</id:serviceVersion>"), "{text}");
         }
@@ -270,11 +275,14 @@ mod tests {
             .replace("\n location=\"\"", &format!("\n location=\"{HIDDEN_ADDRESS}\""));
         assert_eq!(hidden, expected);
         assert_eq!(hide_addresses(b"<!DOCTYPE a><a/>"), Err(XmlError::Doctype));
-        assert!(hide_addresses(b"<a>").is_err() && hide_addresses(&vec![b' '; WSDL_LIMITS.bytes + 1]).is_err());
-        let utf16: Vec<u8> = "\u{feff}<a xmlns='http://schemas.xmlsoap.org/wsdl/soap/'><address location='x'/></a>"
-            .encode_utf16()
-            .flat_map(u16::to_le_bytes)
-            .collect();
+        assert!(
+            hide_addresses(b"<a>").is_err() && hide_addresses(&vec![b' '; WSDL_LIMITS.bytes + 1]).is_err()
+        );
+        let utf16: Vec<u8> =
+            "\u{feff}<a xmlns='http://schemas.xmlsoap.org/wsdl/soap/'><address location='x'/></a>"
+                .encode_utf16()
+                .flat_map(u16::to_le_bytes)
+                .collect();
         let hidden = hide_addresses(&utf16).unwrap();
         assert!(hidden.starts_with(&[0xff, 0xfe]) && hidden.len() > utf16.len());
     }

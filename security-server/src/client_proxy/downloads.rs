@@ -58,7 +58,9 @@ impl Listings {
         {
             return Some(list.clone());
         }
-        made.retain(|(instance, _), (of, _)| conf.shared(instance).is_some_and(|(now, _)| now.digest() == *of));
+        made.retain(|(instance, _), (of, _)| {
+            conf.shared(instance).is_some_and(|(now, _)| now.digest() == *of)
+        });
         let (conf, instance) = (conf.clone(), instance.to_owned());
         let list = tokio::task::spawn_blocking(move || match form {
             Form::Xml => xml(&conf, &instance),

@@ -256,8 +256,7 @@ async fn answer(
             }
         }
         Permit::Metadata(question) => {
-            let accepted =
-                Accepted { request, authorised: question, identity, ids, related, heads, view };
+            let accepted = Accepted { request, authorised: question, identity, ids, related, heads, view };
             metadata::open(cx, accepted).await?
         }
     };

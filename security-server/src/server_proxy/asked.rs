@@ -274,12 +274,7 @@ pub(super) struct Authorised {
 
 impl Authorised {
     /// Rows 6 to 9 of wire dossier §13.1, for a client that the peer may speak for.
-    fn check(
-        view: &View,
-        asked: &Asked,
-        ids: &Ids,
-        _peer: PeerIdentity,
-    ) -> Result<Self, AccessError> {
+    fn check(view: &View, asked: &Asked, ids: &Ids, _peer: PeerIdentity) -> Result<Self, AccessError> {
         let id = || Box::new(ids.service.clone());
         let service = view.server.service(&ids.service).ok_or_else(|| AccessError::UnknownService(id()))?;
         let speaks = match (asked, service.kind) {

@@ -291,8 +291,8 @@ impl Rights {
 impl Rule {
     /// Every call that `other` is for is one that this is for.
     fn covers_all_of(&self, other: &Self) -> bool {
-        let of_method = self.endpoint.method == "*"
-            || self.endpoint.method.eq_ignore_ascii_case(&other.endpoint.method);
+        let of_method =
+            self.endpoint.method == "*" || self.endpoint.method.eq_ignore_ascii_case(&other.endpoint.method);
         self.endpoint == other.endpoint || (of_method && self.pattern.covers(&other.pattern))
     }
     fn is_service_level(&self) -> bool {

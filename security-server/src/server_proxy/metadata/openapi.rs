@@ -91,7 +91,9 @@ fn hide(document: &mut Node) -> Result<(), OpenApiError> {
 
 /// The path of a URL or of a reference to one; `None` when it has none, as `mailto:x`.
 fn path_of(url: &str) -> Result<Option<String>, OpenApiError> {
-    let foreign = |c: char| c.is_ascii_control() || matches!(c, ' ' | '"' | '<' | '>' | '\\' | '^' | '`' | '|' | '{' | '}');
+    let foreign = |c: char| {
+        c.is_ascii_control() || matches!(c, ' ' | '"' | '<' | '>' | '\\' | '^' | '`' | '|' | '{' | '}')
+    };
     if url.contains(foreign) {
         return Err(OpenApiError::Url);
     }
@@ -263,7 +265,11 @@ fn write_yaml(out: &mut String, node: &Node, place: Place) -> fmt::Result {
             };
             for (index, (key, value)) in entries.iter().enumerate() {
                 begin(out, place, indent, index)?;
-                if is_plain(key) { out.push_str(key) } else { quote(out, key)? }
+                if is_plain(key) {
+                    out.push_str(key)
+                } else {
+                    quote(out, key)?
+                }
                 out.push(':');
                 write_yaml(out, value, Place::Value(indent))?;
             }
@@ -275,7 +281,9 @@ fn write_yaml(out: &mut String, node: &Node, place: Place) -> fmt::Result {
         Node::Unsigned(value) => write!(out, " {value}")?,
         Node::Signed(value) => write!(out, " {value}")?,
         Node::Float(value) if value.is_nan() => out.push_str(" .nan"),
-        Node::Float(value) if value.is_infinite() => out.push_str(if *value > 0.0 { " .inf" } else { " -.inf" }),
+        Node::Float(value) if value.is_infinite() => {
+            out.push_str(if *value > 0.0 { " .inf" } else { " -.inf" })
+        }
         Node::Float(value) => write!(out, " {value:?}")?,
         Node::Text(text) => {
             out.push(' ');

@@ -33,9 +33,8 @@ pub(super) async fn open(
     };
     let hash = exchange::request_hash(accepted.request.parts(), true);
     let lines = [("Content-Type", content_type.as_slice())];
-    let response =
-        RestResponse::from_service(200, "OK", &lines, request, &accepted.ids.request_id, &hash)
-            .map_err(|e| Failure::of_rest(&e, Place::ProviderEdge))?;
+    let response = RestResponse::from_service(200, "OK", &lines, request, &accepted.ids.request_id, &hash)
+        .map_err(|e| Failure::of_rest(&e, Place::ProviderEdge))?;
     let logged = keep(cx, accepted, response, Some(&body)).await?;
 
     let (mut out, stream) = writing::channel();
