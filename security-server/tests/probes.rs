@@ -116,10 +116,7 @@ async fn walk(laboratory: &Laboratory, area: &str) -> Tally {
         {
             verdict = Err("another certificate was shown to the service".into());
         }
-        match rules::pending(area, name) {
-            Some(reason) if verdict.is_err() && only.is_none() => tally.not_applicable(reason),
-            _ => tally.ok(name, verdict),
-        }
+        tally.ok(name, verdict);
     }
     tally
 }

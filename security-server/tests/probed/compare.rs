@@ -195,7 +195,7 @@ fn compare_bodies(mine: &[u8], theirs: &[u8], found: &mut Vec<String>) {
         }
     };
     let content = |body: &[u8]| {
-        let text = latin1(body);
+        let text = without_declarations(&latin1(body));
         text.split_once("Body").map_or(text.clone(), |(_, rest)| rest.split_whitespace().collect())
     };
     match (read(mine), read(theirs)) {
@@ -208,6 +208,13 @@ fn compare_bodies(mine: &[u8], theirs: &[u8], found: &mut Vec<String>) {
             differ("body of the answer", &text(mine), &text(theirs), found);
         }
     }
+}
+
+/// Without namespace declarations, which may stand anywhere above what needs them.
+fn without_declarations(text: &str) -> String {
+    let mut pieces = text.split(" xmlns:");
+    let first = pieces.next().unwrap_or_default().to_owned();
+    pieces.fold(first, |text, piece| text + piece.splitn(3, '"').nth(2).unwrap_or_default())
 }
 
 /// Of a transport message: the head of each part, and what its text is when that can be known.

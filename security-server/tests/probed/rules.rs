@@ -69,12 +69,6 @@ pub fn rule(area: &str, name: &str) -> Option<&'static Rule> {
     table::RULES.iter().find(|rule| rule.area == area && rule.cases.contains(&name))
 }
 
-/// What a case waits for while ours answers otherwise.
-pub fn pending(_area: &str, name: &str) -> Option<&'static str> {
-    let begins = |beginnings: &[&str]| beginnings.iter().any(|beginning| name.starts_with(beginning));
-    begins(&["meta-", "xxe-listmethods"]).then_some("of metadata services")
-}
-
 /// Every rule is in the list that people read, and no case has two.
 ///
 /// # Panics

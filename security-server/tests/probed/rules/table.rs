@@ -47,6 +47,7 @@ pub const RULES: &[Rule] = &[
             "xxe-exfil-http",
             "xxe-exfil-fault",
             "xxe-badcert",
+            "xxe-listmethods",
         ],
     ),
     rule("XML has no document type", PORT, MALFORMED_CHAIN, &["chain-xxe", "chain-dtd"]),
@@ -313,6 +314,13 @@ pub const RULES: &[Rule] = &[
         Ours::But(&["body at the service", "parts of the answer"]),
         &["ok-rest-get-body"],
     ),
+    rule(
+        "Disabled is disabled",
+        SOAP,
+        Ours::But(&["SOAP body"]),
+        &["meta-listmethods", "meta-allowed", "meta-listmethods-ver"],
+    ),
+    rule("Disabled is disabled", PORT, Ours::But(&["parts of the answer"]), &["meta-listmethods"]),
     rule(
         "Disabled is disabled",
         REST,
