@@ -11,6 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::io::{self, Read, Seek};
 
 use zip::ZipArchive;
+use zip::read::{ArchiveOffset, Config};
 
 use crate::digest::{DigestAlgorithm, Hasher};
 
@@ -22,6 +23,8 @@ const ALGORITHM: (DigestAlgorithm, &str) = (DigestAlgorithm::Sha512, "SHA-512");
 const MAX_LINKING_BYTES: u64 = 64 << 20;
 /// Most containers of one archive.
 const MAX_CONTAINERS: usize = 200_000;
+/// Largest container, inflated: its attachments and what else is in it.
+const MAX_CONTAINER_BYTES: u64 = 9 << 30;
 
 /// A chain that is being written.
 #[derive(Clone, Debug)]
@@ -98,6 +101,9 @@ pub enum ArchiveError {
     /// The bound.
     #[error("there are more than {MAX_CONTAINERS} files in it")]
     TooMany,
+    /// The bound of one container.
+    #[error("{0} is larger than {MAX_CONTAINER_BYTES} bytes")]
+    TooLarge(String),
 }
 
 /// An archive that is being checked.
@@ -111,6 +117,7 @@ pub struct Archive<R> {
     digest: String,
     position: usize,
     previous: Option<(String, String)>,
+    max_container_bytes: u64,
 }
 
 impl<R> std::fmt::Debug for Archive<R> {
@@ -126,7 +133,9 @@ impl<R: Read + Seek> Archive<R> {
     /// The first rule that is broken.
     pub fn open(file: R) -> Result<Self, ArchiveError> {
         let unreadable = |e: zip::result::ZipError| ArchiveError::Unreadable(e.to_string());
-        let mut zip = ZipArchive::new(file).map_err(unreadable)?;
+        // What stands before a ZIP would be in no digest.
+        let config = Config { archive_offset: ArchiveOffset::Known(0) };
+        let mut zip = ZipArchive::with_config(config, file).map_err(unreadable)?;
         if zip.len() > MAX_CONTAINERS {
             return Err(ArchiveError::TooMany);
         }
@@ -145,7 +154,8 @@ impl<R: Read + Seek> Archive<R> {
         }
         check_names(&lines, &places)?;
         let digest = previous.as_ref().map(|(digest, _)| digest.clone()).unwrap_or_default();
-        Ok(Self { zip, algorithm, lines, places, digest, position: 0, previous })
+        let max_container_bytes = MAX_CONTAINER_BYTES;
+        Ok(Self { zip, algorithm, lines, places, digest, position: 0, previous, max_container_bytes })
     }
 
     /// Digest and file name of the archive before; `None` for the first of its group.
@@ -189,9 +199,12 @@ impl<R: Read + Seek> Archive<R> {
         let Some((name, expected)) = self.lines.get(self.position).cloned() else { return Ok(None) };
         let index = *self.places.get(&name).ok_or_else(|| ArchiveError::Missing(name.clone()))?;
         let unreadable = |e: String| ArchiveError::Unreadable(format!("{name}: {e}"));
-        let mut entry = self.zip.by_index(index).map_err(|e| unreadable(e.to_string()))?;
+        let entry = self.zip.by_index(index).map_err(|e| unreadable(e.to_string()))?;
         let mut hashed = Hashed { hasher: self.algorithm.hasher(), out: &mut out };
-        io::copy(&mut entry, &mut hashed).map_err(|e| unreadable(e.to_string()))?;
+        let copied = io::copy(&mut entry.take(self.max_container_bytes + 1), &mut hashed);
+        if copied.map_err(|e| unreadable(e.to_string()))? > self.max_container_bytes {
+            return Err(ArchiveError::TooLarge(name));
+        }
         let digest = next(self.algorithm, &self.digest, &hashed.hasher.finish().value);
         if !digest.eq_ignore_ascii_case(&expected) {
             return Err(ArchiveError::Changed(name));
@@ -326,7 +339,8 @@ mod tests {
     #[test]
     fn whatever_was_changed_shows() {
         let good = linking(&[("a", "1"), ("b", "2")], None).text().to_owned();
-        let cases: [(&str, &[(&str, &str)], &str, fn(&ArchiveError) -> bool); 7] = [
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str, fn(&ArchiveError) -> bool);
+        let cases: [Case<'_>; 7] = [
             (
                 "changed",
                 &[("a", "x"), ("b", "2")],
@@ -353,5 +367,20 @@ mod tests {
         }
         assert!(matches!(walk(zip(&[("a", "1")])), Err(ArchiveError::NoLinkingInfo)));
         assert!(matches!(walk(Cursor::new(b"no zip".to_vec())), Err(ArchiveError::Unreadable(_))));
+    }
+
+    #[test]
+    fn nothing_stands_before_it_and_no_container_inflates_without_bound() {
+        let text = linking(&[("a", "12")], None).text().to_owned();
+        let whole = zip(&[("a", "12"), (LINKING_INFO, &text)]);
+        let shifted = [b"#!/bin/sh\n".as_slice(), whole.get_ref()].concat();
+        assert!(matches!(walk(Cursor::new(shifted)), Err(ArchiveError::Unreadable(_))));
+
+        let mut archive = Archive::open(whole).unwrap();
+        archive.max_container_bytes = 1;
+        let mut out = Vec::new();
+        assert!(matches!(archive.next(&mut out), Err(ArchiveError::TooLarge(name)) if name == "a"));
+        archive.max_container_bytes = 2;
+        assert_eq!(archive.next(&mut out).unwrap().as_deref(), Some("a"));
     }
 }
