@@ -226,7 +226,7 @@ impl Certificate {
     pub fn not_before(&self) -> UnixTime {
         self.0.not_before
     }
-    /// Last instant it holds: to the end of the second that is written.
+    /// Last instant it holds: the start of the second that is written, as Java has it.
     pub fn not_after(&self) -> UnixTime {
         self.0.not_after
     }

@@ -1,13 +1,13 @@
 //! Memory for what must be held whole: envelopes, header parts, signatures. Shared by all exchanges, so that many big ones at once
 //! are refused instead of held.
 //!
-//! Bodies are not counted: they pass in bounded pieces. The first [`FREE_BYTES`] of an exchange are free, which is all that most need.
+//! Bodies are not counted: they pass in bounded pieces. The first [`FREE_BYTES`] of a message are free, which is all that most need.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-/// Bytes that every exchange may hold uncounted.
+/// Bytes that every message (one [`Hold`]) may keep uncounted; an exchange has two messages.
 pub const FREE_BYTES: usize = 64 * 1024;
 /// What one permit stands for.
 const UNIT: usize = 1024;
@@ -21,7 +21,7 @@ pub struct Exhausted;
 #[derive(Clone, Debug)]
 pub struct Budget(Arc<Semaphore>);
 
-/// What one exchange holds; given back when dropped.
+/// What one message holds; given back when dropped.
 #[derive(Debug)]
 pub struct Hold {
     budget: Budget,
