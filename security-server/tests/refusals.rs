@@ -273,9 +273,9 @@ async fn soap_that_breaks_the_rules() {
             NONE,
         ),
         (
-            "attachments",
+            "attachments without a part",
             soap("Content-Type: multipart/related; boundary=x\r\n", &good),
-            "client.invalid_content_type".into(),
+            "client.missing_soap".into(),
             NONE,
         ),
         (
