@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use admin_api::Frame;
+use admin_api::tls::Pair;
 use anyhow::{Context as _, bail};
 use host::clock::Clock;
 use host::health::Health;
@@ -27,7 +28,10 @@ use crate::admin_api::Api;
 use crate::config::Settings;
 use crate::configuration_source::web::Web;
 use crate::configuration_source::{ConfigurationSource, documents};
+use crate::management_service::listener::{self, Listener};
+use crate::management_service::{ManagementService, Service};
 use crate::offline::Offline;
+use crate::registry::{Command, Parameter, Registry};
 use crate::token::TokenSlot;
 
 /// For tasks to end by themselves after the drain.
@@ -49,10 +53,11 @@ pub async fn run(settings: Settings, ready_file: Option<&Path>, shutdown: Shutdo
     };
     let mut bound = BTreeMap::new();
     let mut tasks = JoinSet::new();
-    let web = Web::new(&opened.public, Clock::System);
+    let web = Web::new(&opened.public, Clock::System).describing(Arc::clone(opened._data.registry()));
     if let Some(address) = settings.api.listen {
         serve_api(&mut tasks, &mut bound, address, &settings, &opened, &shutdown).await?;
     }
+    serve_management(&mut tasks, &mut bound, &settings, &opened, &shutdown).await?;
     listen(
         &mut tasks,
         &mut bound,
@@ -104,6 +109,8 @@ struct Opened {
     tls: Arc<rustls::ServerConfig>,
     api_tls: Arc<rustls::ServerConfig>,
     api: Arc<Frame<Api>>,
+    management: Arc<ManagementService>,
+    management_tls: Pair,
     _data: Offline,
 }
 
@@ -132,10 +139,17 @@ impl Opened {
         let folder = data.folder("tls")?;
         let tls = admin_api::tls::server_config(&folder, "global-conf", host, clock.now())?;
         let api_tls = admin_api::tls::server_config(&folder, "management-api", host, clock.now())?;
+        let management_tls = admin_api::tls::pair(&folder, "management-service", host, clock.now())?;
+        let leaf = management_tls.chain.first().map(|cert| cert.der().to_vec());
+        let registration_cert = leaf.filter(|_| settings.registration_listen.is_some());
+        announce(data.registry(), registration_cert.as_deref())?;
+        let management =
+            ManagementService::new(Arc::clone(data.registry()), clock.clone(), settings.auto_approve);
         let api = Api {
             registry: Arc::clone(data.registry()),
             token,
             source: Arc::clone(&source),
+            registration_cert,
             public: public.clone(),
             clock: clock.clone(),
             auto_approve: settings.auto_approve,
@@ -143,7 +157,16 @@ impl Opened {
             external_key: settings.external_key,
         };
         let api = Frame::new(api.server(), settings.api.clone(), &data.folder("admin")?, clock)?;
-        Ok(Self { source, public, tls, api_tls, api: Arc::new(api), _data: data })
+        Ok(Self {
+            source,
+            public,
+            tls,
+            api_tls,
+            api: Arc::new(api),
+            management: Arc::new(management),
+            management_tls,
+            _data: data,
+        })
     }
 }
 
@@ -166,6 +189,63 @@ fn open_token(data: &Offline, pin_file: &Path, clock: &Clock) -> anyhow::Result<
         None => drop(token.create(pin.trim_end())?),
     }
     Ok(token)
+}
+
+/// Names the certificate of the registration service in the configuration, where nobody has named one.
+fn announce(registry: &Registry, cert: Option<&[u8]>) -> anyhow::Result<()> {
+    let state = registry.state();
+    let Some(cert) = cert.filter(|_| state.instance.is_some()) else { return Ok(()) };
+    match &state.parameters.auth_cert_reg_cert {
+        Some(named) if named.0 == cert => Ok(()),
+        Some(_) => {
+            tracing::warn!(
+                "the configuration names another certificate for the registration service than this server shows"
+            );
+            Ok(())
+        }
+        None => {
+            let parameter = Parameter::AuthCertRegCert(Some(cert.to_vec()));
+            Ok(registry.execute("system", Command::SetParameter(parameter))?)
+        }
+    }
+}
+
+/// The services for management requests.
+async fn serve_management(
+    tasks: &mut JoinSet<()>,
+    bound: &mut BTreeMap<&'static str, SocketAddr>,
+    settings: &Settings,
+    opened: &Opened,
+    shutdown: &Shutdown,
+) -> anyhow::Result<()> {
+    let clients = match &settings.management_clients {
+        Some(path) => Some(std::fs::read(path).with_context(|| path.display().to_string())?),
+        None => None,
+    };
+    let ports = [
+        (
+            "registration",
+            settings.registration_listen,
+            Service::Registration,
+            settings.registration_rate,
+            None,
+        ),
+        ("management", settings.management_listen, Service::Management, None, clients.as_deref()),
+    ];
+    for (name, address, service, rate, clients) in ports {
+        let Some(address) = address else { continue };
+        let context = || format!("management-service.{name}-listen = {address}");
+        let tcp = TcpListener::bind(address).await.with_context(context)?;
+        bound.insert(name, tcp.local_addr()?);
+        let transport = Transport::tls(listener::tls(&opened.management_tls, clients).with_context(context)?);
+        let listener = Listener::new(Arc::clone(&opened.management), service, rate, Clock::System);
+        let handler = move |request, peer| {
+            let listener = listener.clone();
+            async move { listener.answer(request, peer).await }
+        };
+        spawn(tasks, serve(tcp, transport, settings.limits, shutdown.clone(), handler));
+    }
+    Ok(())
 }
 
 /// The management API.

@@ -32,6 +32,7 @@ host::settings! {
         pub center: Center,
         pub admin_service: AdminService,
         pub management_api: ManagementApi,
+        pub management_service: ManagementServiceSection,
         pub signer: SignerSection,
         pub limits: Limits,
     }
@@ -64,6 +65,20 @@ host::settings! {
         pub internal_key_algorithm: KeyAlgorithm = KeyAlgorithm::Rsa,
         /// New signing keys of the external source: `RSA` or `EC`.
         pub external_key_algorithm: KeyAlgorithm = KeyAlgorithm::Rsa,
+    }
+}
+
+host::settings! {
+    /// Management requests of security servers.
+    pub struct ManagementServiceSection {
+        /// Registration of authentication certificates, HTTPS; `off` for none.
+        pub registration_listen: Listen = Listen::at([0, 0, 0, 0], 4001),
+        /// All other requests, HTTPS, from the security server that offers the management services; `off` for none.
+        pub management_listen: Listen = Listen::at([127, 0, 0, 1], 4002),
+        /// A PEM file with the TLS certificates that this security server shows; without it `management-listen` must be a loopback address.
+        pub client_certificates: Option<PathBuf> = None,
+        /// Registrations a minute from one address; -1 for any number.
+        pub registration_requests_per_minute: i64 = 10,
     }
 }
 
@@ -169,6 +184,14 @@ pub struct Settings {
     pub pin_file: PathBuf,
     /// The management API.
     pub api: ApiSettings,
+    /// Registration of authentication certificates.
+    pub registration_listen: Option<SocketAddr>,
+    /// All other management requests.
+    pub management_listen: Option<SocketAddr>,
+    /// Who may hand those in.
+    pub management_clients: Option<PathBuf>,
+    /// Registrations a minute from one address.
+    pub registration_rate: Option<u32>,
     /// What needs nobody's approval.
     pub auto_approve: AutoApprove,
     /// Of both listeners.
@@ -201,7 +224,19 @@ impl File {
             ..host::http::Limits::default()
         };
         let api = self.management_api.resolve().map_err(|(key, rule)| ConfigError { key, rule })?;
+        let service = &self.management_service;
+        let beyond = service.management_listen.0.is_some_and(|address| !address.ip().is_loopback());
+        if beyond && service.client_certificates.is_none() {
+            let rule = "must be a loopback address, unless management-service.client-certificates is set: \
+                        some of these requests are not signed";
+            let rule = rule.to_owned();
+            return Err(ConfigError { key: "management-service.management-listen", rule });
+        }
         Ok(Settings {
+            registration_listen: service.registration_listen.0,
+            management_listen: service.management_listen.0,
+            management_clients: service.client_certificates.clone(),
+            registration_rate: u32::try_from(service.registration_requests_per_minute).ok(),
             api,
             auto_approve: AutoApprove {
                 auth_certs: center.auto_approve_auth_cert_reg_requests,

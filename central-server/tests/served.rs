@@ -40,7 +40,8 @@ fn settings(dir: &Path) -> Settings {
     let any = "127.0.0.1:0";
     let text = format!(
         "data-dir = '{}'\nhealth-check-listen = '{any}'\n[center]\nhttp-listen = '{any}'\nhttps-listen = '{any}'\n\
-         [management-api]\nlisten = '{any}'\n",
+         [management-api]\nlisten = '{any}'\n\
+         [management-service]\nregistration-listen = '{any}'\nmanagement-listen = '{any}'\n",
         dir.display()
     );
     host::settings::parse::<central_server::config::File>(&text, "test").unwrap().resolve().unwrap()

@@ -8,9 +8,11 @@
 //! | [`apply`] | fills a stopped security server from a file |
 //! | [`verify`] | says whether containers, archives, logs, configurations hold |
 //! | [`log`] | looks into a message log |
+//! | [`accounts`] | the first API key and users of a server's management API |
 //! | [`config`] | prints documented sample settings |
 //! | [`exit`] | what the exit status says |
 
+mod accounts;
 mod apply;
 mod central_server;
 mod config;
@@ -50,6 +52,8 @@ enum Command {
     Verify(verify::Args),
     Log(log::Args),
     Config(config::Args),
+    ApiKey(accounts::KeyArgs),
+    User(accounts::UserArgs),
 }
 
 fn main() -> ExitCode {
@@ -65,6 +69,8 @@ fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Log(args) => log::run(&args),
         Command::Config(args) => config::run(&args),
+        Command::ApiKey(args) => accounts::api_key(&args),
+        Command::User(args) => accounts::user(&args),
     };
     match outcome {
         Ok(exit) => exit.into(),

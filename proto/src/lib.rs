@@ -7,6 +7,7 @@
 //! | PR-MESSTRANSP, messages between security servers | [`transport`], [`multipart`] |
 //! | PR-GCONF, global configuration | [`globalconf`] |
 //! | PR-META, metadata services in SOAP | [`metadata`] |
+//! | PR-MSERV, management requests | [`management`] |
 //! | request targets at the consumer edge | [`edge`] |
 //! | fault codes of all of them | [`fault`] |
 //! | identifiers of all of them | [`id`] |
@@ -19,6 +20,7 @@ pub mod edge;
 pub mod fault;
 pub mod globalconf;
 pub mod id;
+pub mod management;
 pub mod media_type;
 pub mod metadata;
 pub mod multipart;

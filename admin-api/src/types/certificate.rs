@@ -79,7 +79,7 @@ impl From<&Certificate> for CertificateDetails {
         Self {
             hash: hex::encode_upper(cert.sha256()),
             issuer_common_name: common_name(cert.issuer_name()),
-            issuer_distinguished_name: spaced(&cert.issuer()),
+            issuer_distinguished_name: distinguished(cert.issuer_name()),
             key_usages: key_usages(outer.first().map_or(&[], |(_, tbs)| tbs)),
             not_after: date(UnixTime::from_secs(cert.not_after().as_secs())),
             not_before: date(cert.not_before()),
@@ -94,9 +94,10 @@ impl From<&Certificate> for CertificateDetails {
                 .iter()
                 .find(|(known, _)| *known == oid)
                 .map_or_else(|| hex::encode(oid), |(_, name)| (*name).to_owned()),
-            subject_alternative_names: (!names.is_empty()).then(|| names.join(", ")),
+            subject_alternative_names: (!names.is_empty())
+                .then(|| names.iter().map(|name| format!("DNS:{name}")).collect::<Vec<_>>().join(", ")),
             subject_common_name: common_name(cert.subject_name()),
-            subject_distinguished_name: spaced(&cert.subject()),
+            subject_distinguished_name: distinguished(cert.subject_name()),
             version: 3,
             id: None,
         }
@@ -146,6 +147,35 @@ fn key_usages(tbs: &[u8]) -> Vec<String> {
 
 fn common_name(name: &Name) -> String {
     name.last(COMMON_NAME).unwrap_or_default().to_owned()
+}
+
+/// Short names of attributes; others stand by their OID.
+const KEYWORDS: [(&str, &str); 12] = [
+    ("2.5.4.3", "CN"),
+    ("2.5.4.4", "SURNAME"),
+    ("2.5.4.5", "SERIALNUMBER"),
+    ("2.5.4.6", "C"),
+    ("2.5.4.7", "L"),
+    ("2.5.4.8", "ST"),
+    ("2.5.4.9", "STREET"),
+    ("2.5.4.10", "O"),
+    ("2.5.4.11", "OU"),
+    ("2.5.4.12", "T"),
+    ("2.5.4.42", "GIVENNAME"),
+    ("0.9.2342.19200300.100.1.25", "DC"),
+];
+
+/// A distinguished name for people: the last attribute first, parts separated by a comma and a space.
+fn distinguished(name: &Name) -> String {
+    let Some(attributes) = name.attributes() else { return spaced(name.rfc2253()) };
+    let part = |(oid, value): (&str, String)| {
+        let keyword = KEYWORDS.iter().find(|(known, _)| *known == oid).map_or(oid, |(_, keyword)| keyword);
+        let special = |c: char| matches!(c, ',' | '+' | '"' | '\\' | '<' | '>' | ';' | '=');
+        let escaped: String =
+            value.chars().flat_map(|c| special(c).then_some('\\').into_iter().chain([c])).collect();
+        format!("{keyword}={escaped}")
+    };
+    attributes.into_iter().rev().map(part).collect::<Vec<_>>().join(", ")
 }
 
 /// A distinguished name with a space after each comma that separates its parts.

@@ -52,6 +52,8 @@ pub struct Api {
     pub token: Arc<TokenSlot>,
     /// Generation of the configuration.
     pub source: Arc<ConfigurationSource>,
+    /// Certificate of the registration service, where it is offered.
+    pub registration_cert: Option<Vec<u8>>,
     /// Published files.
     pub public: PathBuf,
     /// The time.

@@ -67,7 +67,7 @@ fn key_shown(key: &SigningKey, logged_in: bool) -> ConfigurationSigningKey {
     let kind = Certificate::parse(&key.cert.0).ok().and_then(|cert| cert.public_key().key_type());
     ConfigurationSigningKey {
         active: key.active,
-        available: logged_in,
+        available: true,
         created_at: date(key.created_at.unwrap_or(UnixTime(0))),
         id: key.key.clone(),
         token_id: TOKEN.into(),

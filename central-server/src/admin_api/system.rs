@@ -8,8 +8,8 @@ use admin_api::types::central_server::{
 use admin_api::types::date;
 use admin_api::{Answer, Call, Check, Problem};
 
-use super::Api;
-use crate::registry::{Command, SourceKind};
+use super::{Api, problems};
+use crate::registry::{Command, Parameter, SourceKind};
 
 /// There is one node, and this is what the reference calls it.
 const NODE: &str = "node_0";
@@ -65,7 +65,11 @@ pub(super) fn initialize(api: &Api, call: &mut Call) -> Result<Answer, Problem> 
         token.logout();
     }
     if !named {
-        api.execute(call, Command::Initialise { instance, address })?;
+        let mut commands = vec![Command::Initialise { instance, address }];
+        if let Some(cert) = &api.registration_cert {
+            commands.push(Command::SetParameter(Parameter::AuthCertRegCert(Some(cert.clone()))));
+        }
+        api.registry.execute_all(call.actor(), commands).map_err(problems::of)?;
     }
     Ok(Answer::empty(200))
 }

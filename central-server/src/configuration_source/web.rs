@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::stream;
 use host::clock::Clock;
-use host::http::{RequestBody, ResponseBody, empty};
+use host::http::{RequestBody, ResponseBody, empty, full};
 use http::header::{self, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use http_body::Frame;
@@ -27,13 +27,18 @@ use time::OffsetDateTime;
 use time::macros::format_description;
 use tokio::io::AsyncReadExt;
 
+use super::documents;
 use super::publication::is_stamp;
-use crate::registry::SourceKind;
+use crate::management_service::wsdl;
+use crate::registry::{Registry, SourceKind};
 
 /// Bytes read from a file at a time.
 const CHUNK: usize = 64 * 1024;
 /// Longest file name of a part.
 const MAX_NAME_BYTES: usize = 200;
+
+/// The description of the management services.
+const DESCRIPTION: &str = "/managementservices.wsdl";
 
 /// What a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,12 +52,20 @@ enum Asked {
 pub struct Web {
     folder: Arc<Path>,
     clock: Clock,
+    registry: Option<Arc<Registry>>,
 }
 
 impl Web {
     /// Serves the publication in `folder`.
     pub fn new(folder: &Path, clock: Clock) -> Self {
-        Self { folder: folder.into(), clock }
+        Self { folder: folder.into(), clock, registry: None }
+    }
+
+    /// Serves the description of the management services too, which names the host that the registry has.
+    #[must_use]
+    pub fn describing(mut self, registry: Arc<Registry>) -> Self {
+        self.registry = Some(registry);
+        self
     }
 
     /// Answers one request.
@@ -60,6 +73,13 @@ impl Web {
         if !matches!(*request.method(), Method::GET | Method::HEAD) {
             let mut response = self.status(StatusCode::METHOD_NOT_ALLOWED);
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return response;
+        }
+        if let Some(registry) = self.registry.as_ref().filter(|_| request.uri().path() == DESCRIPTION) {
+            let text = wsdl::document(documents::host_of(&registry.state().address));
+            let mut response = self.status(StatusCode::OK);
+            *response.body_mut() = full(text);
+            response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("text/xml"));
             return response;
         }
         let Some(asked) = asked(request.uri().path(), request.uri().query()) else {

@@ -21,6 +21,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use host::clock::Clock;
@@ -83,6 +84,8 @@ pub enum RegistryError {
 pub struct Registry {
     log: EventLog,
     folder: PathBuf,
+    /// Revision of the last snapshot.
+    kept: AtomicU64,
     parts: PathBuf,
     clock: Clock,
     /// Held while a change is decided, recorded and applied.
@@ -113,7 +116,8 @@ impl Registry {
         let changed = watch::Sender::new(state.revision);
         let parts = folder.join(PARTS);
         let folder = folder.to_owned();
-        Ok(Self { log, folder, parts, clock, state: Mutex::new(Arc::new(state)), changed })
+        let kept = AtomicU64::new(state.revision);
+        Ok(Self { log, folder, kept, parts, clock, state: Mutex::new(Arc::new(state)), changed })
     }
 
     /// The present state.
@@ -140,11 +144,6 @@ impl Registry {
     /// Nothing changed.
     pub fn execute_for_state(&self, actor: &str, command: Command) -> Result<Arc<State>, RegistryError> {
         self.carry_out(actor, vec![command])
-    }
-
-    /// Writes the state down, so that the next start has less to replay. Blocks.
-    pub fn keep_snapshot(&self) {
-        snapshot::write(&self.folder, &self.state());
     }
 
     /// Carries commands out in order, each judged by what those before it left; recorded together. All of them or none.
@@ -177,6 +176,10 @@ impl Registry {
         apply_all(Arc::make_mut(&mut held), events, at)?;
         self.changed.send_replace(held.revision);
         metrics::counter!("registry_events_total").increment(count);
+        if held.revision >= self.kept.load(Ordering::Relaxed) + snapshot::EVERY {
+            snapshot::write(&self.folder, &held);
+            self.kept.store(held.revision, Ordering::Relaxed);
+        }
         Ok(Arc::clone(&held))
     }
 

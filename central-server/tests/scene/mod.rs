@@ -11,6 +11,7 @@ use central_server::Offline;
 use central_server::admin_api::Api;
 use central_server::config::AutoApprove;
 use central_server::configuration_source::ConfigurationSource;
+use central_server::management_service::ManagementService;
 use central_server::token::TokenSlot;
 use host::clock::Clock;
 use host::http::{Limits, Transport, serve};
@@ -29,12 +30,38 @@ const KEYS: [(&str, &[Role]); 5] = [
     ("ms", &[Role::ManagementService]),
 ];
 
+/// Serves an API; gives its address and its keys.
+async fn serve_one(
+    api: Api,
+    offline: &Offline,
+    folder: &str,
+    clock: &Clock,
+    shutdown: &Shutdown,
+) -> (SocketAddr, BTreeMap<&'static str, String>) {
+    let settings = ManagementApi {
+        rate_limit_requests_per_second: -1,
+        rate_limit_requests_per_minute: -1,
+        ..ManagementApi::default()
+    };
+    let folder = offline.folder(folder).unwrap();
+    let frame = Frame::new(api.server(), settings.resolve().unwrap(), &folder, clock.clone()).unwrap();
+    let keys = KEYS.map(|(name, roles)| (name, frame.keys().create(roles).unwrap().key)).into();
+    let frame = Arc::new(frame);
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let handler = move |request, peer| Arc::clone(&frame).answer(request, peer);
+    tokio::spawn(serve(listener, Transport::Plain, Limits::default(), shutdown.clone(), handler));
+    (address, keys)
+}
+
 /// The server.
 pub(crate) struct Scene {
     pub(crate) address: SocketAddr,
     pub(crate) clock: Clock,
-    pub(crate) frame: Arc<Frame<Api>>,
+    pub(crate) management: ManagementService,
+    pub(crate) source: Arc<ConfigurationSource>,
     keys: BTreeMap<&'static str, String>,
+    automatic: (SocketAddr, BTreeMap<&'static str, String>),
     pub(crate) offline: Arc<Offline>,
     _shutdown: Shutdown,
     _folder: tempfile::TempDir,
@@ -55,32 +82,40 @@ impl Scene {
             public.clone(),
             offline.folder("anchors").unwrap(),
         ));
-        let api = Api {
+        let api = |auto_approve| Api {
             registry: Arc::clone(offline.registry()),
-            token,
-            source,
-            public,
+            token: Arc::clone(&token),
+            source: Arc::clone(&source),
+            registration_cert: None,
+            public: public.clone(),
             clock: clock.clone(),
-            auto_approve: AutoApprove::default(),
+            auto_approve,
             internal_key: KeyKind::P256,
             external_key: KeyKind::P256,
         };
-        let settings = ManagementApi {
-            rate_limit_requests_per_second: -1,
-            rate_limit_requests_per_minute: -1,
-            ..ManagementApi::default()
-        };
-        let admin = offline.folder("admin").unwrap();
-        let frame = Frame::new(api.server(), settings.resolve().unwrap(), &admin, clock.clone()).unwrap();
-        let keys = KEYS.map(|(name, roles)| (name, frame.keys().create(roles).unwrap().key)).into();
-        let frame = Arc::new(frame);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
         let shutdown = Shutdown::default();
-        let serving = Arc::clone(&frame);
-        let handler = move |request, peer| Arc::clone(&serving).answer(request, peer);
-        tokio::spawn(serve(listener, Transport::Plain, Limits::default(), shutdown.clone(), handler));
-        Self { address, clock, frame, keys, offline, _shutdown: shutdown, _folder: folder }
+        let (address, keys) =
+            serve_one(api(AutoApprove::default()), &offline, "admin", &clock, &shutdown).await;
+        let all = AutoApprove { auth_certs: true, clients: true, owner_changes: true };
+        let automatic = serve_one(api(all), &offline, "automatic", &clock, &shutdown).await;
+        let management =
+            ManagementService::new(Arc::clone(offline.registry()), clock.clone(), AutoApprove::default());
+        Self {
+            address,
+            clock,
+            management,
+            source,
+            keys,
+            automatic,
+            offline,
+            _shutdown: shutdown,
+            _folder: folder,
+        }
+    }
+
+    /// From now on requests of security servers approve themselves where they can.
+    pub(crate) fn approve_automatically(&mut self) {
+        (self.address, self.keys) = self.automatic.clone();
     }
 
     /// Moves the clock to a time of a recording.
@@ -91,9 +126,6 @@ impl Scene {
     pub(crate) fn knows(&self, caller: &str) -> bool {
         caller == "none" || self.keys.contains_key(caller)
     }
-
-    /// What happened between the calls and was not recorded with them.
-    pub(crate) async fn catch_up(&mut self, _before: u64) {}
 
     /// Status and body of an answer.
     pub(crate) async fn send(

@@ -84,6 +84,8 @@ pub(super) fn central_server_settings(files: &Files, address: SocketAddr) -> cen
     settings.center.http_listen = address;
     settings.center.https_listen = Listen(Some((address.ip(), 0).into()));
     settings.management_api.listen = Listen(Some((address.ip(), 0).into()));
+    settings.management_service.registration_listen = Listen(Some((address.ip(), 0).into()));
+    settings.management_service.management_listen = Listen(Some((address.ip(), 0).into()));
     settings.signer.pin_file = Some(files.pin());
     settings
 }
