@@ -64,8 +64,11 @@ const VOLATILE: [&str; 16] = [
     "token_id",
 ];
 
-/// Answers that are better here on purpose: method, end of the path, recorded status and code, and what is answered instead.
-const BETTER: [(&str, &str, u16, Option<&str>, u16, Option<&str>); 6] = [
+/// Method, end of the path, recorded status and code, and what is answered instead.
+type Better = (&'static str, &'static str, u16, Option<&'static str>, u16, Option<&'static str>);
+
+/// Answers that are better here on purpose.
+const BETTER: [Better; 6] = [
     ("PUT", "/login", 500, Some("token_activation_failed"), 400, Some("token_activation_failed")),
     ("POST", "/members", 500, None, 400, Some("validation_failure")),
     (
