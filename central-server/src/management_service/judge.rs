@@ -73,8 +73,7 @@ pub fn judge(
             return Err(Refused::invalid("the request is not for this service"));
         }
         (request, Service::Management) if request.is_signed() => {
-            check_signed(conf, &asked, &parts, now)?;
-            check_sender(&header, &asked.server)?;
+            check_signed(conf, &header, &asked, &parts, now)?;
         }
         (_, Service::Management) => {
             check_server(&asked.server)?;
@@ -155,6 +154,7 @@ fn check_authentication(
 /// One signature over the document, of the member that the request is about [§4.4].
 fn check_signed(
     conf: &GlobalConf,
+    header: &SoapHeader,
     asked: &ManagementRequest,
     parts: &[Part],
     now: UnixTime,
@@ -167,6 +167,7 @@ fn check_signed(
     let cert = certificate(cert)?;
     check_signature(&cert, algorithm, soap, signature)?;
     check_server(&asked.server)?;
+    check_sender(header, &asked.server)?;
     let member = match &asked.request {
         Request::ClientReg { client, .. }
         | Request::ClientDisable { client }
