@@ -22,6 +22,7 @@ use proto::id::{MemberId, ServerId};
 use proto::time::UnixTime;
 use security_server::serverconf::event::Event;
 use security_server::serverconf::state::State;
+use security_server::tls::hello;
 use serde_json::Value;
 use support::pki::{Pair, Pki};
 use support::{Options, Parts, Server, signer};
@@ -162,7 +163,7 @@ async fn ask(pki: &Path, to: SocketAddr, case: &Value, folder: &Path) -> Option<
         };
         arguments.extend(command.map(in_place));
     } else {
-        arguments.extend(hello(name).split_whitespace().map(str::to_owned));
+        arguments.extend(hello_of(name).split_whitespace().map(str::to_owned));
         if let Some(cert) = case["client_certificate"].as_str() {
             let path = |suffix: &str| pki.join(format!("{cert}{suffix}")).display().to_string();
             arguments.extend(["-cert".into(), path(".pem"), "-key".into(), path(".key.pem")]);
@@ -190,7 +191,7 @@ async fn ask(pki: &Path, to: SocketAddr, case: &Value, folder: &Path) -> Option<
 }
 
 /// The arguments that make the hello of a case.
-fn hello(name: &str) -> String {
+fn hello_of(name: &str) -> String {
     const ALL: &str = "-cipher ALL:@SECLEVEL=0";
     let rest = name.split_once('-').unwrap().1;
     match rest {
@@ -265,4 +266,22 @@ fn status_fits(stock: &Outcome, ours: Option<u16>) -> bool {
         Outcome::Done { status, .. } => *status == ours,
         Outcome::Alert(_) => true,
     }
+}
+
+/// The hellos of live stock servers, from the wire.
+#[test]
+fn hellos_of_stock_servers_go_to_the_suites_of_stock_servers() {
+    let Some(folder) = vectors::dir().map(|dir| dir.join("captures/tls")) else { return };
+    let mut found = 0;
+    for name in ["5500-resumed.pcap", "ec-5500.pcap", "5500-5577-ocsp-first-exchange-after-cold-start.pcap"] {
+        let bytes = std::fs::read(folder.join(name)).unwrap();
+        // A record of the handshake, TLS 1.0 to 1.2, that begins with a ClientHello of TLS 1.2.
+        let starts = |w: &[u8]| matches!(w, [22, 3, 1 | 3, _, _, 1, 0, _, _, 3, 3]);
+        for at in (0..bytes.len() - 11).filter(|at| starts(&bytes[*at..*at + 11])) {
+            let hello = &bytes[at..(at + hello::MAX_HELLO_BYTES).min(bytes.len())];
+            assert_eq!(hello::look(hello), Some(hello::Hello::Legacy), "{name}, byte {at}");
+            found += 1;
+        }
+    }
+    assert_eq!(found, 3, "one for each recording");
 }

@@ -22,7 +22,6 @@ use std::time::Duration;
 use hyper_openssl::SslStream;
 use hyper_openssl::client::legacy::{HttpsLayer, MaybeHttpsStream};
 use hyper_util::rt::TokioIo;
-use openssl::bn::BigNum;
 use openssl::dh::Dh;
 use openssl::error::ErrorStack;
 use openssl::pkey::PKey;
@@ -80,7 +79,7 @@ impl CbcServer {
             return Ok(None);
         }
         builder.set_options(SslOptions::CIPHER_SERVER_PREFERENCE);
-        builder.set_tmp_dh(&*group_14()?)?;
+        builder.set_tmp_dh(&*Dh::params_from_pem(FFDHE2048)?)?;
         builder.set_session_id_context(SESSION_CONTEXT)?;
         builder.set_session_cache_mode(SslSessionCacheMode::SERVER);
         builder.set_session_cache_size(SERVER_SESSIONS);
@@ -170,6 +169,8 @@ fn set_up(builder: &mut SslContextBuilder, identity: &AuthIdentity) -> Result<bo
     builder.set_max_proto_version(Some(SslVersion::TLS1_2))?;
     builder.set_cipher_list(SUITES)?;
     builder.set_security_level(2);
+    // OpenSSL is not asked about the path, so it need not look for one.
+    builder.set_verify_depth(0);
     builder.set_options(SslOptions::NO_COMPRESSION | SslOptions::NO_RENEGOTIATION);
     builder.set_certificate(&*X509::from_der(leaf.der())?)?;
     for intermediate in rest {
@@ -180,10 +181,16 @@ fn set_up(builder: &mut SslContextBuilder, identity: &AuthIdentity) -> Result<bo
     Ok(true)
 }
 
-/// For the DHE suite: the 2048 bit group of RFC 3526, of which every Java knows that it is safe.
-fn group_14() -> Result<Dh<openssl::pkey::Params>, ErrorStack> {
-    Dh::from_pqg(BigNum::get_rfc3526_prime_2048()?, None, BigNum::from_u32(2)?)
-}
+/// For the DHE suite: ffdhe2048 of RFC 7919, which clients offer by name.
+const FFDHE2048: &[u8] = b"-----BEGIN DH PARAMETERS-----
+MIIBCAKCAQEA//////////+t+FRYortKmq/cViAnPTzx2LnFg84tNpWp4TZBFGQz
++8yTnc4kmz75fS/jY2MMddj2gbICrsRhetPfHtXV/WVhJDP1H18GbtCFY2VVPe0a
+87VXE15/V8k1mE8McODmi3fipona8+/och3xWKE2rec1MKzKT0g6eXq8CrGCsyT7
+YdEIqUuyyOP7uWrat2DX9GgdT0Kj3jlN9K5W7edjcrsZCwenyO4KbXCeAvzhzffi
+7MA0BM0oNC9hkXL+nOmFg/+OTxIy7vKBg8P+OxtMb61zO7X8vC7CIAXFjvGDfRaD
+ssbzSibBsu/6iGtCOGEoXJf//////////wIBAg==
+-----END DH PARAMETERS-----
+";
 
 /// A reason that OpenSSL tells the client as `certificate_unknown`, which is what stock servers say of a certificate that is not
 /// registered. OpenSSL has no way to name an alert, but its table has none for this one.

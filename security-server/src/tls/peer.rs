@@ -72,9 +72,12 @@ pub struct PeerTls {
     edge: TlsEdge,
     seen: Arc<SeenPeers>,
     server: Mutex<Option<Server>>,
-    cbc_server: Mutex<Option<(Arc<CertifiedKey>, Arc<CbcServer>)>>,
+    cbc_server: Mutex<Option<CbcMade>>,
     client: Mutex<Option<PeerConnector>>,
 }
+
+/// For which key; `None` when it is one that OpenSSL cannot use.
+type CbcMade = (Arc<CertifiedKey>, Option<Arc<CbcServer>>);
 
 /// A TLS library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,18 +205,20 @@ impl PeerTls {
         // Nothing is kept of a key that is gone.
         let current = server.take();
         let identity = self.signer.own_keys().auth.clone()?;
-        let current = current.filter(|(key, server)| same_key(key, &identity.certified) && !server.is_old());
-        let (_, made) = match current {
-            Some(same) => server.insert(same),
-            None => {
-                let made = CbcServer::new(&identity, self.conf.clone()).unwrap_or_else(|error| {
-                    tracing::error!(%error, "the authentication key cannot be used for the suites of stock servers");
-                    None
-                })?;
-                server.insert((identity.certified.clone(), Arc::new(made)))
-            }
+        let holds = |(key, made): &CbcMade| {
+            same_key(key, &identity.certified) && made.as_ref().is_none_or(|made| !made.is_old())
         };
-        Some(made.clone())
+        if let Some(current) = current.filter(holds) {
+            return server.insert(current).1.clone();
+        }
+        if identity.key.is_none() {
+            tracing::warn!("the authentication key cannot leave its signer, so stock servers cannot connect");
+        }
+        let made = CbcServer::new(&identity, self.conf.clone()).unwrap_or_else(|error| {
+            tracing::error!(%error, "the authentication key cannot be used for the suites of stock servers");
+            None
+        });
+        server.insert((identity.certified.clone(), made.map(Arc::new))).1.clone()
     }
 
     /// For accepting; `None` without an authentication key.

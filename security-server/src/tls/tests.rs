@@ -5,6 +5,7 @@ use std::sync::Mutex;
 use rustls::client::ResolvesClientCert;
 use rustls::sign::CertifiedKey;
 use rustls::{AlertDescription, SignatureScheme, SupportedProtocolVersion};
+use signer::Signer;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
@@ -186,4 +187,105 @@ async fn without_an_authentication_key_nobody_is_accepted_on_5500() {
     assert!(tls.connector().is_none());
     let (accepted, _socket) = meet(Acceptor::peer(tls, LIMIT), |socket| async { socket }).await;
     assert!(matches!(accepted, Err(AcceptError::NoKey)));
+}
+
+/// What stands between two servers of one configuration.
+fn two(own: &str, other: &str) -> (Arc<StillSigner>, Arc<PeerTls>, Arc<StillSigner>, Arc<PeerTls>) {
+    let (own, other) = (ca().auth(own), ca().auth(other));
+    let certs = [own.chain[0].clone(), other.chain[0].clone()];
+    let ids = ["EE/GOV/1/ss1", "EE/GOV/2/ss2"];
+    let servers: Vec<TestServer<'_>> = std::iter::zip(ids, &certs)
+        .map(|(id, cert)| TestServer { id, address: "a", auth: Some(cert), ..Default::default() })
+        .collect();
+    let conf = shared(globalconf(&servers, &[]));
+    let (own, other) = (StillSigner::with_auth(own), StillSigner::with_auth(other));
+    let tls = |signer: &Arc<StillSigner>| Arc::new(PeerTls::new(conf.clone(), signer.clone()));
+    (own.clone(), tls(&own), other.clone(), tls(&other))
+}
+
+#[tokio::test]
+async fn a_key_that_is_gone_is_not_used_by_either_stack() {
+    let (signer, tls, _, client) = two("own", "other");
+    let connector = client.connector().unwrap();
+    let meet_by = async |stack| {
+        let (accepted, connected) = meet(Acceptor::peer(tls.clone(), LIMIT), |socket| {
+            connector.connect(stack, socket, "127.0.0.1", LIMIT)
+        })
+        .await;
+        (accepted, connected.map(|stream| stream.chain))
+    };
+    for stack in [Stack::Modern, Stack::Cbc] {
+        let first = signer.own_keys().auth.clone().unwrap();
+        assert_eq!(meet_by(stack).await.1.unwrap(), first.chain, "{stack:?}");
+        let second = ca().auth("own again");
+        let chain = second.chain.clone();
+        signer.set_auth(Some(second));
+        assert_eq!(meet_by(stack).await.1.unwrap(), chain, "{stack:?}");
+    }
+    signer.set_auth(None);
+    for stack in [Stack::Modern, Stack::Cbc] {
+        let (accepted, connected) = meet_by(stack).await;
+        assert!(matches!(accepted, Err(AcceptError::NoKey)), "{stack:?}: {accepted:?}");
+        assert!(connected.is_err());
+    }
+    assert!(tls.cbc_server().is_none() && tls.connector().is_none());
+}
+
+/// A hello that a server answers with its part of the handshake.
+fn hello() -> Vec<u8> {
+    let provider = provider();
+    let algorithms = provider.signature_verification_algorithms;
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier::AnyServer(algorithms)))
+        .with_no_client_auth();
+    let name = rustls::pki_types::ServerName::try_from("peer.example").unwrap();
+    let mut hello = Vec::new();
+    rustls::ClientConnection::new(Arc::new(config), name).unwrap().write_tls(&mut hello).unwrap();
+    hello
+}
+
+/// Slots are for those who have said hello, and no address has them all.
+#[tokio::test]
+async fn silence_and_half_handshakes_do_not_keep_others_out() {
+    let (_, tls, _, client) = two("own", "other");
+    let acceptor = Acceptor::peer(tls, LIMIT).handshakes(8);
+    let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (done, mut accepted) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((socket, from)) = listener.accept().await {
+            let (acceptor, done) = (acceptor.clone(), done.clone());
+            tokio::spawn(async move { done.send((from, acceptor.accept(socket, from).await)) });
+        }
+    });
+    let from = async |address: [u8; 4]| {
+        let socket = tokio::net::TcpSocket::new_v4().unwrap();
+        socket.bind((address, 0).into()).unwrap();
+        socket.connect(([127, 0, 0, 1], port).into()).await.unwrap()
+    };
+    let mut rude = Vec::new();
+    for hello in [&b""[..], &[22, 3, 1, 0, 200, 1]].repeat(20) {
+        let mut socket = from([127, 0, 0, 1]).await;
+        socket.write_all(hello).await.unwrap();
+        rude.push(socket);
+    }
+    // These two hold a slot each, all that their address has.
+    let hello = hello();
+    for _ in 0..3 {
+        let mut socket = from([127, 0, 0, 1]).await;
+        socket.write_all(&hello).await.unwrap();
+        rude.push(socket);
+    }
+    let connector = client.connector().unwrap();
+    for stack in [Stack::Modern, Stack::Cbc] {
+        let socket = from([127, 0, 0, 2]).await;
+        let connected = connector.connect(stack, socket, "127.0.0.1", LIMIT).await;
+        assert!(connected.is_ok(), "{stack:?}: {connected:?}");
+        let (who, accepted) = accepted.recv().await.unwrap();
+        assert_eq!(who.ip(), std::net::IpAddr::from([127, 0, 0, 2]));
+        assert!(accepted.is_ok(), "{stack:?}: {accepted:?}");
+    }
 }
