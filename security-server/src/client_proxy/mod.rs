@@ -16,6 +16,8 @@ use bytes::Bytes;
 use pki::cert::Certificate;
 use proto::edge::{self, Target};
 use proto::fault::{FaultCode, Side};
+use rustix::net::sockopt;
+use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
 use tracing::Instrument;
@@ -26,7 +28,9 @@ use crate::door::{Door, Place};
 use crate::exchange::parts::Source;
 use crate::faults::{Failure, Refusal};
 use crate::http1::head::HeadLimits;
-use crate::http1::server::{Answer, AnswerBody, RequestBody, RequestError, ServerConnection, ServerLimits};
+use crate::http1::server::{
+    Answer, AnswerBody, HangUp, RequestBody, RequestError, ServerConnection, ServerLimits,
+};
 use crate::http1::{Framing, Headers, RequestHead};
 use crate::tls::{Acceptor, Stream};
 
@@ -68,6 +72,31 @@ impl Source for Request<'_> {
         }
         Ok(next)
     }
+}
+
+/// How a connection is asked whether its other end is still there: after so much silence, so often, so many times. A program that
+/// was closed while it waited is noticed a minute later, when its system has forgotten the connection.
+const PROBE_AFTER: Duration = Duration::from_secs(15);
+const PROBES: u32 = 3;
+
+impl HangUp for Stream {
+    async fn hung_up(&self) {
+        while let Some(socket) = self.tcp() {
+            match socket.ready(Interest::ERROR).await {
+                Ok(ready) if !ready.is_error() => {}
+                _ => return,
+            }
+        }
+        std::future::pending().await
+    }
+}
+
+/// Lets the system ask.
+fn probe(socket: &TcpStream) -> rustix::io::Result<()> {
+    sockopt::set_socket_keepalive(socket, true)?;
+    sockopt::set_tcp_keepidle(socket, PROBE_AFTER)?;
+    sockopt::set_tcp_keepintvl(socket, PROBE_AFTER)?;
+    sockopt::set_tcp_keepcnt(socket, PROBES)
 }
 
 impl Request<'_> {
@@ -128,6 +157,9 @@ async fn connection(
         Ok(accepted) => accepted,
         Err(error) => return tracing::debug!(%error, "an information system could not connect"),
     };
+    if let Some(Err(error)) = accepted.stream.tcp().map(probe) {
+        tracing::debug!(%error, "a connection of an information system cannot be probed");
+    }
     let caller = Caller { secure: accepted.secure, cert: accepted.chain.into_iter().next() };
     let limits = &cx.settings.limits;
     let limits = ServerLimits {

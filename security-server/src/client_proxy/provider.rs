@@ -1,6 +1,7 @@
 //! One exchange with the provider's security server, as REST and SOAP share it: what goes out, what comes back, who fails first.
 
 use std::future::Future;
+use std::pin::Pin;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
@@ -9,6 +10,7 @@ use pki::digest::DigestAlgorithm;
 use proto::fault::{FaultCode, Side};
 use proto::transport::{self, Decoder, Direction, Protocol};
 
+use super::Request;
 use crate::budget::Hold;
 use crate::config::Limits;
 use crate::exchange;
@@ -72,17 +74,20 @@ pub(super) fn headers(content_type: &str, request_id: &str, extra: &[(&'static s
 ///
 /// # Errors
 /// Ours, or the fault of the other side.
-pub(super) async fn converse<T>(
+pub(super) async fn converse<T, A>(
     sending: impl Future<Output = Result<T, SendError>>,
-    answer: impl Future<Output = Result<PeerResponse, PeerError>>,
+    mut answer: Pin<&mut A>,
     limits: &Limits,
     hold: Hold,
-) -> Result<(T, PeerResponse), Refusal> {
-    tokio::pin!(sending, answer);
+) -> Result<T, Refusal>
+where
+    A: Future<Output = Result<PeerResponse, PeerError>>,
+{
+    tokio::pin!(sending);
     let early = tokio::select! {
         biased;
         sent = &mut sending => match sent {
-            Ok(sent) => return Ok((sent, answer.await.or_fail(SIDE)?)),
+            Ok(sent) => return Ok(sent),
             Err(SendError::Failed(failure)) => return Err(failure.into()),
             Err(SendError::Gone) => answer.await.or_fail(SIDE)?,
         },
@@ -91,6 +96,26 @@ pub(super) async fn converse<T>(
     // `sending` stays until the answer is read: dropped, it would break the connection under it.
     let refusal = early_refusal(early, limits, hold).await;
     Err(refusal.unwrap_or_else(|refusal| refusal))
+}
+
+/// Waits for the answer to a request that is out, as long as somebody waits for it with us. What the provider does with the request is
+/// in its log, as the request is in ours.
+///
+/// # Errors
+/// The connection, or nobody waits.
+pub(super) async fn answer(
+    answer: Pin<&mut impl Future<Output = Result<PeerResponse, PeerError>>>,
+    incoming: &Request<'_>,
+) -> Result<PeerResponse, Failure> {
+    tokio::select! {
+        biased;
+        answer = answer => answer.or_fail(SIDE),
+        () = incoming.body.hung_up() => Err(nobody_waits()),
+    }
+}
+
+fn nobody_waits() -> Failure {
+    Failure::new(SIDE, &[FaultCode::IoError], "the information system hung up")
 }
 
 async fn early_refusal(answer: PeerResponse, limits: &Limits, hold: Hold) -> Result<Refusal, Refusal> {
@@ -158,12 +183,18 @@ pub(super) fn open(
     Ok((Incoming::new(body, decoder, bounds, hold), head))
 }
 
-/// The message part of an answer.
+/// The message part of an answer, which REST announces before its service has answered. Once it is here, the answer is read and logged,
+/// whoever waits for it.
 ///
 /// # Errors
-/// Ours, or the fault that stands in its place.
-pub(super) async fn first(reader: &mut Incoming<PeerBody>) -> Result<First, Refusal> {
-    match reader.first().await.map_err(|e| failure(&e))? {
+/// Ours, or the fault that stands in its place; or nobody waits.
+pub(super) async fn first(reader: &mut Incoming<PeerBody>, incoming: &Request<'_>) -> Result<First, Refusal> {
+    let first = tokio::select! {
+        biased;
+        first = reader.first() => first,
+        () = incoming.body.hung_up() => return Err(nobody_waits().into()),
+    };
+    match first.map_err(|e| failure(&e))? {
         Or::Message(first) => Ok(first),
         Or::Fault(xml) => Err(Refusal::theirs(SIDE, xml)),
     }

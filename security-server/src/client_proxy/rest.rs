@@ -3,6 +3,7 @@
 //! [`relay`] is the protocol in its order. The body goes through once: to the provider's server, through the digest and into the
 //! message log's spool at the same time; the answer's body lies in the log when it is released. Memory does not grow with either.
 
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
@@ -64,7 +65,7 @@ pub(super) async fn relay(cx: &Context, mut incoming: Request<'_>) -> Result<Ans
     // 7. The answer is read to its end, its body into the log's spool. A fault anywhere in it is the answer.
     let (mut reader, head) =
         provider::open(answer, Some(Protocol::Rest), &cx.settings.limits, cx.kept.budget.hold())?;
-    let first = provider::first(&mut reader).await?;
+    let first = provider::first(&mut reader, &incoming).await?;
     let label = head.label()?;
     let response = RestResponse::parse(first.raw).map_err(|e| Failure::of_rest(&e, Place::ConsumerPort))?;
     let log = cx.log.for_producer(&ids.service.client, true);
@@ -130,7 +131,7 @@ async fn send(
     let extra = [(transport::MESSAGE_TYPE, &b"REST"[..]), (transport::ORIGINAL_CONTENT_TYPE, original_type)];
     let headers = provider::headers(&out.content_type(), &ids.request_id, &extra);
     let own_tls = connection.identity().clone();
-    let answer = connection.send(headers, body.boxed());
+    let mut answer = pin!(connection.send(headers, body.boxed()));
     let sending = async {
         own_tls.ocsp.iter().for_each(|der| out.ocsp(der));
         out.rest(MessageKind::RestRequest, &request.raw);
@@ -142,7 +143,9 @@ async fn send(
         out.finish(&logged).await?;
         Ok(logged)
     };
-    provider::converse(sending, answer, &cx.settings.limits, cx.kept.budget.hold()).await
+    let hold = cx.kept.budget.hold();
+    let sent = provider::converse(sending, answer.as_mut(), &cx.settings.limits, hold).await?;
+    Ok((sent, provider::answer(answer, incoming).await?))
 }
 
 /// Sends the body, digests it and keeps it, in one pass. A body without a byte is no part (wire dossier §7.5).

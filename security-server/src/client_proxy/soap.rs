@@ -5,6 +5,7 @@
 //! wrong is a fault of the side `client`. Faults are HTTP 200 here.
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -69,15 +70,16 @@ pub(super) async fn relay(cx: &Context, mut incoming: Request<'_>) -> Result<Ans
     let (out, body) = writing::channel();
     let headers = headers(&incoming, &out, &ids);
     let own_tls = connection.identity().clone();
-    let answer = connection.send(headers, body.boxed());
+    let mut answer = pin!(connection.send(headers, body.boxed()));
     let going = send(cx, &mut incoming, out, &mut sending, request, &own_tls.ocsp, &ids, admitted, &identity);
-    let (sent, answer) =
-        provider::converse(going, answer, &cx.settings.limits, cx.kept.budget.hold()).await?;
+    let hold = cx.kept.budget.hold();
+    let sent = provider::converse(going, answer.as_mut(), &cx.settings.limits, hold).await?;
+    let answer = provider::answer(answer, &incoming).await?;
 
     // 7. The answer is read to its end, its attachments into the log's spool. A fault anywhere in it is the answer.
     let (mut reader, head) =
         provider::open(answer, Some(Protocol::Soap), &cx.settings.limits, cx.kept.budget.hold())?;
-    let first = provider::first(&mut reader).await?;
+    let first = provider::first(&mut reader, &incoming).await?;
     let label = head.label()?;
     let part_type = first.head.get("content-type").unwrap_or(transport::TEXT_XML).to_owned();
     let original = original_type(&head, &part_type);

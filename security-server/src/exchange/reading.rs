@@ -299,13 +299,13 @@ where
     /// Reads what is left, so that the sender has written all of it and the connection can be used again. Bounded.
     pub async fn drain(&mut self) {
         if !self.ended {
-            drain(&mut self.body, self.bounds.idle).await;
+            drain(&mut self.body, self.bounds.idle, self.bounds.whole).await;
         }
     }
 }
 
-/// Reads and drops what is left of a body, within [`DRAIN_BYTES`], [`DRAIN`], and silences of `idle`.
-pub async fn drain<B>(body: &mut B, idle: Option<Duration>)
+/// Reads and drops what is left of a body, within [`DRAIN_BYTES`], [`DRAIN`], the time of a `whole` message, and silences of `idle`.
+pub async fn drain<B>(body: &mut B, idle: Option<Duration>, whole: Duration)
 where
     B: http_body::Body<Data = Bytes> + Unpin,
     B::Error: std::fmt::Display,
@@ -320,7 +320,7 @@ where
         }
     };
     // What does not end in time is cut by the close.
-    let _ = tokio::time::timeout(DRAIN, all).await;
+    let _ = tokio::time::timeout(DRAIN.min(whole), all).await;
 }
 
 /// The next data of a body; trailers are passed over.

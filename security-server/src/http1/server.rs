@@ -80,6 +80,12 @@ pub struct ServerConnection<S> {
     answered: bool,
 }
 
+/// A connection that notices when nobody is at its other end any more.
+pub trait HangUp {
+    /// Waits until the connection is broken for good. An end of what the other side sends is none: it may still listen.
+    fn hung_up(&self) -> impl Future<Output = ()> + Send;
+}
+
 /// The body of the request being handled.
 #[derive(Debug)]
 pub struct RequestBody<'a, S> {
@@ -254,6 +260,13 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RequestBody<'_, S> {
             wire::flush(&mut connection.wire.io, Some(connection.limits.idle)).await?;
         }
         connection.wire.next(&mut connection.decoder).await
+    }
+}
+
+impl<S: HangUp> RequestBody<'_, S> {
+    /// Waits until nobody waits for the answer any more.
+    pub async fn hung_up(&self) {
+        self.connection.wire.io.hung_up().await;
     }
 }
 

@@ -155,7 +155,8 @@ pub(super) async fn respond(
             plain(&told)
         }
     };
-    reading::drain(&mut body, Some(cx.settings.limits.idle)).await;
+    let limits = &cx.settings.limits;
+    reading::drain(&mut body, Some(limits.idle), limits.message_time).await;
     if !kept {
         response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
     }

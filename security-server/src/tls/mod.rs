@@ -69,6 +69,17 @@ pub enum Stream {
     OpenSsl(Box<cbc::ServerStream>),
 }
 
+impl Stream {
+    /// The socket below; OpenSSL keeps its own to itself.
+    pub fn tcp(&self) -> Option<&TcpStream> {
+        match self {
+            Self::Plain(socket) => Some(socket),
+            Self::Rustls(stream) => Some(stream.get_ref().0.get_ref()),
+            Self::OpenSsl(_) => None,
+        }
+    }
+}
+
 /// What a listener does with a new connection before HTTP begins. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Acceptor {

@@ -116,6 +116,15 @@ pub async fn tls_connect(
     tokio_rustls::TlsConnector::from(Arc::new(config)).connect(name, socket).await
 }
 
+/// A connection for a test that paces itself.
+pub async fn plain_or_tls(socket: TcpStream, secure: bool) -> Box<dyn Duplex> {
+    if secure { Box::new(tls_connect(socket, None).await.unwrap()) } else { Box::new(socket) }
+}
+
+/// Both directions of a connection.
+pub trait Duplex: AsyncRead + AsyncWrite + Unpin + Send {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> Duplex for T {}
+
 /// Sends while it reads: a server that answers early must be heard.
 async fn converse(stream: impl AsyncRead + AsyncWrite + Unpin, request: &[u8]) -> Reply {
     let (mut read, mut write) = tokio::io::split(stream);

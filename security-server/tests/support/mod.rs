@@ -79,6 +79,7 @@ pub struct Options {
     pub exchanges_per_client: usize,
     pub exchanges_per_peer: usize,
     pub idle: Duration,
+    pub message_time: Duration,
     pub has_tsa: bool,
     /// Senders must be of this release or later.
     pub min_client_version: Option<[u32; 3]>,
@@ -98,6 +99,7 @@ impl Default for Options {
             exchanges_per_client: 100,
             exchanges_per_peer: 100,
             idle: Duration::from_secs(5),
+            message_time: Duration::from_secs(3600),
             has_tsa: true,
             min_client_version: None,
             edge: TlsEdge::Auto,
@@ -314,6 +316,7 @@ impl Parts<'_> {
         settings.limits.server_exchanges_per_peer = self.options.exchanges_per_peer;
         settings.limits.idle = self.options.idle;
         settings.min_client_version = self.options.min_client_version;
+        settings.limits.message_time = self.options.message_time;
         settings
     }
 }
