@@ -118,3 +118,83 @@ fn check_validity(
     tracing::warn!(client = %client.id, subject = shown.subject(), "an information system's certificate is not valid at this time");
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{DAY, NOW, ca, client};
+
+    /// [wire dossier §12.4]: how a client's information systems identify themselves, with which connection.
+    #[test]
+    fn the_connection_type_decides_who_may_speak() {
+        let ((_, stored), (_, other), (_, own)) = (ca().tls("IS"), ca().tls("other"), ca().tls("own"));
+        let plain = || Caller { secure: false, cert: None };
+        let shows = |cert: Option<&Certificate>| Caller { secure: true, cert: cert.cloned() };
+        let registered = |connection, certs: &[&Certificate]| Client {
+            id: client("EE/GOV/1/x"),
+            connection,
+            certs: certs.iter().map(|cert| (*cert).clone()).collect(),
+            registered: true,
+        };
+        use ConnectionType::{Http, HttpsAuth, HttpsNoAuth};
+        let id = || client("EE/GOV/1/x");
+        let cases = [
+            (Http, plain(), None),
+            (Http, shows(None), None),
+            (Http, shows(Some(&other)), None),
+            (HttpsNoAuth, plain(), Some(CallerError::Plaintext(id()))),
+            (HttpsNoAuth, shows(None), None),
+            (HttpsNoAuth, shows(Some(&other)), None),
+            (HttpsAuth, plain(), Some(CallerError::NoCertificate(id()))),
+            (HttpsAuth, shows(None), Some(CallerError::NoCertificate(id()))),
+            (HttpsAuth, shows(Some(&other)), Some(CallerError::OtherCertificate(id()))),
+            (HttpsAuth, shows(Some(&stored)), None),
+            // The server's own certificate speaks for every client.
+            (HttpsAuth, shows(Some(&own)), None),
+        ];
+        for (connection, caller, expected) in cases {
+            let found = caller.check(&registered(connection, &[&stored]), &own, true, NOW).err();
+            assert_eq!(found, expected, "{connection:?} {caller:?}");
+        }
+        let none = registered(HttpsAuth, &[]);
+        let found = shows(Some(&stored)).check(&none, &own, true, NOW).err();
+        assert_eq!(found, Some(CallerError::NoneStored(id())));
+        assert!(shows(Some(&own)).check(&none, &own, true, NOW).is_ok());
+    }
+
+    #[test]
+    fn the_time_of_a_certificate_counts_where_the_settings_say_so() {
+        let ((_, stored), (_, own)) = (ca().tls("IS"), ca().tls("own"));
+        let caller = Caller { secure: true, cert: Some(stored.clone()) };
+        let id = client("EE/GOV/1/x");
+        let connection = ConnectionType::HttpsAuth;
+        let known = Client { id: id.clone(), connection, certs: vec![stored.clone()], registered: true };
+        let cases = [
+            (stored.not_before(), true),
+            (stored.not_before().minus(DAY), false),
+            (stored.not_after(), true),
+            (stored.not_after().plus(DAY), false),
+        ];
+        for (now, valid) in cases {
+            let found = caller.check(&known, &own, true, now).err();
+            assert_eq!(found, (!valid).then(|| CallerError::Validity(id.clone())), "{now:?}");
+            assert!(caller.check(&known, &own, false, now).is_ok(), "a warning only");
+        }
+    }
+
+    #[test]
+    fn what_the_caller_is_told_has_two_codes() {
+        let id = || client("EE/GOV/1/x");
+        assert_eq!(CallerError::UnknownClient(id()).path(), [FaultCode::UnknownMember]);
+        let others = [
+            CallerError::Plaintext(id()),
+            CallerError::NoCertificate(id()),
+            CallerError::NoneStored(id()),
+            CallerError::OtherCertificate(id()),
+            CallerError::Validity(id()),
+        ];
+        for error in others {
+            assert_eq!(error.path(), [FaultCode::SslAuthenticationFailed], "{error}");
+        }
+    }
+}

@@ -237,3 +237,35 @@ fn xml(conf: &GlobalConf, instance: &str) -> Vec<u8> {
     text.push_str("</xroad:clientList>");
     text.into_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{TestServer, globalconf};
+
+    #[tokio::test]
+    async fn a_list_is_made_once_per_configuration() {
+        let server =
+            |clients| TestServer { id: "EE/GOV/1/ss1", address: "a", clients, ..TestServer::default() };
+        let conf = |clients| Arc::new(globalconf(&[server(clients)], &[]));
+        let (before, same, after) =
+            (conf(&["EE/GOV/1/<a>"]), conf(&["EE/GOV/1/<a>"]), conf(&["EE/GOV/1/<a>", "EE/GOV/1/b"]));
+        let listings = Listings::default();
+        let first = listings.get(&before, "EE", Form::Xml).await.unwrap();
+        let again = listings.get(&same, "EE", Form::Xml).await.unwrap();
+        assert_eq!(again.as_ptr(), first.as_ptr(), "shared");
+        let json = listings.get(&before, "EE", Form::Json).await.unwrap();
+        let json: serde_json::Value = serde_json::from_slice(&json).unwrap();
+        let id = |object_type| serde_json::json!({"member_class": "GOV", "member_code": "1", "object_type": object_type, "xroad_instance": "EE"});
+        let mut subsystem = id("SUBSYSTEM");
+        subsystem["subsystem_code"] = "<a>".into();
+        let expected = serde_json::json!({"member": [{"id": id("MEMBER"), "name": "1"}, {"id": subsystem, "name": "1"}]});
+        assert_eq!(json, expected);
+        let other = listings.get(&after, "EE", Form::Xml).await.unwrap();
+        let text = String::from_utf8(other.to_vec()).unwrap();
+        assert!(text.contains("<id:subsystemCode>&lt;a&gt;</id:subsystemCode>"), "{text}");
+        assert_eq!(text.matches("<xroad:member>").count(), 3, "{text}");
+        assert_eq!(listings.0.lock().await.len(), 1, "nothing of an earlier configuration is kept");
+        assert_eq!(listings.get(&after, "XX", Form::Xml).await, None);
+    }
+}

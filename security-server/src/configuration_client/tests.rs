@@ -75,15 +75,21 @@ struct Served {
 impl Served {
     async fn start() -> (Self, String) {
         let served = Self::default();
+        let address = served.serve_over(Transport::Plain).await;
+        (served, address)
+    }
+
+    /// Serves the same over `transport`, at an address of its own.
+    async fn serve_over(&self, transport: Transport) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let this = served.clone();
+        let this = self.clone();
         let handler = move |request: Request<RequestBody>, _: Arc<Peer>| {
             let answer = this.answer(request.uri().path_and_query().unwrap().as_str());
             async { answer }
         };
-        tokio::spawn(serve(listener, Transport::Plain, Limits::default(), Shutdown::default(), handler));
-        (served, address)
+        tokio::spawn(serve(listener, transport, Limits::default(), Shutdown::default(), handler));
+        address
     }
 
     fn answer(&self, path: &str) -> Response<ResponseBody> {
@@ -307,6 +313,35 @@ async fn asks_for_the_highest_version_and_takes_404_for_no() {
     let error = client.run_once().await.unwrap_err();
     assert!(matches!(error, DownloadError::Status { status: 500, .. }), "{error}");
     assert_eq!(current(&client).version(), 3);
+}
+
+/// What is signed counts, wherever it comes from: sources that are down are passed over, and a TLS certificate that nobody knows is
+/// as good as any.
+#[tokio::test]
+async fn several_sources_and_sources_over_https() {
+    let scene = Scene::new().await;
+    scene.publish(6, in_seconds(600));
+    let (key, cert) = crate::testing::ca().tls("cs");
+    let certified = crate::testing::certified(&key, &cert);
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(certified)));
+    let secure = scene.served.serve_over(Transport::tls(Arc::new(config))).await;
+    let urls = [
+        "http://127.0.0.1:1/internalconf".to_owned(),
+        format!("https://{secure}/internalconf"),
+        "http://".to_owned(),
+    ];
+    let sources =
+        urls.iter().map(|url| AnchorSource { url: url.clone(), verification_certs: vec![scene.key.der()] });
+    scene.write_anchor(&Anchor { sources: sources.collect(), ..scene.anchor("internalconf") });
+    let client = scene.client();
+    client.run_once().await.unwrap();
+    assert_eq!(client.status().source, Some(urls[1].clone()));
+    assert_eq!(current(&client).expires(), Some(in_seconds(600)));
 }
 
 /// Each case spoils one thing; the code is the reference's, nothing is stored and what was good stays.

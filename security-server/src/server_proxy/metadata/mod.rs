@@ -165,3 +165,63 @@ async fn keep<M: Message>(
     exchange::record_sizes(accepted.request.size(), logged.size());
     Ok(logged)
 }
+
+#[cfg(test)]
+mod tests {
+    use proto::metadata::{GetWsdl, HIDDEN_ADDRESS, hide_addresses};
+    use proto::soap::{Soap, parse};
+    use testkit::vectors::{self, Tally};
+
+    use super::openapi::{self, Form};
+
+    /// The notes of the vectors, in place: what may change in a document, and what must not.
+    #[test]
+    fn vectors_metaservices() {
+        let Some((folder, expected)) = vectors::area("metaservices") else { return };
+        let mut tally = Tally::new("metaservices");
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        for file in expected["files"].as_array().unwrap() {
+            let name = file["file"].as_str().unwrap();
+            let bytes = std::fs::read(folder.join(name)).unwrap();
+            let holds = match name {
+                "petstore.yaml" => {
+                    let yaml = text(openapi::hide_addresses(&bytes, Form::Yaml).unwrap());
+                    let list = "- url:\n  - \"this\"\n  - \"should\"\n  - \"be\"\n  - \"a string\"\n";
+                    !yaml.contains("http://petstore.swagger.io/v1/cats")
+                        && yaml.matches("/v1/cats").count() == 1
+                        && yaml.matches("url: null\n").count() == 2
+                        && yaml.matches("url: \"\"\n").count() == 1
+                        && yaml.contains(list)
+                        && yaml.contains("\"200\":")
+                }
+                "petstore.json" => {
+                    let json = text(openapi::hide_addresses(&bytes, Form::Json).unwrap());
+                    json.contains("\"url\":\"/v2\"")
+                        && json.contains("https://{username}.petstore.swagger.io:{port}/{basePath}")
+                }
+                "wsdl.wsdl" => {
+                    let address = "https://172.28.128.2:8084/mocktestServiceBinding";
+                    let hidden = text(hide_addresses(&bytes).unwrap().to_vec());
+                    hidden == text(bytes).replace(address, HIDDEN_ADDRESS)
+                }
+                // An answer with its WSDL, as it was before addresses were hidden.
+                "wsdl_response.xml" => {
+                    let all = text(bytes);
+                    let wsdl = &all[all.rfind("<?xml").unwrap()..all.rfind("--xroad").unwrap()];
+                    let hidden = text(hide_addresses(wsdl.trim_end().as_bytes()).unwrap().to_vec());
+                    hidden.contains(HIDDEN_ADDRESS) && !hidden.contains("172.28.128.2:8084/mocktest")
+                }
+                query => match parse(bytes.into(), "text/xml") {
+                    Ok(Soap::Message(message)) => {
+                        let code = GetWsdl::read(&message).unwrap().code;
+                        let asked = query == format!("{}.query", message.header.service.code);
+                        asked && code.as_deref() == (query == "getWsdl.query").then_some("getRandom")
+                    }
+                    _ => false,
+                },
+            };
+            tally.equal(name, holds, true);
+        }
+        tally.finish();
+    }
+}
