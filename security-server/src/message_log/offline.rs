@@ -357,17 +357,16 @@ impl Offline {
         read.map_err(|e| self.failed(format!("record {}: {e}", line.id.0)))
     }
 
-    /// Bytes of all segments on the disk, and bytes that are free there.
+    /// Bytes of all segments, without what is reserved for records to come, and bytes that are free on the disk.
     ///
     /// # Errors
     /// The disk.
     pub fn space(&self) -> Result<(u64, u64), OfflineError> {
-        use std::os::unix::fs::MetadataExt;
         let io = |e: std::io::Error| self.failed(e.to_string());
         let mut bytes = 0;
         for number in segment::list(&self.dir).map_err(io)? {
             let found = std::fs::metadata(segment::path_of(&self.dir, number)).map_err(io)?;
-            bytes += found.len().min(found.blocks() * 512);
+            bytes += if number == self.tail.segment { self.tail.end } else { found.len() };
         }
         let disk = rustix::fs::statvfs(&self.dir).map_err(|e| self.failed(e.to_string()))?;
         Ok((bytes, disk.f_bavail.saturating_mul(disk.f_frsize)))
