@@ -205,6 +205,9 @@ impl Offline {
                 report.problems.push(format!("record {} is not the one that the tree has", line.id.0));
             }
         })?;
+        if !tree.is_sound().map_err(io)? {
+            report.problems.push("the hashes above the leaves are not those of the leaves".to_owned());
+        }
         for size in tree.heads().map_err(io)? {
             let (note, token) = tree.head(size).map_err(io)?;
             match check_head(&mut tree, size, &note, key) {

@@ -188,6 +188,23 @@ impl Tree {
         self.levels.iter().try_for_each(File::sync_data)
     }
 
+    /// Whether every hash that is kept above the leaves is that of its leaves.
+    ///
+    /// # Errors
+    /// The disk.
+    pub fn is_sound(&self) -> io::Result<bool> {
+        for (number, level) in LEVELS.iter().enumerate().skip(1) {
+            let (below, file) = (&self.levels[number - 1], &self.levels[number]);
+            let have = (file.metadata()?.len() / HASH_BYTES).min(self.size >> level);
+            for index in 0..have {
+                if merkle::fold(&hashes_at(below, index << 8, 256)?) != hash_at(file, index)? {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
     /// The root over the first `size` leaves.
     ///
     /// # Errors

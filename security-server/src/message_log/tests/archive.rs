@@ -14,6 +14,7 @@ use super::stamps::{NOW, Tsa, knows, log_signed, open_knowing, run, signed};
 use super::*;
 use crate::message_log::archive::target::Credentials;
 use crate::message_log::archive::{ArchiveSettings, Grouping, Target};
+use crate::message_log::crypt::Keys;
 use crate::message_log::keeper::Keeper;
 use crate::message_log::retention::RetentionSettings;
 
@@ -401,4 +402,51 @@ fn being_killed_while_archiving_and_removing_loses_nothing() {
         log.close().await;
     });
     println!("{rounds} kills, {} records, {archived} archived, {logged} in the log", acknowledged.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn heads_are_signed_stamped_and_handed_over_and_hold_offline() {
+    let setup = Setup::new().await;
+    let (taker, url) = taker().await;
+    taker.status.store(200, Ordering::SeqCst);
+    let outside = tempfile::tempdir().unwrap();
+    let mut with_holders = archiving(setup.dir.path());
+    with_holders.heads.folder = Some(outside.path().to_owned());
+    with_holders.heads.url = Some(format!("{url}/heads"));
+    let (log, mut keeper, shutdown) = setup.open(with_holders);
+    let mut held = Vec::new();
+    for last in [3, 700] {
+        log_signed(&log, if last == 3 { 1..=3 } else { 4..=700 }).await;
+        keeper.head(NOW).await.unwrap();
+        let [(target, _, note)] = std::mem::take(&mut *lock(&taker.taken)).try_into().unwrap();
+        assert_eq!(target, "POST /heads");
+        let name = format!("{}-{last:020}.head", log.public_key().name().replace('/', "-"));
+        assert_eq!(std::fs::read(outside.path().join(name)).unwrap(), note);
+        let text = log.public_key().open(std::str::from_utf8(&note).unwrap()).unwrap().to_owned();
+        held.push(pki::note::Checkpoint::parse(&text).unwrap());
+    }
+    keeper.head(NOW).await.unwrap();
+    shutdown.stop();
+    log.close().await;
+    let offline = offline::Offline::open(&setup.log_dir(), Keys::default()).unwrap();
+    let key = log.public_key();
+    assert_eq!(offline.verify(Some(key)).unwrap().damage, []);
+    let report = offline.verify_tree(Some(key)).unwrap();
+    assert_eq!((report.size, report.heads, report.stamped_heads), (700, 2, 2), "{:?}", report.problems);
+    assert_eq!((report.compared, report.problems.len()), (700, 0));
+    let line =
+        offline.find(&offline::Filter { record: Some(300), ..Default::default() }, 1).unwrap().remove(0);
+    let (size, proof) = offline.inclusion(300, None).unwrap();
+    let leaf = pki::merkle::leaf(&line.leaf);
+    assert!(pki::merkle::is_included(&leaf, 299, size, &proof, &held[1].root));
+    let (_, proof) = offline.consistency(3, None).unwrap();
+    assert!(pki::merkle::is_consistent(3, &held[0].root, size, &held[1].root, &proof));
+    // A leaf that was changed afterwards contradicts the record and every head behind it.
+    let leaves = setup.log_dir().join("tree/leaves");
+    let mut bytes = std::fs::read(&leaves).unwrap();
+    bytes[32 * 9] ^= 1;
+    std::fs::write(&leaves, bytes).unwrap();
+    let problems = offline.verify_tree(Some(key)).unwrap().problems;
+    assert!(problems[0].contains("record 10 is not the one"), "{problems:?}");
+    assert!(problems[1].contains("hashes above the leaves"), "{problems:?}");
 }
