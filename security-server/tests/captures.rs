@@ -226,13 +226,47 @@ fn known(area: &str, name: &str) -> Option<Differs> {
         ("rest", "path-escaped") => {
             |reply, seen| reply.status == 200 && seen.is_some_and(|(head, _)| head.contains("%20"))
         }
+        // Disabled services are not listed.
+        ("metaservices", "rest-listMethods" | "rest-allowedMethods") => |reply, _| {
+            let endpoints = r#"[{"method":"GET","path":"/hello"},{"method":"POST","path":"/echo"}]"#;
+            let petstore = format!(r#""service_code":"petstore","endpoint_list":{endpoints}"#);
+            let text = reply.text();
+            reply.status == 200 && text.contains(&petstore) && !text.contains("disabledsvc")
+        },
+        // Written in another order.
+        ("metaservices", "soap-listMethods") => {
+            |reply, _| lists(reply, 6) && reply.text().contains("noaccessQuery")
+        }
+        ("metaservices", "soap-allowedMethods") => {
+            |reply, _| lists(reply, 5) && !reply.text().contains("noaccessQuery")
+        }
+        // The stock servers write the WSDL anew.
+        ("metaservices", "soap-getWsdl") => |reply, seen| {
+            let (kind, text) = (reply.header("content-type").unwrap_or_default(), reply.text());
+            kind.starts_with("multipart/related; type=\"text/xml\"; charset=UTF-8; boundary=")
+                && text.contains("\r\nContent-ID: <wsdl=")
+                && text.contains("<soap:address location=\"http://example.org/xroad-endpoint\"/>")
+                && seen.is_some_and(|(head, _)| head.starts_with("GET /files/service.wsdl HTTP/1.1"))
+        },
+        ("metaservices", "listClients-xml") => {
+            |reply, _| reply.status == 200 && reply.text().matches("<xroad:member>").count() > 3
+        }
+        // The recorded folder was a link.
+        ("metaservices", "verificationconf") => {
+            |reply, _| reply.status == 200 && reply.header("content-type") == Some("application/zip")
+        }
         _ => return None,
     })
 }
 
+/// A list of so many SOAP services.
+fn lists(reply: &Reply, count: usize) -> bool {
+    reply.text().matches("<xroad:service id:objectType=\"SERVICE\"><id:").count() == count
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn recorded_exchanges_come_out_the_same() {
-    let areas = ["rest", "soap", "errors-rest", "errors-soap", "jetty-probes"];
+    let areas = ["rest", "soap", "errors-rest", "errors-soap", "jetty-probes", "metaservices"];
     let Some(captures) = vectors::dir().map(|dir| dir.join("captures")) else {
         areas.iter().for_each(|area| drop(vectors::area(&format!("captures/{area}"))));
         return;
@@ -240,6 +274,8 @@ async fn recorded_exchanges_come_out_the_same() {
     let Some(replay) = Replay::start(&captures).await else {
         return println!("skipped: this machine does not answer on 127.0.0.3");
     };
+    let (stored, data) = (captures.join("env-rsa/globalconf"), &replay.consumer.cx.settings.data_dir);
+    support::copy_folder(&stored, &data.join("globalconf"));
     for area in areas {
         let Some((folder, expected)) = vectors::area(&format!("captures/{area}")) else { return };
         let mut tally = Tally::new(&format!("captures/{area} through both proxies"));

@@ -10,7 +10,6 @@ mod support;
 
 use std::collections::BTreeSet;
 use std::io::{Cursor, Read};
-use std::path::Path;
 
 use serde_json::Value;
 use testkit::vectors::{self, Tally};
@@ -78,7 +77,7 @@ async fn metadata_is_answered_alike_or_better() {
         return testkit::say(&format!("vectors {AREA}: skipped, this machine has no 127.0.1.3"));
     };
     let stored = laboratory.consumer.cx.settings.data_dir.join("globalconf");
-    copy_folder(&environment.join("globalconf"), &stored);
+    support::copy_folder(&environment.join("globalconf"), &stored);
     // What `/asic` is asked for.
     let asked =
         b"GET /r1/PRB/GOV/2222/PROVIDER/echo HTTP/1.1\r\nHost: h\r\nX-Road-Client: PRB/COM/1111/CONSUMER\r\n\
@@ -195,17 +194,4 @@ fn members(xml: &[u8]) -> BTreeSet<String> {
         leaves.map(say).collect::<String>()
     };
     document.root_element().children().filter(|node| node.is_element()).map(describe).collect()
-}
-
-fn copy_folder(from: &Path, to: &Path) {
-    std::fs::create_dir_all(to).unwrap();
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy_folder(&entry.path(), &target);
-        } else {
-            std::fs::write(&target, std::fs::read(entry.path()).unwrap()).unwrap();
-        }
-    }
 }

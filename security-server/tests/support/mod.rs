@@ -493,3 +493,17 @@ fn service(
     let subject = Subject::Client(subsystem(consumer_member(), "CONSUMER"));
     events.push(Event::RightGranted { client, code: code.to_owned(), endpoint, subject });
 }
+
+/// A folder with all that is in it.
+pub fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::write(&target, std::fs::read(entry.path()).unwrap()).unwrap();
+        }
+    }
+}

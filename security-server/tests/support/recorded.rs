@@ -121,8 +121,14 @@ pub fn add(
         (_, None) => ServiceKind::Rest,
     };
     let (client, code) = (client.clone(), code.to_owned());
-    let (url, disabled) =
-        (format!("d:{code}"), (code == "disabledsvc").then(|| "down for maintenance".to_owned()));
+    let disabled = (code == "disabledsvc").then(|| "down for maintenance".to_owned());
+    // Where descriptions are asked for, they are beside the services.
+    let base = settings.url.splitn(4, '/').take(3).collect::<Vec<_>>().join("/");
+    let url = match code.as_str() {
+        "petstore" => format!("{base}/files/openapi.yaml"),
+        "testQuery" => format!("{base}/files/service.wsdl"),
+        _ => format!("d:{code}"),
+    };
     events.push(Event::DescriptionAdded { client: client.clone(), url: url.clone(), kind, disabled: None });
     events.push(Event::ServiceAdded {
         client: client.clone(),
@@ -133,6 +139,11 @@ pub fn add(
     });
     if disabled.is_some() {
         events.push(Event::DescriptionSwitched { client: client.clone(), url, disabled });
+    }
+    let described = [("GET", "/hello"), ("POST", "/echo")];
+    for (method, path) in described.into_iter().filter(|_| code == "petstore") {
+        let endpoint = Endpoint { method: method.into(), path: path.into() };
+        events.push(Event::EndpointAdded { client: client.clone(), code: code.clone(), endpoint });
     }
     let subject = match code.as_str() {
         "noaccess" | "noaccessQuery" => return,
