@@ -565,3 +565,6 @@ pub(super) fn delete_server(state: &State, id: &ServerId) -> Decision {
 fn refuse(is: bool, refusal: RequestRefusal) -> Result<(), Refusal> {
     if is { Err(refusal.into()) } else { Ok(()) }
 }
+
+#[cfg(test)]
+mod tests;
