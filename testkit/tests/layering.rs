@@ -9,7 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 
 /// What each crate may use of ours in what it ships. `testkit` stands in no row: tests alone use it.
-const MAY_USE: [(&str, &[&str]); 11] = [
+const MAY_USE: [(&str, &[&str]); 12] = [
     ("proto", &[]),
     ("pki", &["proto"]),
     ("host", &["proto"]),
@@ -20,12 +20,13 @@ const MAY_USE: [(&str, &[&str]); 11] = [
     ("sandbox", &["proto", "pki", "host", "signer", "admin-api", "security-server", "central-server"]),
     ("cli", &["proto", "pki", "host", "signer", "admin-api", "security-server", "central-server", "sandbox"]),
     ("benches", &["proto", "pki", "host", "signer", "security-server", "central-server", "sandbox"]),
+    ("conformance", &[]),
     ("testkit", &[]),
 ];
 
 /// Cryptographic libraries and who may name them in what ships.
 const CRYPTOGRAPHY: [(&str, &[&str]); 3] = [
-    ("ring", &["pki", "signer", "security-server"]),
+    ("ring", &["pki", "signer", "security-server", "conformance"]),
     ("openssl", &["pki", "security-server"]),
     ("rcgen", &["pki", "sandbox"]),
 ];

@@ -217,13 +217,15 @@ async fn configure(member: &Member, anchor: &[u8], trust: &Trust, options: &Opti
     settings.signer.socket = options.signers.then(|| files.signer_socket());
     write_settings(files, &settings)?;
     members::write(&files.anchor(), anchor)?;
-    let client = if member.id.owner == parties::rannala() {
-        files::school()
+    let mut clients = Vec::new();
+    if member.id.owner == parties::rannala() {
+        clients.push(files::school());
+        clients.extend_from_slice(&options.clients);
     } else {
-        files::population(&trust.services, &options.services)
-    };
+        clients.push(files::population(&trust.services, &options.services));
+    }
     let description =
-        Description { server: &member.id, address: member.address, client, tsa_url: trust.tsa.url() };
+        Description { server: &member.id, address: member.address, clients, tsa_url: trust.tsa.url() };
     members::write(&files.description(), description.yaml().as_bytes())?;
     let apply = apply::Options {
         file: files.description(),

@@ -105,7 +105,7 @@ pub(super) const SIGNING: KeyFiles = KeyFiles { label: "signing", name: "signing
 pub(super) struct Description<'a> {
     pub(super) server: &'a ServerId,
     pub(super) address: IpAddr,
-    pub(super) client: Value,
+    pub(super) clients: Vec<Value>,
     pub(super) tsa_url: String,
 }
 
@@ -123,7 +123,7 @@ impl Description<'_> {
                 "pin": { "file": "token-pin" },
                 "timestamping": [{ "name": TSA_NAME, "url": self.tsa_url }],
                 "keys": { "authentication": key(&AUTHENTICATION), "signing": key(&SIGNING) },
-                "clients": [self.client],
+                "clients": self.clients,
             }],
         });
         serde_yaml_ng::to_string(&document).expect("strings, lists and maps always have a YAML form")

@@ -67,6 +67,8 @@ pub struct Options {
     pub signers: bool,
     /// Services of the population register besides its own, as `apply` reads them.
     pub services: Vec<serde_json::Value>,
+    /// Clients of the consumer's security server besides the school office, as `apply` reads them.
+    pub clients: Vec<serde_json::Value>,
 }
 
 impl Default for Options {
@@ -77,6 +79,7 @@ impl Default for Options {
             log_segment_bytes: 16 << 20,
             signers: false,
             services: Vec::new(),
+            clients: Vec::new(),
         }
     }
 }
