@@ -101,6 +101,9 @@ pub enum Holds {
     Check(fn(&Outcome<'_>) -> Result<(), String>),
 }
 
+/// The answer to one more question, or why there is none.
+pub type Answered = Result<Message, String>;
+
 /// What came of an exchange.
 pub struct Outcome<'a> {
     /// What the consumer got.
@@ -112,7 +115,7 @@ pub struct Outcome<'a> {
     /// Replaces marks.
     pub fill: &'a dyn Fn(&str) -> String,
     /// One more question to the consumer's server: method and target, and header lines.
-    pub ask: &'a dyn Fn(&str, &[&str]) -> Result<Message, String>,
+    pub ask: &'a (dyn Fn(&str, &[&str]) -> Answered + 'a),
 }
 
 /// `200 OK` with a little JSON.

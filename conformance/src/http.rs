@@ -184,7 +184,7 @@ impl<R: Read> Input<'_, R> {
             let size = line.split(';').next().unwrap_or_default().trim();
             let size = usize::from_str_radix(size, 16).map_err(|_| malformed("a chunk without a size"))?;
             if size == 0 {
-                while self.line()?.ok_or(io::ErrorKind::UnexpectedEof)? != "" {}
+                while !self.line()?.ok_or(io::ErrorKind::UnexpectedEof)?.is_empty() {}
                 return Ok(body);
             }
             body.extend(self.exactly(size)?);

@@ -204,8 +204,8 @@ fn open_token(
     clock: &Clock,
 ) -> anyhow::Result<(Arc<dyn TokenService>, Option<TokenLock>)> {
     let Some(socket) = &settings.signer_socket else {
-        let token = own_token(folder, &settings.pin_file, clock)?;
-        return Ok((Arc::new(token), Some(TokenLock::take(folder)?)));
+        let lock = TokenLock::take(folder)?;
+        return Ok((Arc::new(own_token(folder, &settings.pin_file, clock)?), Some(lock)));
     };
     if SoftwareSigner::exists(folder) {
         tracing::warn!(folder = %folder.display(), "there is a token here too, which is not used: the signer has its own");

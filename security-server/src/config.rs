@@ -98,7 +98,8 @@ host::settings! {
         /// A file with the PIN of the token, readable by the server alone; not set: token-pin in the data folder when it is there.
         pub pin_file: Option<PathBuf> = None,
         /// The socket of a signer that is a process of its own (its `socket`); not set: this server keeps the keys itself. The PIN is
-        /// then the signer's matter.
+        /// then the signer's matter, and other security servers that know no suite of TLS newer than CBC cannot be reached: for them the
+        /// authentication key must be in this process.
         pub socket: Option<PathBuf> = None,
         /// Seconds that a signature waits for such a signer, a restart of it included.
         pub wait_time: u64 = 10,

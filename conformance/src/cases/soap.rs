@@ -187,7 +187,7 @@ pub(super) const CASES: &[Case] = &[
 
 /// About twenty thousand characters.
 const LARGE: &str = {
-    const TEXT: [u8; 20_000] = [b'z'; 20_000];
+    static TEXT: [u8; 20_000] = [b'z'; 20_000];
     match std::str::from_utf8(&TEXT) {
         Ok(text) => text,
         Err(_) => panic!("ASCII is UTF-8"),

@@ -88,16 +88,6 @@ pub(super) const CASES: &[Case] = &[
         holds: &[Check(super::soap_errors::faulty), NotCalled],
         ..SOAP_CALL
     },
-    Case {
-        clause: "2.4",
-        title: "parts that never end are refused",
-        headers: RELATED,
-        body: Body::Text(
-            "--part\r\nContent-Type: text/xml; charset=UTF-8\r\n\r\n{soap}\r\n--part\r\nContent-Type: text/plain\r\n\r\ncut",
-        ),
-        holds: &[Check(super::soap_errors::faulty), NotCalled],
-        ..SOAP_CALL
-    },
 ];
 
 fn in_order(outcome: &crate::case::Outcome<'_>) -> Result<(), String> {

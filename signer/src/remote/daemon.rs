@@ -112,8 +112,11 @@ fn open(
     settings: &File,
     now: proto::time::UnixTime,
 ) -> Result<(Arc<SoftwareSigner>, process::TokenLock), StartError> {
-    let token = SoftwareSigner::open(&settings.key_dir)?;
+    if !SoftwareSigner::exists(&settings.key_dir) {
+        return Err(TokenError::Missing(settings.key_dir.clone()).into());
+    }
     let lock = process::TokenLock::take(&settings.key_dir)?;
+    let token = SoftwareSigner::open(&settings.key_dir)?;
     if let Some(path) = &settings.pin_file {
         let pin = read_pin(path).map_err(|source| StartError::PinFile { path: path.clone(), source })?;
         token.login(&pin, now).map_err(|source| StartError::Pin { path: path.clone(), source })?;

@@ -217,23 +217,24 @@ impl Actor {
     /// Takes requests and lets late ones fail until `what` is done; `None` when there are no callers any more.
     async fn meanwhile<T>(&mut self, what: impl Future<Output = T>) -> Option<T> {
         tokio::pin!(what);
-        let mut tick = tokio::time::interval(TICK);
+        let mut tick = ticks();
         loop {
             tokio::select! {
                 done = &mut what => return Some(done),
                 job = self.incoming.recv(), if self.waiting.len() < QUEUE => self.waiting.push_back(job?),
-                _ = tick.tick() => self.fail_late(),
+                _ = tick.tick(), if !self.waiting.is_empty() => self.fail_late(),
             }
         }
     }
 
     /// Runs a connection until it is lost, for which it gives the reason; `Ok` when there are no callers any more.
     async fn exchange(&mut self, connection: &mut Connection) -> Result<(), String> {
-        let mut tick = tokio::time::interval(TICK);
+        let mut tick = ticks();
         self.waiting.push_front(self.describe());
         loop {
             self.fill(connection);
             self.state.held.store(self.waiting.len() + connection.under_way.len(), Ordering::Relaxed);
+            let idle = self.waiting.is_empty() && connection.under_way.is_empty();
             let (mut reader, mut writer) = connection.stream.split();
             tokio::select! {
                 read = reader.read_buf(connection.decoder.buffer()) => match read {
@@ -248,7 +249,7 @@ impl Actor {
                     Some(job) => self.waiting.push_back(job),
                     None => return Ok(()),
                 },
-                _ = tick.tick() => {
+                _ = tick.tick(), if !idle => {
                     self.fail_late();
                     self.fail_late_under_way(connection);
                 }
@@ -335,6 +336,13 @@ impl Actor {
             if job.is_repeatable() { self.waiting.push_front(job) } else { job.fail(LinkError::Lost) }
         }
     }
+}
+
+/// For looks at deadlines; after a pause there is one, not all that were left out.
+fn ticks() -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks
 }
 
 /// Connects and greets.
