@@ -150,6 +150,89 @@ async fn providers_answers_are_taken_alike_or_better() {
     tally.finish();
 }
 
+/// More of what a provider could answer than was recorded: REST, then SOAP.
+#[tokio::test(flavor = "multi_thread")]
+async fn providers_answers_are_told_apart() {
+    let Some(probes) = vectors::dir().map(|dir| dir.join("probes")) else { return };
+    let (laboratory, fake) = loop {
+        let Some(laboratory) = Laboratory::start(&probes.join("environment")).await else { return };
+        if let Some(fake) = Fake::start(&laboratory).await {
+            break (laboratory, fake);
+        }
+    };
+    let rest = b"GET /r1/PRB/GOV/3333/FAKE/svc/x HTTP/1.1\r\nHost: h\r\nX-Road-Client: PRB/COM/1111/CONSUMER\r\n\r\n";
+    let soap = std::fs::read(probes.join("5b-fake-provider/184-soap-ok/request.bin")).unwrap();
+    let mut wrong = Vec::new();
+    for (scenario, status, code) in UNRECORDED {
+        fake.play(scenario, "good");
+        let request = if scenario.starts_with("soap-") { &soap[..] } else { rest };
+        let ours = play(&laboratory, &Value::Null, vec![Step::Send(request.to_vec())], 1).await;
+        let code = code.map(str::to_owned);
+        if ours.summary() != (Some(*status), code.clone(), 0) {
+            wrong.push(format!("{scenario}: {:?} instead of {status} {code:?}", ours.summary()));
+        }
+    }
+    assert!(wrong.is_empty(), "\n{}", wrong.join("\n"));
+}
+
+const UNRECORDED: &[(&str, u16, Option<&str>)] = &[
+    ("ok-refs", 200, None),
+    ("ok-http10", 200, None),
+    ("http-404", 500, Some("server.clientproxy.http_error")),
+    ("parts-nosig", 500, Some("server.clientproxy.missing_signature")),
+    ("parts-msgtwice", 500, Some("server.clientproxy.service_failed.invalid_content_type")),
+    ("parts-extra", 500, Some("server.clientproxy.service_failed.invalid_message")),
+    ("parts-faultfirst", 500, Some("server.serverproxy.access_denied")),
+    ("parts-faultaftermsgbody", 500, Some("server.serverproxy.access_denied")),
+    ("parts-faultnotafault", 500, Some("server.clientproxy.service_failed.invalid_message")),
+    ("sig-ss1-sign", 500, Some("server.clientproxy.signature_verification.incorrect_certificate")),
+    ("sig-sign-1111-rogueca", 500, Some("server.clientproxy.signature_verification.internal_error")),
+    ("sig-noocsp", 500, Some("server.clientproxy.signature_verification.malformed_signature")),
+    ("sig-extra-http", 500, Some("server.clientproxy.signature_verification.internal_error")),
+    ("diff-request-id", 500, Some("server.clientproxy.inconsistent_response")),
+    ("drop-request-hash", 500, Some("server.clientproxy.service_failed.internal_error")),
+    ("empty-id", 500, Some("server.clientproxy.service_failed.internal_error")),
+    ("empty-service", 500, Some("server.clientproxy.service_failed.internal_error")),
+    ("empty-request-id", 500, Some("server.clientproxy.inconsistent_response")),
+    ("twice-wronglast-service", 500, Some("server.clientproxy.inconsistent_response")),
+    ("twice-wronglast-request-id", 500, Some("server.clientproxy.inconsistent_response")),
+    ("twice-wronglast-request-hash", 500, Some("server.clientproxy.inconsistent_response")),
+    ("st-99", 500, Some("server.clientproxy.service_failed.invalid_message")),
+    ("st-199", 500, Some("server.clientproxy.service_failed.invalid_message")),
+    ("st-600", 500, Some("server.clientproxy.service_failed.invalid_message")),
+    ("st-1000", 500, Some("server.clientproxy.service_failed.invalid_message")),
+    ("st-_1", 500, Some("server.clientproxy.service_failed.internal_error")),
+    ("st-0200", 200, None),
+    ("st-302", 302, None),
+    ("reason-empty", 200, None),
+    ("reason-long", 200, None),
+    ("hdr-conn", 500, Some("server.clientproxy.service_failed.internal_error")),
+    ("hdr-lf-inject", 500, Some("server.clientproxy.service_failed.invalid_message")),
+    ("hdr-utf8", 200, None),
+    ("hdr-date", 200, None),
+    ("hdr-ct-twice", 200, None),
+    ("head-space", 500, Some("server.clientproxy.service_failed.internal_error")),
+    ("head-emptyline", 500, Some("server.clientproxy.service_failed.internal_error")),
+    ("head-nocolon", 500, Some("server.clientproxy.service_failed.internal_error")),
+    ("h-html", 500, Some("server.clientproxy.service_failed.invalid_content_type")),
+    ("h-gzip", 500, Some("server.clientproxy.missing_rest")),
+    ("fault-404", 500, Some("server.clientproxy.http_error")),
+    ("fault-nodetail", 500, Some("server.serverproxy.access_denied")),
+    ("fault-crlf", 500, Some("server.x??X-Inj: 1")),
+    ("fault-nofault", 500, Some("server.clientproxy.service_failed.invalid_message")),
+    ("fault-soap12", 500, Some("server.clientproxy.service_failed.invalid_soap")),
+    ("fault-utf8code", 500, Some("server.?")),
+    ("net-trunc", 500, Some("server.clientproxy.service_failed.io_error")),
+    ("net-slow", 200, None),
+    ("early", 500, Some("server.serverproxy.access_denied")),
+    ("soap-hashwrong", 200, Some("server.clientproxy.inconsistent_response")),
+    ("soap-id", 200, Some("server.clientproxy.service_failed.inconsistent_response")),
+    ("soap-client", 200, Some("server.clientproxy.service_failed.inconsistent_response")),
+    ("soap-notresponse", 200, None),
+    ("soap-doctype", 200, Some("server.clientproxy.service_failed.invalid_soap")),
+    ("soap-proto", 200, None),
+];
+
 /// One request of an information system, answered by the provider that is none.
 async fn play_scenario(
     laboratory: &Laboratory,
