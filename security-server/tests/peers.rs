@@ -116,6 +116,28 @@ async fn a_sender_that_is_too_old_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn codes_are_written_as_the_release_that_is_set_has_them() {
+    let fault_style = proto::fault::Style::Camel;
+    let world = World::with(Options { fault_style, ..Options::default() }).await;
+    let mut message = request(&world, HEADER_PART, None);
+    message.method = "GET".into();
+    check("port", &send(&world, &message).await, "Server.ServerProxy.InvalidHttpMethod");
+    for (edge, request, code) in [
+        ("REST, ours", rest("GET", "UNKNOWN", "echo/a", "", b""), "Server.ClientProxy.UnknownMember"),
+        ("REST, theirs", rest("GET", "CONSUMER", "noaccess/a", "", b""), "Server.ServerProxy.AccessDenied"),
+        (
+            "SOAP",
+            b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n".to_vec(),
+            "Client.InvalidHttpMethod",
+        ),
+    ] {
+        let reply = ask(world.consumer.http, &request).await;
+        assert_eq!(reply.fault().map(|(found, ..)| found).as_deref(), Some(code), "{edge}");
+        assert_eq!(reply.status, if edge == "SOAP" { 200 } else { 500 }, "{edge}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_with_a_message_is_told() {
     let world = World::start().await;
     let head = |name: &'static str, value: Option<&'static str>| change(move |_, t| t.header(name, value));

@@ -83,6 +83,8 @@ pub struct Options {
     pub has_tsa: bool,
     /// Senders must be of this release or later.
     pub min_client_version: Option<[u32; 3]>,
+    /// How fault codes are written.
+    pub fault_style: proto::fault::Style,
     /// TLS between the servers; of the consumer, where it differs.
     pub edge: TlsEdge,
     pub consumer_edge: Option<TlsEdge>,
@@ -102,6 +104,7 @@ impl Default for Options {
             message_time: Duration::from_secs(3600),
             has_tsa: true,
             min_client_version: None,
+            fault_style: proto::fault::Style::Snake,
             edge: TlsEdge::Auto,
             consumer_edge: None,
             tls13_peers: None,
@@ -317,6 +320,7 @@ impl Parts<'_> {
         settings.limits.idle = self.options.idle;
         settings.min_client_version = self.options.min_client_version;
         settings.limits.message_time = self.options.message_time;
+        settings.fault_style = self.options.fault_style;
         settings
     }
 }
