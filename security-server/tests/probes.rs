@@ -1,8 +1,9 @@
 //! The probes: what stock servers answered to ordinary, odd and hostile input, held against what ours answer to the same bytes.
 //!
 //! Compared are the status, the fault code, what the information system was sent, and what the answer holds (`probed/compare.rs` says
-//! what is free). Where ours answers otherwise on purpose, `probed/rules.rs` says what it answers instead and names the heading of
-//! `docs/differences.md` that says why. `CAUSEWAY_PROBE=name` plays one case and tells all.
+//! what is free); where a provider answers our consumer by script, also what that provider was sent. Where ours answers otherwise on
+//! purpose, `probed/rules.rs` says what it answers instead and names the heading of `docs/differences.md` that says why.
+//! `CAUSEWAY_PROBE=name` plays one case and tells all.
 
 #![allow(clippy::unwrap_used, reason = "a set-up that fails is a test that fails")]
 
