@@ -93,6 +93,26 @@ impl Call {
         Self { kind: Kind::Soap, message_id, method: Method::POST, target: "/".into(), headers, body }
     }
 
+    /// A SOAP call with `content` (XML) inside the body, and something of another type attached.
+    pub fn soap_with_attachment(
+        client: &ClientId,
+        service: &ServiceId,
+        content: &str,
+        attachment: (&str, &[u8]),
+    ) -> Self {
+        let call = Self::soap(client, service, content);
+        let (boundary, (kind, bytes)) = (format!("part-{}", call.message_id), attachment);
+        let first =
+            format!("--{boundary}\r\nContent-Type: text/xml; charset=UTF-8\r\nContent-ID: <message>\r\n\r\n");
+        let second = format!("\r\n--{boundary}\r\nContent-Type: {kind}\r\nContent-ID: <attachment>\r\n\r\n");
+        let last = format!("\r\n--{boundary}--\r\n");
+        let body = [first.as_bytes(), &call.body, second.as_bytes(), bytes, last.as_bytes()].concat().into();
+        let content_type =
+            format!("multipart/related; type=\"text/xml\"; start=\"<message>\"; boundary=\"{boundary}\"");
+        let headers = vec![("Content-Type", content_type), ("SOAPAction", "\"\"".to_owned())];
+        Self { headers, body, ..call }
+    }
+
     /// A line for a shell, asking the same of the client proxy at `base` (`http://host:port`). `body_file` stands for the body.
     pub fn curl(&self, base: &str, body_file: Option<&str>) -> String {
         let mut line = String::from("curl -sS");

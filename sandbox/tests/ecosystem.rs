@@ -47,6 +47,39 @@ async fn exchange(ecosystem: &Ecosystem) {
     assert_eq!((proven.signer, proven.message_id), (parties::population(), call.message_id));
 }
 
+/// One exchange with an attachment, and the evidence of both of its messages, which holds the attachment too.
+async fn exchange_with_attachment(ecosystem: &Ecosystem) {
+    let system = ecosystem.information_system();
+    let content = format!(
+        r#"<residentDetails xmlns="{}"><code>M-2019-0502</code></residentDetails>"#,
+        sandbox::services::soap::NAMESPACE
+    );
+    // More than stays in memory.
+    let attachment: Vec<u8> = (0..200_000_u32).map(|n| (n.wrapping_mul(n) >> 7) as u8).collect();
+    let call = Call::soap_with_attachment(
+        &parties::school(),
+        &parties::resident_details(),
+        &content,
+        ("application/octet-stream", &attachment),
+    );
+    let answer = system.send(&call).await.unwrap();
+    let text = String::from_utf8_lossy(&answer.body);
+    assert_eq!((answer.status, answer.fault()), (StatusCode::OK, None), "{text}");
+    assert!(text.contains("Korpi"), "{text}");
+    assert!(answer.body.windows(attachment.len()).any(|window| window == attachment));
+    let conf = pki::globalconf::load_directory(&ecosystem.consumer_globalconf()).unwrap();
+    for message in [Message::Request, Message::Response] {
+        let container = system.container(&parties::school(), &call.message_id, message).await.unwrap();
+        assert_eq!(container.status, StatusCode::OK, "{}", String::from_utf8_lossy(&container.body));
+        let proven = pki::asic::verify(Cursor::new(&container.body), &conf).unwrap();
+        assert_eq!(
+            (&proven.message_id, &proven.by_digest),
+            (&call.message_id, &Vec::new()),
+            "nothing is left out"
+        );
+    }
+}
+
 /// Takes an address and hangs up on everybody. Listeners of ended tasks are closed a moment later, hence the patience.
 async fn occupy(address: SocketAddr) -> JoinHandle<()> {
     for _ in 0..1000 {
@@ -67,6 +100,7 @@ async fn relays_and_refuses() {
     let dir = tempfile::tempdir().unwrap();
     let ecosystem = build(dir.path()).await;
     exchange(&ecosystem).await;
+    exchange_with_attachment(&ecosystem).await;
     let system = ecosystem.information_system();
     let get = |client, service: &_, path| Call::rest(client, service, Method::GET, path, None);
     // Through a global group, through a local group, by nobody.

@@ -27,7 +27,7 @@ use security_server::serverconf::{ConnectionType, ServerConf, ServiceKind};
 use serde_json::Value;
 use support::backend::read_message;
 use support::client::{Reply, ask, ask_tls};
-use support::peer::{Transport, fault};
+use support::peer::{RESET, Transport, fault};
 use support::pki::{NOW, Pair, Pki};
 use support::{Options, Parts, Server, signer};
 use testkit::vectors::{self, Tally};
@@ -146,7 +146,7 @@ fn serve(listener: TcpListener, script: Script) {
     });
 }
 
-/// The made-up provider's server; without a script it resets the connection.
+/// The made-up provider's server.
 fn play(listener: TcpListener, provider: &Server, script: Script) {
     support::peer::play_provider(listener, provider.peer_tls.clone(), move |_| {
         let answer = script.get();
@@ -299,7 +299,7 @@ impl Case<'_> {
                 suite.service_says.raw(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n".to_vec())
             }
             "ServerProxyHttpError" => suite.provider_says.set("502 Bad", "text/html", b""),
-            "ServerProxyConnectionAborted" => suite.provider_says.raw(Vec::new()),
+            "ServerProxyConnectionAborted" => suite.provider_says.raw(RESET.to_vec()),
             "ServerProxyConnectionAborted2" => {
                 suite.provider_says.raw(
                     b"HTTP/1.1 200 OK\r\nContent-Type: text/xml\r\nContent-Length: 1000\r\n\r\n".to_vec(),

@@ -1,12 +1,18 @@
 //! The population register over SOAP 1.1: `residentDetails`, described by `population.wsdl` [PR-MESS §2].
 //!
 //! The answer carries the request's header element as it stood, since the provider's security server compares it field by field.
-//! A broken request and an unknown code are SOAP faults with status 500 and 200, as information systems do it.
+//! A broken request and an unknown code are SOAP faults with status 500 and 200, as information systems do it. Whatever is attached to a
+//! request is attached to its answer.
 
 use std::fmt::Write;
 
+use bytes::{Bytes, BytesMut};
 use hyper::{Method, Request, Response, StatusCode};
 
+use proto::media_type;
+use proto::multipart::{self, PartHead};
+use proto::soap::parts::{Decoder, Event, Limits, MULTIPART_RELATED, PartsError};
+use proto::soap::related::Related;
 use proto::xml::{self, escape_attribute, escape_text};
 use roxmltree::Node;
 
@@ -33,16 +39,85 @@ pub(super) async fn answer(path: &str, request: Request<RequestBody>) -> Respons
             WSDL.replace("@BASE@", &base_url(&request, BASE)),
         ),
         (&Method::POST, "") => {
+            let content_type = request.headers().get("content-type").and_then(|value| value.to_str().ok());
+            let content_type = content_type.unwrap_or_default().to_owned();
             let Ok(body) = read_all(request.into_body(), REQUEST_LIMIT_BYTES).await else {
                 return fault(StatusCode::INTERNAL_SERVER_ERROR, "The request could not be read.");
             };
-            call(&body)
+            match Attached::read(&content_type, body) {
+                Ok(attached) => call(&attached),
+                Err(_) => {
+                    fault(StatusCode::INTERNAL_SERVER_ERROR, "The parts of the request could not be read.")
+                }
+            }
         }
         _ => respond(StatusCode::NOT_FOUND, "text/plain", "There is nothing here.\n"),
     }
 }
 
-fn call(request: &[u8]) -> Response<ResponseBody> {
+/// An envelope with what is attached to it.
+struct Attached {
+    envelope: Bytes,
+    head: PartHead,
+    attachments: Vec<(PartHead, BytesMut)>,
+    content_type: String,
+}
+
+impl Attached {
+    fn read(content_type: &str, body: Bytes) -> Result<Self, PartsError> {
+        let plain = Self {
+            envelope: body.clone(),
+            head: PartHead::default(),
+            attachments: Vec::new(),
+            content_type: content_type.to_owned(),
+        };
+        if !media_type::is(content_type, MULTIPART_RELATED) {
+            return Ok(plain);
+        }
+        let limits = Limits {
+            parts: multipart::Limits::default(),
+            message_bytes: REQUEST_LIMIT_BYTES,
+            attachments: 100,
+        };
+        let mut decoder = Decoder::new(content_type, limits)?;
+        decoder.feed(body);
+        decoder.finish();
+        let mut read = plain;
+        while let Some(event) = decoder.poll()? {
+            match event {
+                Event::Envelope { head, raw } => (read.head, read.envelope) = (head, raw),
+                Event::AttachmentHead(head) => read.attachments.push((head, BytesMut::new())),
+                Event::AttachmentData(data) => {
+                    read.attachments
+                        .iter_mut()
+                        .last()
+                        .into_iter()
+                        .for_each(|(_, content)| content.extend(&data));
+                }
+                Event::AttachmentEnd | Event::End { .. } => {}
+            }
+        }
+        Ok(read)
+    }
+
+    /// `answer`, with the attachments under the request's own type.
+    fn respond(&self, answer: String) -> Response<ResponseBody> {
+        let Ok(Some(related)) = Related::of(&self.content_type, self.attachments.len(), "metsola") else {
+            return respond(StatusCode::OK, "text/xml; charset=UTF-8", answer);
+        };
+        let mut body = related.head(true, &self.head).to_vec();
+        body.extend_from_slice(answer.as_bytes());
+        for (head, content) in &self.attachments {
+            body.extend_from_slice(&related.head(false, head));
+            body.extend_from_slice(content);
+        }
+        body.extend_from_slice(&related.end());
+        respond(StatusCode::OK, related.content_type(), body)
+    }
+}
+
+fn call(attached: &Attached) -> Response<ResponseBody> {
+    let request = &attached.envelope;
     let limits = xml::Limits { bytes: REQUEST_LIMIT_BYTES, ..xml::Limits::default() };
     let Ok(document) = xml::tree(request, &limits) else {
         return fault(StatusCode::INTERNAL_SERVER_ERROR, "The request is not XML.");
@@ -62,8 +137,7 @@ fn call(request: &[u8]) -> Response<ResponseBody> {
     };
     match population::resident(code) {
         Some(resident) => {
-            let answer = envelope_around(envelope, &document.input_text()[header.range()], resident);
-            respond(StatusCode::OK, "text/xml; charset=UTF-8", answer)
+            attached.respond(envelope_around(envelope, &document.input_text()[header.range()], resident))
         }
         None => fault(StatusCode::OK, "No resident has this code."),
     }

@@ -170,6 +170,9 @@ pub struct Received {
     pub hash: String,
 }
 
+/// The answer that is a reset of the connection.
+pub const RESET: &[u8] = b"reset";
+
 /// Plays the provider's server on `listener`: reads one request per connection, writes what `answer` makes of it, closes.
 pub fn play_provider<F, A>(listener: TcpListener, tls: Arc<PeerTls>, answer: F)
 where
@@ -188,6 +191,10 @@ where
                 }
             }
             let bytes = answer(receive(&request)).await;
+            if let (true, Some(socket)) = (bytes == RESET, accepted.stream.tcp()) {
+                rustix::net::sockopt::set_socket_linger(socket, Some(Duration::ZERO)).unwrap();
+                continue;
+            }
             let _ = accepted.stream.write_all(&bytes).await;
             let _ = accepted.stream.shutdown().await;
         }
