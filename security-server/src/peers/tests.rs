@@ -32,6 +32,7 @@ struct Bench {
     consumer_keys: Arc<StillSigner>,
     connections: Arc<AtomicUsize>,
     requests: Arc<AtomicUsize>,
+    closed: Arc<AtomicUsize>,
     ocsp_questions: Arc<AtomicUsize>,
     address: Ipv4Addr,
 }
@@ -70,6 +71,7 @@ impl Bench {
             peers: Peers::new(&settings, Clock::fixed(NOW), conf.clone(), tls(&consumer_keys)),
             connections: Arc::default(),
             requests: Arc::default(),
+            closed: Arc::default(),
             ocsp_questions: Arc::default(),
             address,
             provider_cert,
@@ -80,7 +82,8 @@ impl Bench {
         };
         bench.vouch(Status::Good);
         let acceptor = Acceptor::peer(tls(&provider_keys), LIMIT);
-        tokio::spawn(serve(listener, acceptor, provider, bench.connections.clone(), bench.requests.clone()));
+        let counts = [&bench.connections, &bench.requests, &bench.closed].map(Arc::clone);
+        tokio::spawn(serve(listener, acceptor, provider, counts));
         tokio::spawn(count_and_serve(ocsp_listener, provider_keys, bench.ocsp_questions.clone()));
         bench
     }
@@ -103,6 +106,16 @@ impl Bench {
     async fn exchange(&self, body: RequestBody) -> Result<Bytes, PeerError> {
         let answer = self.connect().await?.send(http::HeaderMap::new(), body).await?;
         Ok(answer.into_body().collect().await.map_err(PeerError::network)?.to_bytes())
+    }
+
+    /// The provider has closed so many connections.
+    async fn until_closed(&self, count: usize) {
+        let closed = async {
+            while self.closed.load(Ordering::SeqCst) < count {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(LIMIT, closed).await.expect("the provider closes");
     }
 
     fn counts(&self) -> (usize, usize) {
@@ -136,13 +149,12 @@ async fn serve(
     listener: TcpListener,
     acceptor: Acceptor,
     how: Provider,
-    connections: Arc<AtomicUsize>,
-    requests: Arc<AtomicUsize>,
+    [connections, requests, closed]: [Arc<AtomicUsize>; 3],
 ) {
     loop {
         let (socket, from) = listener.accept().await.unwrap();
         let (acceptor, connections, requests) = (acceptor.clone(), connections.clone(), requests.clone());
-        tokio::spawn(async move {
+        let one = async move {
             let Ok(mut accepted) = acceptor.accept(socket, from).await else { return };
             connections.fetch_add(1, Ordering::SeqCst);
             if how == Provider::BreaksOff {
@@ -174,6 +186,11 @@ async fn serve(
             } else {
                 let _ = connection.await;
             }
+        };
+        let closed = closed.clone();
+        tokio::spawn(async move {
+            one.await;
+            closed.fetch_add(1, Ordering::SeqCst);
         });
     }
 }
@@ -251,7 +268,7 @@ async fn a_server_that_is_not_registered_is_refused_in_the_handshake() {
 async fn a_resumed_session_is_held_to_the_present_configuration() {
     let bench = Bench::new(Provider::ClosesQuietly).await;
     bench.exchange(body("x")).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(100)).await;
+    bench.until_closed(1).await;
     bench.configure(Some(&bench.provider_cert), None);
     assert!(bench.exchange(body("x")).await.is_err());
     assert_eq!(bench.counts().1, 1);
@@ -263,7 +280,7 @@ async fn a_connection_that_was_closed_while_it_waited_is_replaced() {
     for n in 1..4 {
         bench.exchange(body("x")).await.unwrap();
         assert_eq!(bench.counts(), (n, n));
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        bench.until_closed(n).await;
     }
 }
 
