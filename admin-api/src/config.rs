@@ -23,9 +23,9 @@ host::settings! {
         pub request_size_limit_regular: usize = 50 * 1024,
         /// Bytes of a request's body that carries a file.
         pub request_size_limit_binary_upload: usize = 10 * 1024 * 1024,
-        /// A file with users, roles and password hashes; not set: users in the data folder.
+        /// A file with users, roles and password hashes; not set: admin/users in the data folder.
         pub user_file: Option<PathBuf> = None,
-        /// Where the audit log is appended to; not set: audit.log in the data folder.
+        /// Where the audit log is appended to; not set: admin/audit.log in the data folder.
         pub audit_log: Option<PathBuf> = None,
     }
 }

@@ -6,6 +6,7 @@
 //! | `keys/` | `signer` | configuration signing keys are lost: new ones and new anchors for everybody |
 //! | `public/` | [`crate::configuration_source`] | it is generated again |
 //! | `anchors/` | [`crate::configuration_source`] | they are written again |
+//! | `admin/` | [`admin_api`] | API keys, users and the audit log are lost |
 //! | `tls/` | [`admin_api::tls`] | another self-signed certificate is made |
 //!
 //! The directory is locked as long as its handle lives, so the server must be stopped. Everything here blocks.

@@ -74,7 +74,7 @@ pub(super) fn finish(reply: Reply, about: &About<'_>) -> Response<ResponseBody> 
             } else {
                 serde_json::to_string(&problem.body()).unwrap_or_default()
             };
-            // An empty text: the caller takes no JSON, so there is nothing to say in.
+            // The caller takes no JSON, so there is nothing to say it in.
             let silent = problem.headers.iter().any(|(name, _)| *name == SILENT);
             let body = if silent { Vec::new() } else { body.into_bytes() };
             (problem.status, (!silent).then_some("application/json"), body, problem.headers)
