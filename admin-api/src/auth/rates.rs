@@ -1,4 +1,5 @@
-//! How often one address may ask: so many requests a second, and so many a minute.
+//! How often one address may ask: so many requests a second, and so many a minute. Of IPv6 a network of 64 bits is one address, since
+//! whoever has one address of it has all of them.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -33,6 +34,7 @@ impl Rates {
 
     /// Counts a request and says whether it may pass.
     pub fn take(&self, address: IpAddr, now: UnixTime) -> bool {
+        let address = one_of_many(address);
         let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let (second, minute) = (now.as_secs(), now.as_secs().div_euclid(60));
         if seen.len() >= MAX_ADDRESSES && !seen.contains_key(&address) {
@@ -55,6 +57,14 @@ impl Rates {
     }
 }
 
+/// The network whose addresses are counted as one.
+fn one_of_many(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((u128::from(v6) >> 64 << 64).into()),
+        v4 @ IpAddr::V4(_) => v4,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -69,5 +79,13 @@ mod tests {
         assert!(rates.take(b, second(0)), "another address has its own");
         let off = Rates::new(None, None);
         assert!((0..1000).all(|_| off.take(a, second(0))));
+    }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_address() {
+        let rates = Rates::new(Some(1), None);
+        let take = |text: &str| rates.take(text.parse().unwrap(), UnixTime(0));
+        assert!(take("2001:db8::1") && !take("2001:db8::2") && take("2001:db8:0:1::1"));
+        assert!(take("::ffff:192.0.2.1") && !take("192.0.2.1"), "one address in two forms");
     }
 }
