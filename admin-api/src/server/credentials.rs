@@ -12,7 +12,7 @@ use http::{HeaderMap, header};
 use serde_json::Map;
 
 use super::respond::Reply;
-use super::{BASE, Frame};
+use super::{Frame, route};
 use crate::audit::AuditEvent;
 use crate::auth::Session;
 use crate::call::{Caller, Credential};
@@ -27,17 +27,17 @@ const CSRF_HEADER: &str = "x-xsrf-token";
 const SCHEME: &str = "x-road-apikey";
 
 impl<S: Send + Sync + 'static> Frame<S> {
-    /// Who calls, or the answer that refuses.
+    /// Who calls, or the answer that refuses; `below` is the path below the base path.
     pub(super) async fn caller(
         self: &Arc<Self>,
         headers: &HeaderMap,
         path: &str,
+        below: &str,
         address: IpAddr,
         correlation: &str,
     ) -> Result<Caller, Box<Reply>> {
-        let manages_keys = path.strip_prefix(BASE).is_some_and(|below| {
-            below.strip_prefix("/api-keys").is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-        });
+        // As the routes read it: another spelling of a path must not lead to it with another credential.
+        let manages_keys = route::first(below).is_some_and(|first| first == "api-keys");
         let session = self.session(headers, path);
         if let Some((id, session)) = &session {
             self.check_csrf(headers, id, session)?;
@@ -122,6 +122,7 @@ impl<S: Send + Sync + 'static> Frame<S> {
         name: String,
         password: String,
     ) -> Option<BTreeSet<Role>> {
+        let _turn = self.passwords.acquire().await.ok()?;
         let this = Arc::clone(self);
         let checked = tokio::task::spawn_blocking(move || this.users.check(&name, &password)).await;
         let roles = self.own_roles(checked.ok().flatten()?);

@@ -25,6 +25,7 @@ use host::clock::Clock;
 use host::http::{BodyError, Peer, RequestBody, ResponseBody, read_all};
 use http::{HeaderMap, Method, Request, Response, header};
 use serde_json::Map;
+use tokio::sync::Semaphore;
 use tracing::Instrument as _;
 
 use crate::audit::{AuditEvent, AuditLog};
@@ -67,6 +68,8 @@ pub struct Frame<S> {
     settings: ApiSettings,
     keys: ApiKeys,
     users: Users,
+    /// One password at a time, waited for without a thread: those threads are the whole server's.
+    passwords: Semaphore,
     sessions: Sessions,
     rates: Rates,
     audit: Arc<AuditLog>,
@@ -123,6 +126,7 @@ impl<S: Send + Sync + 'static> Frame<S> {
             document,
             keys: ApiKeys::open(&folder.join("api-keys"))?,
             users: Users::new(users),
+            passwords: Semaphore::new(1),
             sessions: Sessions::default(),
             rates: Rates::new(settings.per_second, settings.per_minute),
             audit: Arc::new(AuditLog::new(audit)),
@@ -202,11 +206,11 @@ impl<S: Send + Sync + 'static> Frame<S> {
         correlation: &str,
     ) -> Reply {
         let (parts, body) = request.into_parts();
-        let caller = match self.caller(&parts.headers, path, address, correlation).await {
+        let below = path.strip_prefix(BASE).filter(|below| below.starts_with('/')).unwrap_or_default();
+        let caller = match self.caller(&parts.headers, path, below, address, correlation).await {
             Ok(caller) => caller,
             Err(refused) => return *refused,
         };
-        let below = path.strip_prefix(BASE).unwrap_or_default();
         if below == "/openapi.yaml" {
             return Problem::status(405).header("allow", "GET").into();
         }

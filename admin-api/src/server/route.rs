@@ -77,6 +77,11 @@ fn segment(text: &'static str) -> Segment {
     }
 }
 
+/// The first segment of a path below the base path, without escapes.
+pub(super) fn first(path: &str) -> Option<String> {
+    decode(path.split('/').nth(1)?)
+}
+
 fn decode(segment: &str) -> Option<String> {
     let decoded = percent_decode_str(segment).decode_utf8().ok()?;
     Some(decoded.into_owned()).filter(|text| !text.chars().any(char::is_control))

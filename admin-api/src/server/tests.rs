@@ -270,3 +270,16 @@ fn a_wrong_table_is_refused() {
     assert!(frame(vec![get("a", "/a").right("NONE")]).contains("NONE"));
     assert!(frame(vec![get("a", "/a"), get("b", "/a")]).contains("twice"));
 }
+
+/// Keys cannot make keys, however the path is spelt.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_spelling_of_a_path_lets_a_key_manage_keys() {
+    let running = start(|_| {}).await;
+    let body = r#"["XROAD_SYSTEM_ADMINISTRATOR"]"#;
+    let spellings = ["/api-keys", "/%61pi-keys", "/api%2Dkeys", "x/api-keys", "%2Fapi-keys", "//api-keys"];
+    for path in spellings {
+        let (status, _, text) = running.with_key(&format!("POST /api/v1{path}"), body).await;
+        assert!(matches!(status, 401 | 404), "{path}: {status} {text}");
+    }
+    assert_eq!(running.frame.keys().list().len(), 1, "none was made");
+}
