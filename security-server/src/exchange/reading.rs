@@ -296,6 +296,11 @@ where
         next_data(&mut self.body, self.bounds.idle).await
     }
 
+    /// What is held of the message, for as long as the message is.
+    pub fn into_hold(self) -> Hold {
+        self.hold
+    }
+
     /// Reads what is left, so that the sender has written all of it and the connection can be used again. Bounded.
     pub async fn drain(&mut self) {
         if !self.ended {

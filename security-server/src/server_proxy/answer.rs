@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
 use bytes::Bytes;
+use host::shutdown::Busy;
 use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
 use http::{HeaderValue, Response};
 use http_body::{Body, Frame};
@@ -26,6 +27,8 @@ use tracing::field::Empty;
 
 use super::asked::{Asked, Authorised, Permit, TransportHead};
 use super::{AnswerBody, Peer, metadata, rest, soap};
+use crate::admission::Slot;
+use crate::budget::Hold;
 use crate::client_proxy::finished;
 use crate::context::Context;
 use crate::exchange::reading::{self, Bounds, Incoming, Or};
@@ -115,6 +118,16 @@ pub(super) struct Opened {
     pub(super) body: OutgoingBody,
     /// What writes into it; gives the fault's code when it ends in one.
     pub(super) work: Pin<Box<dyn Future<Output = Option<String>> + Send>>,
+    /// What the exchange holds to its end.
+    pub(super) guard: Option<Guard>,
+}
+
+/// Held until the last byte of the answer was handed to the connection: while it is read, not only while it is written.
+pub(super) struct Guard {
+    _busy: Busy,
+    _slot: Slot,
+    /// The memory of the request, which the work needs to its end.
+    _hold: Hold,
 }
 
 /// Answers one request; never fails, since a refusal is an answer.
@@ -248,6 +261,7 @@ async fn answer(
     let request = exchange::log(&cx.log, verified, Direction::Request, false, &ids).await.or_fail(SIDE)?;
 
     // 8. REST answers while the service is read; SOAP when the service has answered; metadata when we know.
+    let hold = reader.into_hold();
     let mut opened = match permit {
         Permit::Service(authorised) => {
             let accepted = Accepted { request, authorised, identity, ids, related, heads, view };
@@ -261,12 +275,7 @@ async fn answer(
             metadata::open(cx, accepted).await?
         }
     };
-    let work = opened.work;
-    opened.work = Box::pin(async move {
-        let outcome = work.await;
-        drop((busy, slot));
-        outcome
-    });
+    opened.guard = Some(Guard { _busy: busy, _slot: slot, _hold: hold });
     Ok(opened)
 }
 
@@ -336,13 +345,14 @@ fn multipart(
     begun: Instant,
     span: tracing::Span,
 ) -> Response<AnswerBody> {
-    let Opened { content_type, original_content_type, body, work } = opened;
+    let Opened { content_type, original_content_type, body, work, guard } = opened;
     let work = async move {
         let outcome = work.await;
         finished("server", kind, outcome.as_deref().unwrap_or("ok"), begun);
     }
     .instrument(span);
-    let mut response = Response::new(WorkBody { work: Some(Box::pin(work)), body }.boxed_unsync());
+    let mut response =
+        Response::new(WorkBody { work: Some(Box::pin(work)), body, _guard: guard }.boxed_unsync());
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&content_type) {
         headers.insert(CONTENT_TYPE, value);
@@ -356,12 +366,13 @@ fn multipart(
 }
 
 /// A body together with the work that fills it: both live and end with the connection.
-struct WorkBody {
+struct WorkBody<G = Option<Guard>> {
     work: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     body: OutgoingBody,
+    _guard: G,
 }
 
-impl Body for WorkBody {
+impl<G: Unpin> Body for WorkBody<G> {
     type Data = Bytes;
     type Error = std::io::Error;
 
@@ -381,6 +392,32 @@ impl Body for WorkBody {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The work behind an answer runs when hyper asks for its body, which it does not while the socket takes nothing.
+    #[tokio::test(start_paused = true)]
+    async fn an_answer_that_nobody_reads_frees_its_slot() {
+        use tokio::io::AsyncWriteExt;
+        let limits = crate::config::File::default().resolve().expect("the defaults are good").limits;
+        let slots = crate::admission::Admission::new(1, 1);
+        let taking = slots.clone();
+        let service = hyper::service::service_fn(move |_| {
+            let slot = taking.enter("peer").expect("free");
+            let (mut out, body) = exchange::writing::channel();
+            let work = Box::pin(async move { while out.data(vec![0; 64 << 10].into()).await.is_ok() {} });
+            let body = WorkBody { work: Some(work), body, _guard: slot }.boxed_unsync();
+            std::future::ready(Ok::<_, std::convert::Infallible>(Response::new(body)))
+        });
+        let (mut peer, ours) = tokio::io::duplex(1024);
+        let shutdown = host::shutdown::Shutdown::default();
+        let served =
+            tokio::spawn(async move { super::super::serve_http(ours, &limits, service, &shutdown).await });
+        peer.write_all(b"POST / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("it reads");
+        tokio::time::sleep(limits.idle / 2).await;
+        assert_eq!(slots.in_use(), 1, "it may still read");
+        tokio::time::sleep(limits.idle).await;
+        assert_eq!(slots.in_use(), 0, "nothing was taken for {:?}", limits.idle);
+        assert!(served.await.expect("no panic").is_err());
+    }
 
     #[test]
     fn versions_are_compared_as_numbers() {

@@ -11,13 +11,16 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use host::http::WriteLimited;
+use host::shutdown::Shutdown;
 use http_body_util::combinators::UnsyncBoxBody;
 use hyper::body::Incoming;
-use hyper::service::service_fn;
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pki::cert::Certificate;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
+use crate::config::Limits;
 use crate::context::Context;
 use crate::door::{Door, Place};
 use crate::tls::{Accepted, Acceptor};
@@ -69,6 +72,20 @@ async fn connection(
         let (cx, peer) = (serving.clone(), peer.clone());
         async move { Ok::<_, Infallible>(answer::respond(cx, peer, request).await) }
     });
+    if let Err(error) = serve_http(stream, &limits, service, &shutdown).await {
+        tracing::debug!(%error, %from, "a connection of a security server ended");
+    }
+}
+
+/// HTTP over one connection, until it ends or the server is told to stop.
+///
+/// hyper asks a body for nothing while the socket takes nothing, and the work behind an answer runs when its body is asked: whoever does
+/// not read is noticed below it or not at all.
+async fn serve_http<S, V>(stream: S, limits: &Limits, service: V, shutdown: &Shutdown) -> hyper::Result<()>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    V: HttpService<Incoming, ResBody = AnswerBody, Error = Infallible>,
+{
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         // Also how long a kept connection may wait for its next request.
@@ -77,14 +94,11 @@ async fn connection(
         .max_headers(limits.headers)
         .serve_connection(TokioIo::new(WriteLimited::new(stream, limits.idle)), service);
     tokio::pin!(connection);
-    let ended = tokio::select! {
+    tokio::select! {
         ended = &mut connection => ended,
         () = shutdown.stopped() => {
             connection.as_mut().graceful_shutdown();
             connection.await
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, %from, "a connection of a security server ended");
     }
 }

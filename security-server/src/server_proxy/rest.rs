@@ -26,7 +26,7 @@ pub(super) fn open(cx: &Context, accepted: Accepted) -> Opened {
         let written = write(&cx, &accepted, &mut out).await;
         end(&cx, out, written).await
     });
-    Opened { content_type, original_content_type: None, body, work }
+    Opened { content_type, original_content_type: None, body, work, guard: None }
 }
 
 /// Calls the service and writes its answer up to the signature, which the log must have first.

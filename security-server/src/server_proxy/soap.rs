@@ -51,7 +51,7 @@ pub(super) async fn open(cx: &Context, accepted: Accepted) -> Result<Opened, Ref
         let written = write(&cx, &accepted, reply, &content_type, &mut out).await;
         end(&cx, out, written).await
     });
-    Ok(Opened { content_type: out_type, original_content_type: original, body, work })
+    Ok(Opened { content_type: out_type, original_content_type: original, body, work, guard: None })
 }
 
 async fn call(cx: &Context, accepted: &Accepted, asked: &SoapAsked) -> Result<Reply, Failure> {

@@ -49,7 +49,7 @@ pub(super) async fn open(
         }
         None
     });
-    Ok(Opened { content_type, original_content_type: None, body: stream, work })
+    Ok(Opened { content_type, original_content_type: None, body: stream, work, guard: None })
 }
 
 /// One service of a list, its fields in the order in which they are known to be written.

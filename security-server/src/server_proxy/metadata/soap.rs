@@ -64,7 +64,7 @@ pub(super) async fn open(
         let _ = out.finish(&logged).await;
         None
     });
-    Ok(Opened { content_type, original_content_type: Some(original), body: stream, work })
+    Ok(Opened { content_type, original_content_type: Some(original), body: stream, work, guard: None })
 }
 
 /// The request's envelope with `element` as body and the request's hash.
