@@ -195,7 +195,8 @@ mod tests {
     }
 
     async fn answer_to(request: &str) -> (u16, String) {
-        let response = call(request.as_bytes());
+        let body = Bytes::copy_from_slice(request.as_bytes());
+        let response = call(&Attached::read("text/xml; charset=UTF-8", body).unwrap());
         let status = response.status().as_u16();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, String::from_utf8(body.to_vec()).unwrap())
