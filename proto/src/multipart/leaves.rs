@@ -159,6 +159,8 @@ mod tests {
     use super::*;
 
     type Leaf = (Option<String>, String);
+    /// Name, input, id and content of each leaf.
+    type Case<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)]);
 
     fn read(input: &str, cut: usize, limits: Limits) -> Result<Vec<Leaf>, MultipartError> {
         let mut decoder = Leaves::new("multipart/related; boundary=B", limits)?;
@@ -197,7 +199,7 @@ mod tests {
                     --C--\r\n--B--";
         let coded = "--B\r\nid: a\r\nContent-Transfer-Encoding: base64\r\nContent-Type: multipart/mixed; boundary=C\r\n\r\nLS1D\r\n--B--";
         let unbounded = "--B\r\nid: a\r\nContent-Type: multipart/mixed\r\n\r\none\r\n--B--";
-        let cases: &[(&str, &str, &[(&str, &str)])] = &[
+        let cases: [Case<'_>; 6] = [
             ("nested", nested, &[("a", "one"), ("b", "two"), ("c", ""), ("d", "four")]),
             ("closed by the outer delimiter", unclosed, &[("a", "one"), ("b", "two")]),
             ("messages", message, &[("a", "one"), ("b", "")]),
