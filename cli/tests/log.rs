@@ -42,11 +42,11 @@ fn entry(number: u64) -> Entry {
     let message = Bytes::from(format!("message {number}"));
     let subsystem = |member: &str| MemberId::new("DEV", "GOV", member).subsystem("sub");
     Entry {
-        direction: if number % 2 == 0 { Direction::Request } else { Direction::Response },
+        direction: if number.is_multiple_of(2) { Direction::Request } else { Direction::Response },
         consumer_side: true,
         message_id: format!("id-{number}"),
         request_id: format!("request-{number}"),
-        client: subsystem(if number % 3 == 0 { "third" } else { "consumer" }),
+        client: subsystem(if number.is_multiple_of(3) { "third" } else { "consumer" }),
         service: subsystem("provider").service("service"),
         parts: vec![("/message.xml".into(), DigestAlgorithm::Sha512.digest(&message))],
         message,

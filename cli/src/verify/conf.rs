@@ -6,9 +6,8 @@
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
-use anyhow::Context;
+use host::clock::Clock;
 use pki::digest::DigestAlgorithm;
 use pki::globalconf::verify::{anchor_fingerprint, is_part, verify_directory};
 use proto::globalconf::anchor::Anchor;
@@ -71,8 +70,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         Anchor::read(&bytes).map_err(|error| Usage(format!("{}: {error}", args.anchor.display())))?;
     let certs: Vec<Vec<u8>> =
         anchor.sources.iter().flat_map(|source| source.verification_certs.iter().cloned()).collect();
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).context("the clock is before 1970")?;
-    let now = UnixTime(i64::try_from(now.as_millis())?);
+    let now = Clock::System.now();
     let directories = args.directories.iter().map(|path| judge(path, &certs, now, args.now_valid)).collect();
     let source = |source: &proto::globalconf::anchor::AnchorSource| Source {
         url: source.url.clone(),

@@ -9,6 +9,7 @@
 //! - the tree has the leaves of its records.
 //!
 //! The order is: signed [`Mark`], index, segment. A crash in between is finished at the next start.
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::time::Duration;
@@ -145,10 +146,10 @@ impl Retention {
         if reason == Reason::Time && UnixTime(next.at).plus(settings.shortest()) > now {
             return Ok(false);
         }
-        if !self.known.contains_key(&number) {
-            self.known.insert(number, summary(log, number)?);
-        }
-        let Some(known) = self.known.get(&number) else { return Ok(false) };
+        let known = match self.known.entry(number) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(summary(log, number)?),
+        };
         let old_enough =
             known.newest.iter().all(|(party, at)| UnixTime(*at).plus(settings.keep(party)) <= now);
         if (reason == Reason::Time && !old_enough) || index.is_used(number)? {
@@ -248,7 +249,7 @@ fn summary(log: &MessageLog, number: u64) -> Result<Summary, RetentionError> {
 }
 
 enum Said {
-    Record(Place, RecordHead),
+    Record(Place, Box<RecordHead>),
     Stamp(StampHead),
 }
 
@@ -259,7 +260,7 @@ fn walk(dir: &std::path::Path, number: u64, mut take: impl FnMut(Said)) -> Resul
         match walker.step()? {
             Step::Frame(seen) if seen.kind == Kind::Record => {
                 if let Ok(head) = RecordHead::decode(seen.head.as_slice()) {
-                    take(Said::Record(Place { segment: number, offset: seen.offset }, head));
+                    take(Said::Record(Place { segment: number, offset: seen.offset }, Box::new(head)));
                 }
             }
             Step::Frame(seen) if seen.kind == Kind::Stamp => {
@@ -278,7 +279,7 @@ fn finish(dir: &std::path::Path, number: u64, index: &Index) -> Result<(), Reten
     let mut heads = Vec::new();
     walk(dir, number, |said| {
         if let Said::Record(place, head) = said {
-            heads.push((place, head));
+            heads.push((place, *head));
         }
     })?;
     index.forget(&heads)?;

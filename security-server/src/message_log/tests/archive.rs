@@ -146,8 +146,11 @@ async fn each_group_has_its_own_chain_and_files_have_a_size() {
 #[derive(Default)]
 struct Taker {
     status: AtomicU16,
-    taken: Mutex<Vec<(String, Vec<(String, String)>, Bytes)>>,
+    taken: Mutex<Vec<Taken>>,
 }
+
+/// Method and target, headers, body.
+type Taken = (String, Vec<(String, String)>, Bytes);
 
 async fn taker() -> (Arc<Taker>, String) {
     let taker = Arc::new(Taker::default());
