@@ -51,13 +51,12 @@ impl GetWsdl {
                     let name = ["serviceCode", "serviceVersion"].into_iter().find(|name| is(name));
                     field = name.map(|name| (name, String::new()));
                 }
-                Node::End if xml.depth() == 3 => match field.take() {
-                    Some((name, text)) => {
+                Node::End if xml.depth() == 3 => {
+                    if let Some((name, text)) = field.take() {
                         let text = Some(text).filter(|text| !text.trim().is_empty());
                         if name == "serviceCode" { found.code = text } else { found.version = text }
                     }
-                    None => {}
-                },
+                }
                 Node::Start(_) | Node::End => {}
                 text => {
                     if let (Some((_, value)), 4) = (&mut field, xml.depth()) {

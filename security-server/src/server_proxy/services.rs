@@ -363,3 +363,55 @@ impl std::fmt::Debug for Services {
         f.debug_struct("Services").field("addresses", &self.lock().len()).finish()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::serverconf::ServiceKind;
+    use crate::testing::client;
+
+    /// [wire dossier §22 row 24].
+    #[test]
+    fn a_call_has_ten_times_the_timeout_and_never_less_than_ten_minutes() {
+        let service = |timeout| Service {
+            id: client("EE/GOV/1/x").service("s"),
+            kind: ServiceKind::Rest,
+            url: "http://127.0.0.1:1/".into(),
+            target: None,
+            description: String::new(),
+            timeout: Duration::from_secs(timeout),
+            verify_tls: false,
+            disabled: None,
+        };
+        for (timeout, expected) in
+            [(0, None), (1, Some(600)), (60, Some(600)), (61, Some(610)), (3600, Some(36_000))]
+        {
+            let limit = Ends::of(&service(timeout)).0.map(|(_, limit)| limit.as_secs());
+            assert_eq!(limit, expected, "{timeout}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_over_its_time_ends() {
+        let over = Ends(Some((Instant::now(), Duration::from_secs(600))));
+        let work = over.bound(std::future::pending::<Result<(), ServiceError>>());
+        let error = work.await.unwrap_err();
+        assert!(matches!(error, ServiceError::WholeCall(limit) if limit.as_secs() == 600), "{error}");
+        assert_eq!(error.path(), [FaultCode::NetworkError]);
+        let without = Ends(None).bound(std::future::ready(Ok::<_, ServiceError>(1)));
+        assert_eq!(without.await.unwrap(), 1);
+    }
+
+    /// Connections are shared under one address and one TLS rule; pins count for TLS alone.
+    #[test]
+    fn another_tls_rule_is_another_connection() {
+        let (_, pin) = crate::testing::ca().tls("service");
+        let key = |url: &str, pins: Option<&[Certificate]>| Key::new(&ServiceUrl::parse(url).unwrap(), pins);
+        let pins = std::slice::from_ref(&pin);
+        assert_eq!(key("https://a/x", Some(pins)), key("https://a/y", Some(pins)));
+        assert_ne!(key("https://a/", Some(pins)), key("https://a/", None));
+        assert_ne!(key("https://a/", Some(pins)), key("https://a/", Some(&[])));
+        assert_ne!(key("https://a:443/", None), key("http://a:443/", None));
+        assert_eq!(key("http://a/", Some(pins)), key("http://a/", None));
+    }
+}
