@@ -269,7 +269,7 @@ impl Permit {
 /// The access check said yes, for this client, service, method and path; [`Authorised::check`] alone makes one.
 #[derive(Debug)]
 pub(super) struct Authorised {
-    service: Service,
+    service: Box<Service>,
 }
 
 impl Authorised {
@@ -293,7 +293,7 @@ impl Authorised {
         if let Some(notice) = service.disabled.clone() {
             return Err(AccessError::Disabled { service: id(), notice });
         }
-        Ok(Self { service: service.clone() })
+        Ok(Self { service: Box::new(service.clone()) })
     }
     /// The service that may be called.
     pub(super) fn service(&self) -> &Service {
