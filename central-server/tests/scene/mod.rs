@@ -1,5 +1,7 @@
 //! A central server's management API over a fresh data directory, at a clock that the test moves.
 
+#![allow(dead_code, reason = "each test program uses its part")]
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
