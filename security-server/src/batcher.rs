@@ -150,6 +150,7 @@ impl Batcher {
 
     /// Signs batch after batch until nobody waits.
     async fn work(self, line: Arc<Line>) {
+        let _release = ReleaseOnPanic(&line);
         loop {
             let batch = {
                 let mut queue = lock(&line.queue);
@@ -203,6 +204,20 @@ impl Batcher {
             signed_info,
         );
         Ok(tokio::time::timeout(OPERATION, operation).await.map_err(|_| SignError::Timeout)??)
+    }
+}
+
+/// A line whose work has panicked: whoever waits is told, and the next message finds the line idle instead of waiting for ever.
+struct ReleaseOnPanic<'a>(&'a Line);
+
+impl Drop for ReleaseOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let mut queue = lock(&self.0.queue);
+            queue.busy = false;
+            metrics::gauge!("causeway_signature_queue").decrement(queue.waiting.len() as f64);
+            queue.waiting.clear();
+        }
     }
 }
 

@@ -1,5 +1,5 @@
 //! One signature for many, whatever happens to the ones who wait: with a signer that counts.
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use pki::algorithm::SignatureAlgorithm;
 use pki::issue::Role;
@@ -18,6 +18,7 @@ struct CountingSigner {
     operations: AtomicUsize,
     gate: Semaphore,
     logged_out: Mutex<bool>,
+    panics: AtomicBool,
 }
 
 #[async_trait::async_trait]
@@ -33,6 +34,7 @@ impl Signer for CountingSigner {
         assert_eq!((purpose, form), (Purpose::Message, EcdsaForm::Raw));
         self.gate.acquire().await.unwrap().forget();
         self.operations.fetch_add(1, Ordering::Relaxed);
+        assert!(!self.panics.swap(false, Ordering::Relaxed), "the signer panics once, as the test asks");
         if *self.logged_out.lock().unwrap() {
             return Err(SignerError::LoggedOut);
         }
@@ -84,6 +86,7 @@ fn setup() -> (Arc<CountingSigner>, Batcher, Arc<SigningIdentity>) {
         operations: AtomicUsize::new(0),
         gate: Semaphore::new(0),
         logged_out: Mutex::new(false),
+        panics: AtomicBool::new(false),
     });
     (signer.clone(), Batcher::new(signer, Clock::fixed(NOW)), Arc::new(identity))
 }
@@ -109,6 +112,22 @@ async fn until(mut condition: impl FnMut() -> bool) {
 
 fn waiting(batcher: &Batcher, identity: &Arc<SigningIdentity>) -> usize {
     lock(&batcher.line(identity).queue).waiting.len()
+}
+
+#[tokio::test]
+async fn a_panic_ends_those_who_wait_and_no_others() {
+    let (signer, batcher, identity) = setup();
+    signer.panics.store(true, Ordering::Relaxed);
+    let (first, second) = (batcher.clone(), batcher.clone());
+    let (one, other) = (identity.clone(), identity.clone());
+    let first = tokio::spawn(async move { first.sign(&one, message(1, 1)).await.map(drop) });
+    until(|| signer.gate.available_permits() == 0 && lock(&batcher.line(&identity).queue).busy).await;
+    let second = tokio::spawn(async move { second.sign(&other, message(2, 1)).await.map(drop) });
+    signer.gate.add_permits(3);
+    assert_eq!(first.await.expect("the caller does not panic"), Err(SignError::Ended));
+    // It was in the line when the panic came, or came after it.
+    assert!(matches!(second.await.expect("the caller does not panic"), Ok(()) | Err(SignError::Ended)));
+    check(&batcher.sign(&identity, message(3, 1)).await.expect("the line goes on"));
 }
 
 #[tokio::test]

@@ -16,6 +16,9 @@ use super::format::{Chain, Extent, Kind, RecordHead, SealHead, StampHead, StartH
 use super::segment::{self, ReadError, Readable, Seen, Step};
 use crate::message_log::expiry::Mark;
 
+/// Most missing records of one gap that are named one by one: how wide a gap is, the file says itself.
+const NAMED: u64 = 1000;
+
 /// The point where a log goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tail {
@@ -238,7 +241,7 @@ impl Scan {
                 false
             }
             Kind::Record => RecordHead::decode(head).is_ok_and(|record| {
-                self.next_sequence = record.sequence + 1;
+                self.next_sequence = record.sequence.saturating_add(1);
                 record.extents().all(|e| e.segment != self.segment || self.valid.contains(&e.offset))
             }),
             Kind::Stamp => true,
@@ -368,8 +371,14 @@ impl Check {
 
     /// Notes records that should stand before `found`.
     fn missing(&mut self, segment: u64, offset: u64, found: u64) {
-        for missing in self.next_sequence.unwrap_or(found)..found {
+        let from = self.next_sequence.unwrap_or(found);
+        let named = found.min(from.saturating_add(NAMED));
+        for missing in from..named {
             self.note(segment, offset, "the record is missing", Some(missing));
+        }
+        if named < found && from < found {
+            let more = format!("{} more records up to {} are missing", found - named, found - 1);
+            self.note(segment, offset, &more, None);
         }
     }
 
@@ -453,7 +462,7 @@ impl Check {
             self.deadlines.insert(head.sequence, head.good_until);
         }
         self.missing(segment, offset, head.sequence);
-        self.next_sequence = Some(head.sequence + 1);
+        self.next_sequence = Some(head.sequence.saturating_add(1));
         for Extent { segment, offset, .. } in head.extents() {
             self.needs.entry((*segment, *offset)).or_default().push(head.sequence);
         }
@@ -472,5 +481,31 @@ impl Check {
 
     fn note(&mut self, segment: u64, offset: u64, what: &str, record: Option<u64>) {
         self.report.damage.push(Damage { segment, offset, what: what.to_owned(), record });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_gap_of_any_width_is_told_in_bounded_memory() {
+        let mut check = Check { next_sequence: Some(5), ..Check::default() };
+        check.missing(1, 64, u64::MAX);
+        let damage = &check.report.damage;
+        assert_eq!(damage.len() as u64, NAMED + 1);
+        assert_eq!(damage[0].record, Some(5));
+        let last = damage.last().map(|d| d.what.as_str());
+        let rest = u64::MAX - 5 - NAMED;
+        assert_eq!(last, Some(format!("{rest} more records up to {} are missing", u64::MAX - 1).as_str()));
+    }
+
+    #[test]
+    fn the_last_number_there_is_does_not_overflow() {
+        let mut check = Check::default();
+        check.record(1, 64, &RecordHead { sequence: u64::MAX, ..RecordHead::default() });
+        assert_eq!(check.next_sequence, Some(u64::MAX));
+        check.missing(1, 128, 7);
+        assert!(check.report.damage.is_empty(), "nothing is missing before a smaller number");
     }
 }
