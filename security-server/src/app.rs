@@ -231,7 +231,8 @@ fn own_token(folder: &Path, pin_file: &Path, clock: &Clock) -> anyhow::Result<So
             .with_context(|| format!("the PIN in {} was not taken", pin_file.display()))?,
         None => tracing::error!(
             file = %pin_file.display(),
-            "there is no PIN file, so the token is not logged in and no message can be signed"
+            "there is no PIN file, so the token is not logged in and no message can be signed: write the PIN of the token into this \
+             file, for the server's user alone (mode 0600), and start again"
         ),
     }
     Ok(signer)

@@ -194,16 +194,26 @@ pub(super) fn curl_lines(ecosystem: &Ecosystem) -> anyhow::Result<Vec<String>> {
     }
     let first = calls().into_iter().next().context("there are calls")?;
     let mut named = first.clone();
-    named.message_id = format!("my-{}", std::process::id());
+    // A new one each time the line is pasted, since a container is asked for by it.
+    named.message_id = ID.to_owned();
     ensure!(first.kind == Kind::Rest, "the first call is over REST, since its id goes into a header");
     named.headers.push(("X-Road-Id", named.message_id.clone()));
     let url = container_url(&base, &parties::school(), &named.message_id, Message::Response);
     let program = std::env::current_exe().context("this program's own path")?;
     let (program, conf) = (program.display(), ecosystem.consumer_globalconf().canonicalize()?);
     lines.push(format!(
-        "{} && echo && curl -sS -o answer.asice '{url}' && '{program}' verify answer.asice --conf '{}'",
-        named.curl(&base, None),
+        "id=my-$(date +%s%N) && {} && echo && curl -sSf -o answer.asice '{}' && '{program}' verify answer.asice --conf '{}'",
+        in_shell(&named.curl(&base, None)),
+        in_shell(&url),
         conf.display()
     ));
     Ok(lines)
+}
+
+/// Stands for the id in what is quoted for the shell.
+const ID: &str = "ThisMessage";
+
+/// `quoted` with [`ID`] as the shell's variable.
+fn in_shell(quoted: &str) -> String {
+    quoted.replace(ID, "'\"$id\"'")
 }

@@ -31,24 +31,35 @@ pub(super) struct Backup {
     snapshot_bytes: u64,
 }
 
+/// Why the files say nothing.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BackupError {
+    /// They are there and cannot be read: not a reason to write them anew.
+    #[error("{0}")]
+    Unreadable(String),
+    /// They were read and are not what was written.
+    #[error("the {0} is damaged")]
+    Damaged(&'static str),
+}
+
 impl Backup {
     /// What the files say: `None` when there is no snapshot yet.
     ///
     /// # Errors
-    /// Damage, in words.
-    pub(super) fn read(dir: &Path) -> Result<Option<Contents>, String> {
+    /// [`BackupError`].
+    pub(super) fn read(dir: &Path) -> Result<Option<Contents>, BackupError> {
         let Some(snapshot) = read_file(&dir.join("snapshot"))? else { return Ok(None) };
-        let mut contents = parse_snapshot(&snapshot).ok_or("the snapshot is damaged")?;
+        let mut contents = parse_snapshot(&snapshot).ok_or(BackupError::Damaged("snapshot"))?;
         let journal = read_file(&dir.join("journal"))?.unwrap_or_default();
         let mut rest = journal.as_slice();
         while !rest.is_empty() {
             match take_frame(rest) {
                 Frame::Whole(body, after) => {
-                    apply_frame(&mut contents, body).ok_or("the journal is damaged")?;
+                    apply_frame(&mut contents, body).ok_or(BackupError::Damaged("journal"))?;
                     rest = after;
                 }
                 // The end of a file after a power cut can be zeros or anything; no whole frame may follow.
-                Frame::Cut | Frame::Bad if later_frame(rest) => return Err("the journal is damaged".into()),
+                Frame::Cut | Frame::Bad if later_frame(rest) => return Err(BackupError::Damaged("journal")),
                 Frame::Cut | Frame::Bad => break,
             }
         }
@@ -100,11 +111,11 @@ fn write_both(dir: &Path, contents: &Contents) -> std::io::Result<(u64, File)> {
     Ok((snapshot.len() as u64, journal))
 }
 
-fn read_file(path: &Path) -> Result<Option<Vec<u8>>, String> {
+fn read_file(path: &Path) -> Result<Option<Vec<u8>>, BackupError> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(format!("{}: {e}", path.display())),
+        Err(e) => Err(BackupError::Unreadable(format!("{}: {e}", path.display()))),
     }
 }
 

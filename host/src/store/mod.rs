@@ -29,7 +29,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use backup::{Backup, Contents};
+use backup::{Backup, BackupError, Contents};
 pub use events::{EventLog, Recorded};
 
 use crate::files;
@@ -104,7 +104,13 @@ impl Store {
     /// Nothing usable is there.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         make_folder(dir)?;
-        let read = Backup::read(dir);
+        let read = match Backup::read(dir) {
+            Err(BackupError::Unreadable(reason)) => {
+                let hint = "the server's user has to own and read its data folder";
+                return Err(StoreError::Database(format!("{reason}: {hint}")));
+            }
+            read => read,
+        };
         let (db, file, was_reset) = open_or_reset(dir, CACHE_BYTES)?;
         match read {
             Ok(Some(contents)) => {

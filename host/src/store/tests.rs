@@ -287,3 +287,14 @@ fn check_order(trace: &str) -> usize {
     }
     acknowledged
 }
+
+#[test]
+fn a_snapshot_that_cannot_be_read_is_not_written_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let snapshot = dir.path().join("snapshot");
+    // Reading a folder fails whoever asks, as reading another user's file does.
+    std::fs::create_dir(&snapshot).unwrap();
+    let refused = Store::open(dir.path()).unwrap_err().to_string();
+    assert!(refused.contains("snapshot") && refused.contains("own and read"), "{refused}");
+    assert!(snapshot.is_dir() && !dir.path().join("journal").exists(), "nothing was written");
+}
