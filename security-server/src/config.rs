@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use admin_api::config::{ApiSettings, ManagementApi};
 pub use host::settings::Listen;
 use proto::fault::Style;
 
@@ -32,6 +33,7 @@ host::settings! {
         pub proxy: Proxy,
         pub configuration_client: ConfigurationClient,
         pub signer: SignerSection,
+        pub management_api: ManagementApi,
         pub message_log: MessageLogSection,
         pub limits: LimitsSection,
     }
@@ -329,6 +331,8 @@ pub struct Settings {
     pub signer_wait: Duration,
     /// `ocsp-retry-delay`.
     pub ocsp_retry: Duration,
+    /// The management API.
+    pub api: ApiSettings,
     /// The message log.
     pub message_log: MessageLogSection,
     /// Bounds of the relay.
@@ -475,6 +479,7 @@ impl File {
             signer_socket: self.signer.socket.clone(),
             signer_wait: seconds("signer.wait-time", self.signer.wait_time)?,
             ocsp_retry: seconds("signer.ocsp-retry-delay", self.signer.ocsp_retry_delay)?,
+            api: self.management_api.resolve().map_err(|(key, rule)| ConfigError { key, rule })?,
             message_log: self.message_log.clone(),
             limits: self.limits.resolve(proxy)?,
         })

@@ -14,6 +14,7 @@ use signer::{OwnKeys, TokenService};
 
 use crate::configuration_client::ConfigurationClient;
 use crate::context::Context;
+use crate::foundation::Foundation;
 
 /// What is looked at. Cheap to clone.
 #[derive(Clone)]
@@ -26,7 +27,27 @@ pub struct Watched {
     pub signer: Arc<dyn TokenService>,
 }
 
+/// How a server is that has no relay yet.
+pub fn uninitialised(foundation: &Foundation) -> Health {
+    let there = [
+        ("anchor", foundation.settings.configuration.anchor_file.exists()),
+        ("token", foundation.token.get().is_some()),
+        ("identity", foundation.server_id().is_some()),
+    ];
+    let lacks: Vec<_> = there.iter().filter(|(_, there)| !there).map(|(name, _)| *name).collect();
+    Health { ready: false, details: json!({ "initialised": lacks.is_empty(), "lacks": lacks }) }
+}
+
 impl Watched {
+    /// What is there to look at while the relay runs.
+    pub fn of(foundation: &Foundation) -> Option<Self> {
+        Some(Self {
+            ctx: foundation.relay()?.clone(),
+            configuration: Arc::clone(&foundation.configuration),
+            signer: Arc::clone(foundation.token.get()?),
+        })
+    }
+
     /// A message could be exchanged now.
     pub fn is_ready(&self) -> bool {
         self.check().ready

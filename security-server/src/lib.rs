@@ -5,7 +5,10 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`config`] | the settings file, resolved once |
-//! | [`app`], [`health`] | builds every part, owns every task, drains |
+//! | [`app`], [`tasks`], [`health`] | starts and ends the server, owns every task, drains |
+//! | [`foundation`], [`token_slot`] | what every server has, also one that is nobody's yet |
+//! | [`relay`] | parts and tasks that run once the server has an identity and a token |
+//! | [`admin_api`] | the management API |
 //! | [`context`] | what one exchange reads: snapshots and services, taken once |
 //! | [`serverconf`] | clients, services, rights: decide, record, apply; the snapshot |
 //! | [`apply`] | fills a stopped server from a file |
@@ -25,6 +28,7 @@
 //! Both edges have one shape: `serve(ctx: Context, listener: TcpListener, acceptor: tls::Acceptor)`, which accepts until
 //! `ctx.shutdown` says stop, hands each connection to [`tls::Acceptor::accept`] in a task of its own, and returns.
 
+pub mod admin_api;
 pub mod admission;
 pub mod app;
 pub mod apply;
@@ -37,18 +41,22 @@ pub mod context;
 pub mod door;
 pub mod exchange;
 pub mod faults;
+pub mod foundation;
 pub mod health;
 pub mod http1;
 pub mod message_log;
 pub mod ocsp_cache;
 pub mod ocsp_port;
 pub mod peers;
+pub mod relay;
 pub mod replay;
 pub mod server_proxy;
 pub mod serverconf;
+pub mod tasks;
 #[cfg(test)]
 mod testing;
 pub mod tls;
+pub mod token_slot;
 pub mod trust_cache;
 
 pub use app::run;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 pub mod central_server;
 pub mod certificate;
+pub mod security_server;
 
 /// The signed-in user.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

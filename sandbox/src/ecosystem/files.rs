@@ -67,6 +67,7 @@ pub(super) fn security_server_settings(files: &Files, address: IpAddr) -> securi
     };
     settings.proxy.client_http_listen = free;
     settings.proxy.client_https_listen = free;
+    settings.management_api.listen = free;
     settings.proxy.server_listen = (address, SERVER_PORT).into();
     settings.proxy.ocsp_responder_listen = (address, OCSP_PORT).into();
     settings.signer.pin_file = Some(files.pin());

@@ -1,0 +1,1 @@
+//! Service descriptions, services, endpoints, access rights.

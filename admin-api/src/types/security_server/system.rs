@@ -1,0 +1,1 @@
+//! The server itself: initialisation, anchor, version, TLS, timestamping, diagnostics, backups.

@@ -1,0 +1,1 @@
+//! Tokens, keys, certificate signing requests and certificates.

@@ -1,0 +1,1 @@
+//! What the global configuration says.

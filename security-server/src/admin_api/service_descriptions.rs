@@ -1,0 +1,8 @@
+//! Service descriptions: WSDL, OpenAPI documents, REST base paths.
+
+use super::Rows;
+
+/// Rows of the table.
+pub(super) fn rows() -> Rows {
+    vec![]
+}

@@ -1,0 +1,8 @@
+//! Services and their parameters.
+
+use super::Rows;
+
+/// Rows of the table.
+pub(super) fn rows() -> Rows {
+    vec![]
+}

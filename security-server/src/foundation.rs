@@ -1,0 +1,205 @@
+//! What every security server has from its first start on, before it is anybody's: data directory, own configuration, configuration
+//! client, the place of the token, internal TLS key. The management API works on it; the relay is built upon it when the server has an
+//! identity and a token.
+//!
+//! Changes of the server's own configuration go through [`Foundation::change`]: decided and recorded by the store, then in the relay's
+//! snapshot when the call returns.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+use host::clock::Clock;
+use host::data_dir::{DataDir, DataDirError};
+use host::http::Client;
+use host::shutdown::Shutdown;
+use host::store::Store;
+use pki::globalconf::GlobalConf;
+use proto::id::ServerId;
+use signer::token::KeyUsage;
+use tokio::sync::Notify;
+
+use crate::config::Settings;
+use crate::configuration_client::{ConfigurationClient, Published};
+use crate::context::Context;
+use crate::serverconf::ServerConf;
+use crate::serverconf::event::Event;
+use crate::serverconf::store::{ChangeError, ServerConfStore};
+use crate::tasks::pause;
+use crate::tls::InternalTls;
+use crate::token_slot::TokenSlot;
+
+/// Between looks for a changed configuration: how long a client that was registered or removed may wait.
+const REFRESH: Duration = Duration::from_millis(250);
+
+/// The parts that every server has.
+pub struct Foundation {
+    /// Checked settings.
+    pub settings: Arc<Settings>,
+    /// Time.
+    pub clock: Clock,
+    /// Drain.
+    pub shutdown: Shutdown,
+    /// Who the server is, its clients, services and rights.
+    pub conf: ServerConfStore,
+    /// Download of the global configuration.
+    pub configuration: Arc<ConfigurationClient>,
+    /// The global configuration; `None` until the first was verified.
+    pub globalconf: Published,
+    /// The token, once there is one.
+    pub token: TokenSlot,
+    /// The internal TLS key.
+    pub internal_tls: InternalTls,
+    data: DataDir,
+    relay: OnceLock<Context>,
+    /// One snapshot is built at a time, so that an older one never replaces a newer.
+    building: Mutex<()>,
+    /// Told when the relay can start.
+    complete: Notify,
+}
+
+impl Foundation {
+    /// Opens the data directory, which stays locked as long as this lives, and logs in where there is a PIN file. Blocks.
+    ///
+    /// # Errors
+    /// What cannot be opened.
+    pub fn open(settings: Arc<Settings>, clock: Clock, shutdown: Shutdown) -> anyhow::Result<Self> {
+        let data = DataDir::open(&settings.data_dir, crate::ROLE, crate::FORMAT)?;
+        let conf = ServerConfStore::open(&Store::open(&data.folder("state")?)?)?;
+        let token = TokenSlot::open(data.folder("keys")?, &settings, &clock)?;
+        let internal_tls = InternalTls::open(&data.folder("tls")?, clock.now())?;
+        let download = &settings.configuration;
+        let http = Client::new(download.connect, download.total, &[]);
+        let kept = data.folder("globalconf")?;
+        let configuration = ConfigurationClient::new(download.clone(), kept, http, clock.clone());
+        Ok(Self {
+            globalconf: configuration.published(),
+            configuration: Arc::new(configuration),
+            settings,
+            clock,
+            shutdown,
+            conf,
+            token,
+            internal_tls,
+            data,
+            relay: OnceLock::new(),
+            building: Mutex::default(),
+            complete: Notify::new(),
+        })
+    }
+
+    /// A folder of the data directory.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub fn folder(&self, name: &str) -> Result<PathBuf, DataDirError> {
+        self.data.folder(name)
+    }
+
+    /// Who the server is, once it is named.
+    pub fn server_id(&self) -> Option<ServerId> {
+        self.conf.state().server
+    }
+
+    /// The global configuration, when it is valid now.
+    pub fn valid_globalconf(&self) -> Option<Arc<GlobalConf>> {
+        let conf = self.globalconf.load_full();
+        conf.as_ref().clone().filter(|conf| conf.check_valid(self.clock.now()).is_ok())
+    }
+
+    /// What exchanges read, while the relay runs.
+    pub fn relay(&self) -> Option<&Context> {
+        self.relay.get()
+    }
+
+    /// The relay can be started: there are an identity and a token.
+    pub fn can_relay(&self) -> bool {
+        self.token.get().is_some() && self.server_id().is_some()
+    }
+
+    /// There is what an exchange needs of a server itself: an identity, and certificates of both kinds.
+    pub fn is_set_up(&self) -> bool {
+        let keys = self.token.get().map(|token| token.keys()).unwrap_or_default();
+        let has =
+            |usage| keys.iter().any(|key| key.usage == usage && key.certs.iter().any(|cert| cert.active));
+        self.can_relay() && has(KeyUsage::Authentication) && has(KeyUsage::Signing)
+    }
+
+    /// Returns when the relay can be started.
+    pub async fn completed(&self) {
+        loop {
+            let told = self.complete.notified();
+            if self.can_relay() {
+                return;
+            }
+            told.await;
+        }
+    }
+
+    /// The relay runs: from now on it is given every new snapshot.
+    pub(crate) fn relay_runs(&self, ctx: Context) {
+        let _ = self.relay.set(ctx);
+        self.rebuild();
+    }
+
+    /// Decides, records and applies `events`, all of them or none; the relay sees them when this returns. Blocks.
+    ///
+    /// # Errors
+    /// The first refusal, or the disk; nothing has changed then.
+    pub fn change(&self, actor: &str, events: Vec<Event>) -> Result<(), ChangeError> {
+        self.conf.change(self.clock.now(), actor, events)?;
+        self.rebuild();
+        Ok(())
+    }
+
+    /// The snapshot of clients, services and rights; `None` while the server is nobody's.
+    pub(crate) fn snapshot(&self) -> Option<ServerConf> {
+        ServerConf::build(&self.conf.state(), self.globalconf.load().as_ref().as_deref())
+    }
+
+    /// Gives the relay a new snapshot, and tells those who wait for the server to be complete.
+    pub fn rebuild(&self) {
+        let _one_at_a_time = self.building.lock().unwrap_or_else(PoisonError::into_inner);
+        match (self.relay.get(), self.snapshot()) {
+            (Some(ctx), Some(next)) => ctx.serverconf.store(Arc::new(next)),
+            (None, _) => self.complete.notify_waiters(),
+            (Some(_), None) => {}
+        }
+    }
+
+    /// Aligns the states of certificates with the configuration and makes the snapshot of keys anew. Blocks.
+    pub fn refresh_keys(&self) {
+        let conf = self.globalconf.load_full();
+        let (Some(conf), Some(server), Some(token)) = (conf.as_ref(), self.server_id(), self.token.get())
+        else {
+            return;
+        };
+        if let Err(error) = token.align(conf, &server, false) {
+            tracing::error!(%error, "the states of certificates could not be recorded");
+        }
+        token.refresh(conf, Some(&server), self.clock.now());
+        token.wake();
+    }
+
+    /// Keeps snapshots in line with the global configuration, until told to stop.
+    pub async fn watch(self: Arc<Self>) {
+        let generation = |this: &Self| this.globalconf.load().as_ref().as_ref().map(|conf| conf.generation());
+        // Nothing yet: what was published between the first snapshots and now is not missed.
+        let mut seen = None;
+        while !pause(&self.shutdown, REFRESH).await {
+            let now = generation(&self);
+            if now == seen {
+                continue;
+            }
+            seen = now;
+            let this = Arc::clone(&self);
+            let refreshed = tokio::task::spawn_blocking(move || {
+                this.rebuild();
+                this.refresh_keys();
+            });
+            if let Err(error) = refreshed.await {
+                tracing::error!(%error, "keys could not be aligned with the global configuration");
+            }
+        }
+    }
+}
