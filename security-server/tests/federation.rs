@@ -86,7 +86,7 @@ fn provider_state(backend: &Backend) -> State {
             description,
             code: code.clone(),
             version: None,
-            settings: ServiceSettings { url, timeout_seconds: 5, verify_tls: false },
+            settings: ServiceSettings { url, timeout_seconds: 5, verify_tls: false, title: None },
         },
         Event::RightGranted {
             client,

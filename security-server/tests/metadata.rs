@@ -91,7 +91,8 @@ async fn world() -> World {
             events.push(Event::DescriptionAdded { client: client.clone(), url: url.clone(), kind, disabled });
             described.push(url.clone());
         }
-        let settings = ServiceSettings { url: at.clone(), timeout_seconds: 5, verify_tls: false };
+        let settings =
+            ServiceSettings { url: at.clone(), timeout_seconds: 5, verify_tls: false, title: None };
         events.push(Event::ServiceAdded {
             client: client.clone(),
             description: url,
@@ -102,7 +103,12 @@ async fn world() -> World {
     }
     let endpoint = |method: &str, path: &str| Endpoint { method: method.into(), path: path.into() };
     for known in [endpoint("GET", "/pets/*"), endpoint("POST", "/pets"), endpoint("GET", "/pets/**")] {
-        events.push(Event::EndpointAdded { client: client.clone(), code: "pets".into(), endpoint: known });
+        events.push(Event::EndpointAdded {
+            client: client.clone(),
+            code: "pets".into(),
+            endpoint: known,
+            generated: false,
+        });
     }
     let everything = Endpoint::service_level();
     for (code, to) in [

@@ -253,7 +253,7 @@ impl Case<'_> {
             "InvalidServiceAddress" => "http://non.existing.site.invalid/service".to_owned(),
             _ => format!("http://{}/service", suite.service),
         };
-        let settings = ServiceSettings { url, timeout_seconds: 10, verify_tls: false };
+        let settings = ServiceSettings { url, timeout_seconds: 10, verify_tls: false, title: None };
         let (code, version, description) = (service.code.clone(), service.version.clone(), "d".to_owned());
         events.push(Event::DescriptionAdded {
             client: client.clone(),

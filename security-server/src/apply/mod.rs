@@ -100,7 +100,7 @@ pub fn run(options: &Options, actor: &str, now: UnixTime) -> Result<Report, Appl
     let data = DataDir::open(&options.data_dir, crate::ROLE, crate::FORMAT)?;
     let store = Store::open(&data.folder("state")?)?;
     let conf = ServerConfStore::open(&store)?;
-    let plan = Plan::make(conf.state(), &place, server, &files, options.prune)?;
+    let plan = Plan::make((*conf.state()).clone(), &place, server, &files, options.prune)?;
     let folder = data.folder("keys")?;
     let mut lines =
         keys::import(&folder, &place, pin.as_ref().map(|pin| pin.as_str()), keys, now, options.dry_run)?;

@@ -12,7 +12,7 @@ use proto::id::{ClientId, ServerId, Subject};
 use super::file::{self, Files, Id, Mistake};
 use crate::serverconf::ServiceKind;
 use crate::serverconf::event::{Endpoint, Event, ServiceSettings, Tsa, endpoint_text};
-use crate::serverconf::state::{ClientState, State};
+use crate::serverconf::state::{ClientState, State, UNDATED};
 use crate::serverconf::url::ServiceUrl;
 
 /// What happens to a thing.
@@ -171,7 +171,8 @@ impl Plan {
             self.push(place, Change::Add, format!("client {client}: local group {group}"), event)?;
         }
         let members: BTreeSet<_> = wanted.members.iter().map(|Id(member)| member.clone()).collect();
-        let present = self.known(client).groups.get(&group).map(|g| g.members.clone()).unwrap_or_default();
+        let present = self.known(client).groups.get(&group).map(|g| g.members.keys().cloned().collect());
+        let present: BTreeSet<_> = present.unwrap_or_default();
         for member in members.difference(&present) {
             let what = format!("client {client}: {member} in local group {group}");
             let event = Event::GroupMemberAdded {
@@ -197,7 +198,7 @@ impl Plan {
         before: &[file::Service],
     ) -> Result<(), Mistake> {
         self.description(place, client, wanted, before)?;
-        let settings = settings(wanted);
+        let mut settings = settings(wanted);
         let (code, version) = (wanted.code.clone(), wanted.version.clone());
         let name = match &version {
             Some(version) => format!("service {client}/{code} {version}"),
@@ -206,6 +207,8 @@ impl Plan {
         let known = self.known(client);
         let present = known.description_of(&code, version.as_deref());
         let key = (code.clone(), version.clone());
+        // A file says nothing about titles.
+        settings.title = present.and_then(|(_, description)| description.services[&key].title.clone());
         match present.map(|(url, description)| (url == &wanted.url, &description.services[&key])) {
             Some((true, present)) if *present == settings => {}
             Some((true, _)) => {
@@ -279,7 +282,12 @@ impl Plan {
         if !there {
             let what = format!("{service}: endpoint {}", endpoint_text(&endpoint));
             let (client, code, endpoint) = (client.clone(), code.to_owned(), endpoint.clone());
-            self.push(place, Change::Add, what, Event::EndpointAdded { client, code, endpoint })?;
+            self.push(
+                place,
+                Change::Add,
+                what,
+                Event::EndpointAdded { client, code, endpoint, generated: false },
+            )?;
         }
         self.rights(place, client, service, code, &endpoint, &wanted.access)
     }
@@ -295,7 +303,7 @@ impl Plan {
     ) -> Result<(), Mistake> {
         let wanted: BTreeSet<_> = wanted.iter().map(|Id(subject)| subject.clone()).collect();
         let present = self.known(client).endpoints.get(code).and_then(|all| all.get(endpoint));
-        let present = present.cloned().unwrap_or_default();
+        let present: BTreeSet<_> = present.into_iter().flat_map(|e| e.rights.keys().cloned()).collect();
         let (client, code, endpoint) = (client.clone(), code.to_owned(), endpoint.clone());
         let what = |subject: &Subject| format!("{service}: {} for {subject}", endpoint_text(&endpoint));
         for subject in wanted.difference(&present).cloned() {
@@ -375,7 +383,8 @@ impl Plan {
     /// Decides, applies to the planned state, reports.
     fn push(&mut self, place: &str, change: Change, what: String, event: Event) -> Result<(), Mistake> {
         self.state.decide(&event).map_err(|refusal| Mistake::new(place, refusal))?;
-        self.state.apply(event.clone()).map_err(|damage| Mistake::new(place, damage))?;
+        // Only the order matters here; the time is that of the record.
+        self.state.apply(UNDATED, event.clone()).map_err(|damage| Mistake::new(place, damage))?;
         self.events.push(event);
         self.lines.push(Line { change, what });
         Ok(())
@@ -390,7 +399,8 @@ fn settings(wanted: &file::Service) -> ServiceSettings {
     let url = wanted.service_url.clone().unwrap_or_else(|| wanted.url.clone());
     // As the reference: on for https. Plain http has nothing to verify.
     let https = ServiceUrl::parse(&url).is_ok_and(|url| url.https);
-    ServiceSettings { verify_tls: wanted.verify_tls.unwrap_or(https), timeout_seconds: wanted.timeout, url }
+    let verify_tls = wanted.verify_tls.unwrap_or(https);
+    ServiceSettings { verify_tls, timeout_seconds: wanted.timeout, url, title: None }
 }
 
 /// A WSDL or OpenAPI document is not where calls go; without a place of their own they would go nowhere useful.

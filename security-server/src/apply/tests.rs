@@ -50,7 +50,7 @@ impl Bench {
     }
     fn state(&self) -> State {
         let store = Store::open(&self.0.path().join("data/state")).unwrap();
-        ServerConfStore::open(&store).unwrap().state()
+        (*ServerConfStore::open(&store).unwrap().state()).clone()
     }
 }
 
@@ -111,7 +111,7 @@ fn fills_an_empty_folder_and_finds_nothing_to_do_the_second_time() {
     assert_eq!(wsdl.disabled.as_deref(), Some("Tomorrow"));
     assert!(wsdl.services.values().all(|s| s.verify_tls && s.url == "https://10.0.0.1/soap"));
     assert!(client.descriptions["http://10.0.0.1:8080/register"].services.values().all(|s| !s.verify_tls));
-    assert_eq!(client.endpoints["register"][&Endpoint::service_level()].len(), 1);
+    assert_eq!(client.endpoints["register"][&Endpoint::service_level()].rights.len(), 1);
 }
 
 #[test]
@@ -174,7 +174,7 @@ fn a_service_moves_to_another_description_only_with_prune() {
     let client = &state.clients[&proto::id::ClientId::parse_encoded("EE:GOV:1:school").unwrap()];
     assert!(client.descriptions.contains_key("http://10.0.0.2/register"));
     assert_eq!(
-        client.endpoints["register"].values().map(|s| s.len()).sum::<usize>(),
+        client.endpoints["register"].values().map(|e| e.rights.len()).sum::<usize>(),
         3,
         "rights are granted again"
     );

@@ -1,13 +1,14 @@
 //! Which changes the rules allow. Looks at nothing but the state and the proposed event.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use proto::id::{ClientId, ServerId, Subject};
+use proto::id::{ClientId, MemberId, ServerId, Subject};
+use proto::time::UnixTime;
 
 use super::ServiceKind;
 use super::event::{Endpoint, Event, ServiceSettings, endpoint_text};
 use super::path::MAX_PATTERN_BYTES;
-use super::state::{ClientState, Group, State};
+use super::state::{ClientState, EndpointState, Group, State};
 use super::url::{ServiceUrl, UrlError};
 
 /// Service codes that every server answers itself.
@@ -51,6 +52,9 @@ pub enum Refusal {
     /// The owner stays.
     #[error("{0} owns this server and cannot be removed")]
     Owner(ClientId),
+    /// Only a member has no name of its own here.
+    #[error("{0} is a member: only subsystems can be named")]
+    NotASubsystem(ClientId),
     /// Of another instance.
     #[error("{client} is of another instance than this server, which is of {instance}")]
     OtherInstance {
@@ -109,11 +113,19 @@ impl State {
             E::ClientAdded { client, .. } => self.decide_client(client),
             E::ClientRemoved { client } => {
                 self.client(client)?;
-                let owner = self.server.as_ref().map(|server| &server.owner);
-                let is_owner = client.subsystem.is_none() && owner == Some(&client.member);
-                if is_owner { Err(Refusal::Owner(client.clone())) } else { Ok(()) }
+                if self.is_owner(client) { Err(Refusal::Owner(client.clone())) } else { Ok(()) }
             }
-            E::ConnectionSet { client, .. } => self.client(client).map(drop),
+            E::OwnerChanged { owner } => self.decide_owner(owner),
+            E::ConnectionSet { client, .. }
+            | E::ClientStatusSet { client, .. }
+            | E::SubsystemNameCleared { client } => self.client(client).map(drop),
+            E::SubsystemNameSet { client, name } => {
+                self.client(client)?;
+                if client.subsystem.is_none() {
+                    return Err(Refusal::NotASubsystem(client.clone()));
+                }
+                check_text("name of a subsystem", &name.name)
+            }
             E::TlsCertAdded { client, der } => {
                 let certs = &self.client(client)?.tls_certs;
                 absent(!certs.contains(der), "TLS certificate", &hex::encode(&der[..der.len().min(8)]))?;
@@ -131,24 +143,32 @@ impl State {
                 check_text("description of a local group", description)?;
                 bounded(groups.len(), MAX_PER_PARENT, "local groups of one client")
             }
-            E::GroupRemoved { client, group } => self.group(client, group).map(drop),
+            E::GroupDescribed { client, group, description } => {
+                self.local_group(client, group)?;
+                check_text("description of a local group", description)
+            }
+            E::GroupRemoved { client, group } => self.local_group(client, group).map(drop),
             E::GroupMemberAdded { client, group, member } => {
-                let members = &self.group(client, group)?.members;
-                absent(!members.contains(member), "member of the group", &member.to_string())?;
+                let members = &self.local_group(client, group)?.members;
+                absent(!members.contains_key(member), "member of the group", &member.to_string())?;
                 bounded(members.len(), MAX_CLIENTS, "members of one local group")
             }
             E::GroupMemberRemoved { client, group, member } => {
-                let found = self.group(client, group)?.members.contains(member);
+                let found = self.local_group(client, group)?.members.contains_key(member);
                 present(found, "member of the group", &member.to_string())
             }
             E::Refused { .. } => Ok(()),
             E::DescriptionAdded { .. }
             | E::DescriptionSwitched { .. }
+            | E::DescriptionMoved { .. }
+            | E::DescriptionRefreshed { .. }
             | E::DescriptionRemoved { .. }
             | E::ServiceAdded { .. }
             | E::ServiceChanged { .. }
+            | E::ServiceRenamed { .. }
             | E::ServiceRemoved { .. } => self.decide_service(event),
             E::EndpointAdded { .. }
+            | E::EndpointChanged { .. }
             | E::EndpointRemoved { .. }
             | E::RightGranted { .. }
             | E::RightRevoked { .. } => self.decide_right(event),
@@ -168,6 +188,16 @@ impl State {
         bounded(self.clients.len(), MAX_CLIENTS, "clients")
     }
 
+    fn decide_owner(&self, owner: &MemberId) -> Result<(), Refusal> {
+        let server = self.server.as_ref().ok_or(Refusal::NotNamed)?;
+        let client = owner.clone().client();
+        if owner.instance != server.owner.instance {
+            let instance = server.owner.instance.clone();
+            return Err(Refusal::OtherInstance { client, instance });
+        }
+        self.client(&client).map(drop)
+    }
+
     fn decide_service(&self, event: &Event) -> Result<(), Refusal> {
         use Event as E;
         match event {
@@ -182,7 +212,13 @@ impl State {
                 present(self.client(client)?.descriptions.contains_key(url), "service description", url)?;
                 check_text("notice", disabled.as_deref().unwrap_or_default())
             }
-            E::DescriptionRemoved { client, url } => {
+            E::DescriptionMoved { client, url, to } => {
+                let descriptions = &self.client(client)?.descriptions;
+                present(descriptions.contains_key(url), "service description", url)?;
+                absent(!descriptions.contains_key(to), "service description", to)?;
+                check_url(to).map(drop)
+            }
+            E::DescriptionRefreshed { client, url } | E::DescriptionRemoved { client, url } => {
                 present(self.client(client)?.descriptions.contains_key(url), "service description", url)
             }
             E::ServiceAdded { client, description, code, version, settings } => {
@@ -193,6 +229,16 @@ impl State {
                 check_settings(settings)
             }
             E::ServiceRemoved { client, code, version } => self.service(client, code, version.as_deref()),
+            E::ServiceRenamed { client, code, version, to } => {
+                self.service(client, code, version.as_deref())?;
+                check_new_code(to, None)?;
+                // Endpoints and rights belong to the code: all versions of one would have to follow.
+                let known = self.client(client)?;
+                if known.has_code(to) || known.versions_of(code) > 1 {
+                    return Err(Refusal::CodeInUse(to.clone()));
+                }
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
@@ -207,10 +253,7 @@ impl State {
     ) -> Result<(), Refusal> {
         let known = self.client(client)?;
         let description = known.descriptions.get(url).ok_or_else(|| missing("service description", url))?;
-        check_codes([code].into_iter().chain(version))?;
-        if RESERVED_SERVICE_CODES.contains(&code) {
-            return Err(Refusal::ReservedCode(code.to_owned()));
-        }
+        check_new_code(code, version)?;
         let wsdl = description.kind == ServiceKind::Wsdl;
         if !wsdl && version.is_some() {
             let rule = "only services of a WSDL have versions".to_owned();
@@ -237,7 +280,7 @@ impl State {
     fn decide_right(&self, event: &Event) -> Result<(), Refusal> {
         use Event as E;
         match event {
-            E::EndpointAdded { client, code, endpoint } => {
+            E::EndpointAdded { client, code, endpoint, .. } => {
                 let endpoints = self.endpoints(client, code)?;
                 absent(!endpoints.contains_key(endpoint), "endpoint", &endpoint_text(endpoint))?;
                 check_endpoint(endpoint)?;
@@ -252,6 +295,16 @@ impl State {
                 }
                 bounded(endpoints.len(), MAX_PER_PARENT, "endpoints of one service")
             }
+            E::EndpointChanged { client, code, endpoint, to } => {
+                let endpoints = self.endpoints(client, code)?;
+                present(endpoints.contains_key(endpoint), "endpoint", &endpoint_text(endpoint))?;
+                absent(!endpoints.contains_key(to), "endpoint", &endpoint_text(to))?;
+                if *endpoint == Endpoint::service_level() {
+                    let rule = "the endpoint of the whole service cannot be changed".to_owned();
+                    return Err(Refusal::Value { what: "endpoint", rule });
+                }
+                check_endpoint(to)
+            }
             E::EndpointRemoved { client, code, endpoint } => {
                 let text = endpoint_text(endpoint);
                 if *endpoint == Endpoint::service_level() {
@@ -262,14 +315,14 @@ impl State {
             }
             E::RightGranted { client, code, endpoint, subject } => {
                 let holders = self.holders(client, code, endpoint)?;
-                absent(!holders.contains(subject), "access right", &subject.to_string())?;
+                absent(!holders.contains_key(subject), "access right", &subject.to_string())?;
                 if let Subject::LocalGroup(group) = subject {
-                    self.group(client, group)?;
+                    self.local_group(client, group)?;
                 }
                 bounded(holders.len(), MAX_CLIENTS, "subjects of one endpoint")
             }
             E::RightRevoked { client, code, endpoint, subject } => {
-                let found = self.holders(client, code, endpoint)?.contains(subject);
+                let found = self.holders(client, code, endpoint)?.contains_key(subject);
                 present(found, "access right", &subject.to_string())
             }
             _ => Ok(()),
@@ -279,7 +332,7 @@ impl State {
     fn client(&self, id: &ClientId) -> Result<&ClientState, Refusal> {
         self.clients.get(id).ok_or_else(|| Refusal::UnknownClient(id.clone()))
     }
-    fn group(&self, client: &ClientId, group: &str) -> Result<&Group, Refusal> {
+    fn local_group(&self, client: &ClientId, group: &str) -> Result<&Group, Refusal> {
         self.client(client)?.groups.get(group).ok_or_else(|| missing("local group", group))
     }
     fn service(&self, client: &ClientId, code: &str, version: Option<&str>) -> Result<(), Refusal> {
@@ -289,7 +342,7 @@ impl State {
         &self,
         client: &ClientId,
         code: &str,
-    ) -> Result<&BTreeMap<Endpoint, BTreeSet<Subject>>, Refusal> {
+    ) -> Result<&BTreeMap<Endpoint, EndpointState>, Refusal> {
         self.client(client)?.endpoints.get(code).ok_or_else(|| missing("service", code))
     }
     fn holders(
@@ -297,9 +350,12 @@ impl State {
         client: &ClientId,
         code: &str,
         endpoint: &Endpoint,
-    ) -> Result<&BTreeSet<Subject>, Refusal> {
+    ) -> Result<&BTreeMap<Subject, UnixTime>, Refusal> {
         let endpoints = self.endpoints(client, code)?;
-        endpoints.get(endpoint).ok_or_else(|| missing("endpoint", &endpoint_text(endpoint)))
+        endpoints
+            .get(endpoint)
+            .map(|endpoint| &endpoint.rights)
+            .ok_or_else(|| missing("endpoint", &endpoint_text(endpoint)))
     }
 }
 
@@ -336,8 +392,17 @@ fn check_url(url: &str) -> Result<ServiceUrl, Refusal> {
     ServiceUrl::parse(url).map_err(|reason| Refusal::Url { url: url.to_owned(), reason })
 }
 
+fn check_new_code(code: &str, version: Option<&str>) -> Result<(), Refusal> {
+    check_codes([code].into_iter().chain(version))?;
+    if RESERVED_SERVICE_CODES.contains(&code) {
+        return Err(Refusal::ReservedCode(code.to_owned()));
+    }
+    Ok(())
+}
+
 fn check_settings(settings: &ServiceSettings) -> Result<(), Refusal> {
     check_url(&settings.url)?;
+    check_text("title", settings.title.as_deref().unwrap_or_default())?;
     if settings.timeout_seconds <= MAX_TIMEOUT_SECONDS {
         return Ok(());
     }

@@ -1,11 +1,14 @@
 //! What may happen to a server's own configuration, and the form in which it is stored.
 //!
-//! Events are small (a certificate at most) and versioned by [`Stored`]: an old version is converted there. Whether one may happen is
-//! said in `decide`, what it does in [`super::state`].
+//! Events are small (a certificate at most) and versioned by [`Stored`]: an old version is converted there. Within a version an event
+//! may come and a field may be added that has a default and is left out when it has it, so that what older programs wrote is read.
+//! Whether one may happen is said in `decide`, what it does in [`super::state`]. No event carries a time or a number: times are those
+//! of the log's records, numbers of things follow from the order of events.
 
-use proto::id::{ClientId, ServerId, Subject};
+use proto::id::{ClientId, MemberId, ServerId, Subject};
 use serde::{Deserialize, Serialize};
 
+use super::status::ClientStatus;
 use super::{ConnectionType, ServiceKind};
 
 /// An event as stored. A later version is added beside the first, and [`Stored::into_event`] converts.
@@ -58,6 +61,18 @@ pub struct ServiceSettings {
     pub timeout_seconds: u32,
     /// Compare its TLS certificate with those stored for the client.
     pub verify_tls: bool,
+    /// What its description calls it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+}
+
+/// A name for a subsystem that the global configuration does not show yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingName {
+    /// The name.
+    pub name: String,
+    /// A request with it was sent; otherwise it goes with the registration.
+    pub submitted: bool,
 }
 
 /// One change.
@@ -74,6 +89,14 @@ pub enum Event {
     ClientRemoved { client: ClientId },
     /// How its information systems identify themselves.
     ConnectionSet { client: ClientId, connection: ConnectionType },
+    /// How far its registration is.
+    ClientStatusSet { client: ClientId, status: ClientStatus },
+    /// A name that the global configuration is to show.
+    SubsystemNameSet { client: ClientId, name: PendingName },
+    /// It shows it, or the name is not wanted any more.
+    SubsystemNameCleared { client: ClientId },
+    /// Another member, a client already, owns the server; the former owner stays a client.
+    OwnerChanged { owner: MemberId },
     /// A TLS certificate (DER) of its information systems.
     TlsCertAdded {
         client: ClientId,
@@ -90,6 +113,10 @@ pub enum Event {
     DescriptionAdded { client: ClientId, url: String, kind: ServiceKind, disabled: Option<String> },
     /// Its services are enabled (`None`) or disabled with a notice.
     DescriptionSwitched { client: ClientId, url: String, disabled: Option<String> },
+    /// It is at another place; what it describes stays.
+    DescriptionMoved { client: ClientId, url: String, to: String },
+    /// It was read again, or changed by hand.
+    DescriptionRefreshed { client: ClientId, url: String },
     /// It goes, with its services, their endpoints and rights.
     DescriptionRemoved { client: ClientId, url: String },
     /// A service, with its service-level endpoint.
@@ -102,10 +129,21 @@ pub enum Event {
     },
     /// How it is called.
     ServiceChanged { client: ClientId, code: String, version: Option<String>, settings: ServiceSettings },
+    /// It has another code; endpoints and rights follow.
+    ServiceRenamed { client: ClientId, code: String, version: Option<String>, to: String },
     /// It goes; with the last version its endpoints and rights.
     ServiceRemoved { client: ClientId, code: String, version: Option<String> },
     /// An endpoint. Endpoints and rights belong to the code, whatever the version.
-    EndpointAdded { client: ClientId, code: String, endpoint: Endpoint },
+    EndpointAdded {
+        client: ClientId,
+        code: String,
+        endpoint: Endpoint,
+        /// The description names it.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        generated: bool,
+    },
+    /// Another method or path; its rights stay.
+    EndpointChanged { client: ClientId, code: String, endpoint: Endpoint, to: Endpoint },
     /// It goes, with its rights.
     EndpointRemoved { client: ClientId, code: String, endpoint: Endpoint },
     /// A subject may call an endpoint.
@@ -114,6 +152,8 @@ pub enum Event {
     RightRevoked { client: ClientId, code: String, endpoint: Endpoint, subject: Subject },
     /// A local group.
     GroupAdded { client: ClientId, group: String, description: String },
+    /// What it is for.
+    GroupDescribed { client: ClientId, group: String, description: String },
     /// It goes, with its rights.
     GroupRemoved { client: ClientId, group: String },
     /// A member of a local group.

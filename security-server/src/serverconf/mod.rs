@@ -2,8 +2,8 @@
 //!
 //! An event log in the tree `serverconf` of `state/` ([`event`], [`decide`], [`state`] applies, [`store`] records); the relay reads the immutable
 //! [`ServerConf`] built from it, where a decision is two map lookups, one per global group with rights on the service, and a pattern
-//! match ([`path`]). It is built anew when an event was recorded and when the global configuration changed, since that says which
-//! clients are registered here. Deleting `state/` loses all of it: `causeway apply` fills it again.
+//! match ([`path`]). It is built anew when an event was recorded and when the global configuration changed, since that says
+//! which clients are registered here ([`status`]). Deleting `state/` loses all of it: `causeway apply` fills it again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -16,13 +16,15 @@ pub mod decide;
 pub mod event;
 pub mod path;
 pub mod state;
+pub mod status;
 pub mod store;
 pub mod url;
 
 pub use decide::Refusal;
 use event::Endpoint;
 use path::{Pattern, ServicePath};
-use state::{ClientState, State};
+use state::{ClientState, EndpointState, State};
+use status::ClientStatus;
 use url::ServiceUrl;
 
 /// The notice of a disabled description that has none of its own (wire dossier §22 row 20).
@@ -131,7 +133,8 @@ impl ServerConf {
     pub fn build(state: &State, conf: Option<&GlobalConf>) -> Option<Self> {
         let server = state.server.clone()?;
         let clients = state.clients.iter().map(|(id, client)| {
-            let registered = conf.is_some_and(|conf| conf.is_client_of(id, &server));
+            let listed = conf.is_some_and(|conf| conf.is_client_of(id, &server));
+            let registered = client.status.aligned(listed) == ClientStatus::Registered;
             (id.clone(), Offer::build(id, client, registered))
         });
         Some(Self {
@@ -253,18 +256,20 @@ impl Offer {
 }
 
 impl Rights {
-    fn build(endpoints: &BTreeMap<Endpoint, BTreeSet<Subject>>, state: &ClientState) -> Self {
+    fn build(endpoints: &BTreeMap<Endpoint, EndpointState>, state: &ClientState) -> Self {
         let mut rights = Self::default();
         let mut by_group: BTreeMap<&GlobalGroupId, Vec<usize>> = BTreeMap::new();
-        for (index, (endpoint, subjects)) in endpoints.iter().enumerate() {
+        for (index, (endpoint, rights_of)) in endpoints.iter().enumerate() {
             rights.endpoints.push(Rule { endpoint: endpoint.clone(), pattern: Pattern::new(&endpoint.path) });
             let mut clients = BTreeSet::new();
-            for subject in subjects {
+            for subject in rights_of.rights.keys() {
                 match subject {
                     Subject::Client(client) => drop(clients.insert(client)),
                     Subject::GlobalGroup(group) => by_group.entry(group).or_default().push(index),
                     Subject::LocalGroup(code) => {
-                        clients.extend(state.groups.get(code).into_iter().flat_map(|group| &group.members));
+                        clients.extend(
+                            state.groups.get(code).into_iter().flat_map(|group| group.members.keys()),
+                        );
                     }
                 }
             }

@@ -1,7 +1,8 @@
 //! The event log of the server's own configuration: one write records a change before it takes effect.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
+use arc_swap::ArcSwap;
 use host::store::{EventLog, Store, StoreError};
 use proto::time::UnixTime;
 
@@ -16,7 +17,9 @@ pub const TREE: &str = "serverconf";
 #[derive(Debug)]
 pub struct ServerConfStore {
     log: EventLog,
-    state: Mutex<State>,
+    state: ArcSwap<State>,
+    /// Held from a decision to its record; readers do not wait for it.
+    writing: Mutex<()>,
 }
 
 /// Why a change did not happen.
@@ -41,13 +44,14 @@ impl ServerConfStore {
     pub fn open(store: &Store) -> Result<Self, ChangeError> {
         let log = EventLog::open(store, TREE)?;
         let events = log.replay::<Stored>()?;
-        let state = State::replay(events.into_iter().map(|recorded| recorded.event.into_event()))?;
-        Ok(Self { log, state: Mutex::new(state) })
+        let events = events.into_iter().map(|recorded| (recorded.at, recorded.event.into_event()));
+        let state = ArcSwap::from_pointee(State::replay_recorded(events)?);
+        Ok(Self { log, state, writing: Mutex::new(()) })
     }
 
     /// The present state.
-    pub fn state(&self) -> State {
-        self.lock().clone()
+    pub fn state(&self) -> Arc<State> {
+        self.state.load_full()
     }
 
     /// Decides `events` in order, each after those before it, and records them together: all of them or none. A refusal is recorded
@@ -56,10 +60,36 @@ impl ServerConfStore {
     /// # Errors
     /// The first refusal, or the disk; nothing has changed then.
     pub fn change(&self, at: UnixTime, actor: &str, events: Vec<Event>) -> Result<(), ChangeError> {
-        if events.is_empty() {
-            return Ok(());
+        self.change_with(at, actor, |_| Ok::<_, ChangeError>((events, ())))
+    }
+
+    /// As [`Self::change`], with events that `plan` makes of the state that they will meet, and what else it found.
+    ///
+    /// # Errors
+    /// What `plan` says, the first refusal, or the disk; nothing has changed then.
+    pub fn change_with<T, E: From<ChangeError>>(
+        &self,
+        at: UnixTime,
+        actor: &str,
+        plan: impl FnOnce(&State) -> Result<(Vec<Event>, T), E>,
+    ) -> Result<T, E> {
+        // A panic while the lock is held leaves the old state, which is what the log says.
+        let _writing = self.writing.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.state.load_full();
+        let (events, found) = plan(&state)?;
+        if !events.is_empty() {
+            self.record(at, actor, &state, events)?;
         }
-        let mut state = self.lock();
+        Ok(found)
+    }
+
+    fn record(
+        &self,
+        at: UnixTime,
+        actor: &str,
+        state: &State,
+        events: Vec<Event>,
+    ) -> Result<(), ChangeError> {
         let mut next = state.clone();
         for event in &events {
             if let Err(refusal) = next.decide(event) {
@@ -69,17 +99,12 @@ impl ServerConfStore {
                 self.log.record(at, actor, &[Stored::V1(refused)])?;
                 return Err(refusal.into());
             }
-            next.apply(event.clone())?;
+            next.apply(at, event.clone())?;
         }
         let stored: Vec<_> = events.into_iter().map(Stored::V1).collect();
         self.log.record(at, actor, &stored)?;
-        *state = next;
+        self.state.store(Arc::new(next));
         Ok(())
-    }
-
-    /// A panic while the lock is held leaves the old state, which is what the log says.
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -8,7 +8,8 @@ const OWN: &str = "EE/GOV/1/school";
 
 fn state() -> State {
     let own = || client(OWN);
-    let settings = |url: &str| ServiceSettings { url: url.into(), timeout_seconds: 7, verify_tls: false };
+    let settings =
+        |url: &str| ServiceSettings { url: url.into(), timeout_seconds: 7, verify_tls: false, title: None };
     let endpoint = |method: &str, path: &str| Endpoint { method: method.into(), path: path.into() };
     let description = |url: &str, kind, disabled: Option<&str>| Event::DescriptionAdded {
         client: own(),
@@ -36,7 +37,12 @@ fn state() -> State {
         Event::GroupMemberAdded { client: own(), group: "friends".into(), member: client("EE/COM/7/local") },
         description("http://is/rest", ServiceKind::Rest, None),
         service("http://is/rest", "rest", None),
-        Event::EndpointAdded { client: own(), code: "rest".into(), endpoint: endpoint("GET", "/open/*") },
+        Event::EndpointAdded {
+            client: own(),
+            code: "rest".into(),
+            endpoint: endpoint("GET", "/open/*"),
+            generated: false,
+        },
         description("http://is/wsdl", ServiceKind::Wsdl, None),
         service("http://is/wsdl", "soap", Some("v1")),
         service("http://is/wsdl", "soap", Some("v2")),

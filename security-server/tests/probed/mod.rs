@@ -211,7 +211,7 @@ fn describe(events: &mut Vec<Event>, found: &Value, service: &Service) {
             description: url.clone(),
             code: one["code"].as_str().unwrap().into(),
             version: one["version"].as_str().map(str::to_owned),
-            settings: ServiceSettings { url: to, timeout_seconds, verify_tls },
+            settings: ServiceSettings { url: to, timeout_seconds, verify_tls, title: None },
         });
     }
 }
@@ -236,6 +236,7 @@ fn grant(events: &mut Vec<Event>, found: &Value) {
             client: owner.clone(),
             code: code.clone(),
             endpoint: endpoint.clone(),
+            generated: false,
         });
     }
     events.push(Event::RightGranted { client: owner, code, endpoint, subject });

@@ -448,7 +448,7 @@ fn provider_state(backend: SocketAddr, pinned: &Certificate, secure: [SocketAddr
     for (code, address) in ["pinned", "otherpin"].into_iter().zip(secure) {
         let url = format!("https://{address}/rest");
         service(&mut events, code, None, &url, ServiceKind::Rest, Some(everything.clone()), 5);
-        let settings = ServiceSettings { url, timeout_seconds: 5, verify_tls: true };
+        let settings = ServiceSettings { url, timeout_seconds: 5, verify_tls: true, title: None };
         events.push(Event::ServiceChanged { client: provider(), code: code.into(), version: None, settings });
     }
     events.push(Event::TlsCertAdded { client: provider(), der: pinned.der().to_vec() });
@@ -472,7 +472,7 @@ fn service(
     timeout_seconds: u32,
 ) {
     let (client, description) = (provider(), format!("d:{code}"));
-    let settings = ServiceSettings { url: url.to_owned(), timeout_seconds, verify_tls: false };
+    let settings = ServiceSettings { url: url.to_owned(), timeout_seconds, verify_tls: false, title: None };
     events.push(Event::DescriptionAdded {
         client: client.clone(),
         url: description.clone(),
@@ -492,6 +492,7 @@ fn service(
             client: client.clone(),
             code: code.to_owned(),
             endpoint: endpoint.clone(),
+            generated: false,
         });
     }
     let subject = Subject::Client(subsystem(consumer_member(), "CONSUMER"));

@@ -102,7 +102,7 @@ pub fn provider_state(env: &Path, service: SocketAddr) -> State {
             &client,
             &code,
             version,
-            ServiceSettings { url, timeout_seconds, verify_tls: false },
+            ServiceSettings { url, timeout_seconds, verify_tls: false, title: None },
         );
     }
     State::replay(events).unwrap()
@@ -143,7 +143,12 @@ pub fn add(
     let described = [("GET", "/hello"), ("POST", "/echo")];
     for (method, path) in described.into_iter().filter(|_| code == "petstore") {
         let endpoint = Endpoint { method: method.into(), path: path.into() };
-        events.push(Event::EndpointAdded { client: client.clone(), code: code.clone(), endpoint });
+        events.push(Event::EndpointAdded {
+            client: client.clone(),
+            code: code.clone(),
+            endpoint,
+            generated: false,
+        });
     }
     let subject = match code.as_str() {
         "noaccess" | "noaccessQuery" => return,

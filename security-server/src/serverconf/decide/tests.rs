@@ -15,7 +15,7 @@ fn client() -> ClientId {
 }
 
 fn settings(url: &str) -> ServiceSettings {
-    ServiceSettings { url: url.into(), timeout_seconds: 60, verify_tls: true }
+    ServiceSettings { url: url.into(), timeout_seconds: 60, verify_tls: true, title: None }
 }
 
 fn description(url: &str, kind: ServiceKind) -> Event {
@@ -51,7 +51,12 @@ fn state() -> State {
         description("http://is/b.wsdl", ServiceKind::Wsdl),
         service("http://is/a.wsdl", "soap", Some("v1")),
         service("http://is/b.wsdl", "soap", Some("v2")),
-        Event::EndpointAdded { client: client(), code: "rest".into(), endpoint: endpoint("GET", "/a/*") },
+        Event::EndpointAdded {
+            client: client(),
+            code: "rest".into(),
+            endpoint: endpoint("GET", "/a/*"),
+            generated: false,
+        },
         Event::GroupAdded { client: client(), group: "friends".into(), description: "who may".into() },
     ])
     .unwrap()
@@ -99,19 +104,39 @@ fn refuses_what_breaks_a_rule_and_says_which() {
         (service("http://is/a.wsdl", "soap", Some("v2")), "used by another description"),
         (service("http://is/a.wsdl", "rest", Some("v1")), "used by another description"),
         (
-            Event::EndpointAdded { client: client(), code: "rest".into(), endpoint: endpoint("GET", "/a/*") },
+            Event::EndpointAdded {
+                client: client(),
+                code: "rest".into(),
+                endpoint: endpoint("GET", "/a/*"),
+                generated: false,
+            },
             "exists already",
         ),
         (
-            Event::EndpointAdded { client: client(), code: "soap".into(), endpoint: endpoint("GET", "/a") },
+            Event::EndpointAdded {
+                client: client(),
+                code: "soap".into(),
+                endpoint: endpoint("GET", "/a"),
+                generated: false,
+            },
             "have no endpoints",
         ),
         (
-            Event::EndpointAdded { client: client(), code: "rest".into(), endpoint: endpoint("get", "/a") },
+            Event::EndpointAdded {
+                client: client(),
+                code: "rest".into(),
+                endpoint: endpoint("get", "/a"),
+                generated: false,
+            },
             "one of *, GET",
         ),
         (
-            Event::EndpointAdded { client: client(), code: "rest".into(), endpoint: endpoint("GET", "a") },
+            Event::EndpointAdded {
+                client: client(),
+                code: "rest".into(),
+                endpoint: endpoint("GET", "a"),
+                generated: false,
+            },
             "starts with /",
         ),
         (
@@ -148,15 +173,20 @@ fn refuses_what_breaks_a_rule_and_says_which() {
 fn rights_belong_to_a_code_and_go_with_its_last_version() {
     let mut state = state();
     let subject = Subject::GlobalGroup(GlobalGroupId { instance: "EE".into(), code: "all".into() });
-    state.apply(granted("soap", Endpoint::service_level(), subject)).unwrap();
+    state.apply(crate::testing::NOW, granted("soap", Endpoint::service_level(), subject)).unwrap();
     let removed = |version: &str| Event::ServiceRemoved {
         client: client(),
         code: "soap".into(),
         version: Some(version.into()),
     };
-    state.apply(removed("v1")).unwrap();
-    assert_eq!(state.clients[&client()].endpoints["soap"][&Endpoint::service_level()].len(), 1);
-    state.apply(Event::DescriptionRemoved { client: client(), url: "http://is/b.wsdl".into() }).unwrap();
+    state.apply(crate::testing::NOW, removed("v1")).unwrap();
+    assert_eq!(state.clients[&client()].endpoints["soap"][&Endpoint::service_level()].rights.len(), 1);
+    state
+        .apply(
+            crate::testing::NOW,
+            Event::DescriptionRemoved { client: client(), url: "http://is/b.wsdl".into() },
+        )
+        .unwrap();
     assert!(!state.clients[&client()].endpoints.contains_key("soap"));
 }
 
@@ -164,15 +194,89 @@ fn rights_belong_to_a_code_and_go_with_its_last_version() {
 fn a_group_takes_its_rights_along() {
     let mut state = state();
     let subject = Subject::LocalGroup("friends".into());
-    state.apply(granted("rest", endpoint("GET", "/a/*"), subject)).unwrap();
-    state.apply(Event::GroupRemoved { client: client(), group: "friends".into() }).unwrap();
-    assert!(state.clients[&client()].endpoints["rest"].values().all(BTreeSet::is_empty));
+    state.apply(crate::testing::NOW, granted("rest", endpoint("GET", "/a/*"), subject)).unwrap();
+    state
+        .apply(crate::testing::NOW, Event::GroupRemoved { client: client(), group: "friends".into() })
+        .unwrap();
+    assert!(state.clients[&client()].endpoints["rest"].values().all(|e| e.rights.is_empty()));
 }
 
 #[test]
 fn events_of_a_client_that_is_not_there_are_damage() {
     let stray = Event::ConnectionSet { client: client(), connection: ConnectionType::Http };
     assert!(State::replay([stray]).is_err());
+}
+
+/// Ids are asked for by scripts long after; they may not depend on what is there now.
+#[test]
+fn things_keep_their_numbers_when_others_go_or_they_are_changed() {
+    let mut state = state();
+    let apply = |state: &mut State, event: Event| {
+        state.decide(&event).unwrap();
+        state.apply(crate::testing::NOW, event).unwrap();
+    };
+    let id = |state: &State, code: &str, endpoint: &Endpoint| {
+        state.clients[&client()].endpoints[code][endpoint].id
+    };
+    let (base, own) = (Endpoint::service_level(), endpoint("GET", "/a/*"));
+    let before = (id(&state, "rest", &base), id(&state, "rest", &own), id(&state, "soap", &base));
+    assert!(before.0 < before.2 && before.2 < before.1, "in the order of events: {before:?}");
+    let rest = state.clients[&client()].descriptions["http://is/rest"].id;
+    let to = endpoint("PUT", "/b");
+    apply(&mut state, granted("rest", own.clone(), Subject::LocalGroup("friends".into())));
+    apply(
+        &mut state,
+        Event::EndpointChanged { client: client(), code: "rest".into(), endpoint: own, to: to.clone() },
+    );
+    apply(&mut state, Event::DescriptionRemoved { client: client(), url: "http://is/a.wsdl".into() });
+    let moved = ("http://is/rest".to_owned(), "http://is/moved".to_owned());
+    apply(&mut state, Event::DescriptionMoved { client: client(), url: moved.0, to: moved.1 });
+    let renamed = ("rest".to_owned(), "renamed".to_owned());
+    apply(
+        &mut state,
+        Event::ServiceRenamed { client: client(), code: renamed.0, version: None, to: renamed.1 },
+    );
+    assert_eq!((id(&state, "renamed", &base), id(&state, "renamed", &to), id(&state, "soap", &base)), before);
+    let (_, code, found, of) = state.endpoint(before.1).unwrap();
+    assert_eq!((code.as_str(), found, of.rights.len(), of.generated), ("renamed", &to, 1, false));
+    let (_, _, url, description) = state.description(rest).unwrap();
+    assert_eq!(url, "http://is/moved");
+    assert!(description.services.contains_key(&("renamed".into(), None)));
+    apply(&mut state, description_at("http://is/new"));
+    assert!(state.clients[&client()].descriptions["http://is/new"].id > before.1, "never one again");
+}
+
+fn description_at(url: &str) -> Event {
+    description(url, ServiceKind::Rest)
+}
+
+#[test]
+fn times_and_the_last_notice_are_kept() {
+    let mut state = state();
+    let (early, late) = (crate::testing::NOW, crate::testing::NOW.plus(std::time::Duration::from_secs(60)));
+    let url = || "http://is/rest".to_owned();
+    let switched = |disabled: Option<&str>| Event::DescriptionSwitched {
+        client: client(),
+        url: url(),
+        disabled: disabled.map(str::to_owned),
+    };
+    state.apply(early, switched(Some("closed"))).unwrap();
+    state.apply(early, switched(None)).unwrap();
+    state.apply(late, Event::DescriptionRefreshed { client: client(), url: url() }).unwrap();
+    let member = member("7").subsystem("x");
+    let joined =
+        Event::GroupMemberAdded { client: client(), group: "friends".into(), member: member.clone() };
+    state.apply(late, joined).unwrap();
+    state
+        .apply(early, granted("rest", Endpoint::service_level(), Subject::LocalGroup("friends".into())))
+        .unwrap();
+    let known = &state.clients[&client()];
+    let description = &known.descriptions["http://is/rest"];
+    assert_eq!((description.disabled.as_deref(), description.notice.as_deref()), (None, Some("closed")));
+    assert_eq!(description.refreshed_at, late);
+    assert_eq!(known.groups["friends"].members[&member], late);
+    let rights = &known.endpoints["rest"][&Endpoint::service_level()].rights;
+    assert_eq!(rights[&Subject::LocalGroup("friends".into())], early);
 }
 
 /// What `state/` holds after a release must be read by the next one.
@@ -186,6 +290,24 @@ fn stored_events_keep_their_form() {
         (
             Event::TlsCertAdded { client: member("1").client(), der: vec![1, 2, 255] },
             r#"{"V1":{"TlsCertAdded":{"client":{"member":{"instance":"EE","class":"GOV","code":"1"},"subsystem":null},"der":"AQL/"}}}"#,
+        ),
+        (
+            Event::EndpointAdded {
+                client: client(),
+                code: "rest".into(),
+                endpoint: endpoint("GET", "/a"),
+                generated: false,
+            },
+            r#"{"V1":{"EndpointAdded":{"client":{"member":{"instance":"EE","class":"GOV","code":"1"},"subsystem":"school"},"code":"rest","endpoint":{"method":"GET","path":"/a"}}}}"#,
+        ),
+        (
+            Event::ServiceChanged {
+                client: client(),
+                code: "rest".into(),
+                version: None,
+                settings: settings("http://is/"),
+            },
+            r#"{"V1":{"ServiceChanged":{"client":{"member":{"instance":"EE","class":"GOV","code":"1"},"subsystem":"school"},"code":"rest","version":null,"settings":{"url":"http://is/","timeout_seconds":60,"verify_tls":true}}}}"#,
         ),
         (
             granted("rest", endpoint("GET", "/a"), Subject::LocalGroup("friends".into())),
