@@ -22,15 +22,19 @@ use tokio::sync::Notify;
 use crate::config::Settings;
 use crate::configuration_client::{ConfigurationClient, Published};
 use crate::context::Context;
-use crate::serverconf::ServerConf;
 use crate::serverconf::event::Event;
+use crate::serverconf::state::State;
 use crate::serverconf::store::{ChangeError, ServerConfStore};
+use crate::serverconf::{ServerConf, status};
 use crate::tasks::pause;
 use crate::tls::InternalTls;
 use crate::token_slot::TokenSlot;
 
 /// Between looks for a changed configuration: how long a client that was registered or removed may wait.
 const REFRESH: Duration = Duration::from_millis(250);
+
+/// Who records what the global configuration says.
+const ALIGNER: &str = "global configuration";
 
 /// The parts that every server has.
 pub struct Foundation {
@@ -98,7 +102,7 @@ impl Foundation {
 
     /// Who the server is, once it is named.
     pub fn server_id(&self) -> Option<ServerId> {
-        self.conf.state().server
+        self.conf.state().server.clone()
     }
 
     /// The global configuration, when it is valid now.
@@ -152,6 +156,33 @@ impl Foundation {
         Ok(())
     }
 
+    /// As [`Self::change`], with events that `plan` makes of the state that they will meet, and what else it found. Blocks.
+    ///
+    /// # Errors
+    /// What `plan` says, the first refusal, or the disk; nothing has changed then.
+    pub fn change_with<T, E: From<ChangeError>>(
+        &self,
+        actor: &str,
+        plan: impl FnOnce(&State) -> Result<(Vec<Event>, T), E>,
+    ) -> Result<T, E> {
+        let found = self.conf.change_with(self.clock.now(), actor, plan)?;
+        self.rebuild();
+        Ok(found)
+    }
+
+    /// Records what a valid global configuration says about the server and its clients ([`status::aligned`]). Blocks.
+    ///
+    /// # Errors
+    /// The disk; nothing has changed then.
+    pub fn align(&self) -> Result<(), ChangeError> {
+        let Some(conf) = self.valid_globalconf() else { return Ok(()) };
+        let keys = self.token.get().map(|token| token.keys()).unwrap_or_default();
+        let authentication = keys.into_iter().filter(|key| key.usage == KeyUsage::Authentication);
+        let certs: Vec<_> = authentication.flat_map(|key| key.certs).map(|cert| cert.cert).collect();
+        let aligned = |state: &State| Ok::<_, ChangeError>((status::aligned(state, &conf, &certs), ()));
+        self.conf.change_with(self.clock.now(), ALIGNER, aligned)
+    }
+
     /// The snapshot of clients, services and rights; `None` while the server is nobody's.
     pub(crate) fn snapshot(&self) -> Option<ServerConf> {
         ServerConf::build(&self.conf.state(), self.globalconf.load().as_ref().as_deref())
@@ -181,21 +212,29 @@ impl Foundation {
         token.wake();
     }
 
-    /// Keeps snapshots in line with the global configuration, until told to stop.
+    /// Keeps the states of clients and certificates, and snapshots, in line with the global configuration, until told to stop.
     pub async fn watch(self: Arc<Self>) {
         let generation = |this: &Self| this.globalconf.load().as_ref().as_ref().map(|conf| conf.generation());
         // Nothing yet: what was published between the first snapshots and now is not missed.
         let mut seen = None;
+        let mut aligned = self.conf.state();
         while !pause(&self.shutdown, REFRESH).await {
-            let now = generation(&self);
-            if now == seen {
+            let (now, state) = (generation(&self), self.conf.state());
+            let renewed = now != seen;
+            // Also after a change: what the configuration says about it may have come before it.
+            if !renewed && Arc::ptr_eq(&state, &aligned) {
                 continue;
             }
-            seen = now;
+            (seen, aligned) = (now, state);
             let this = Arc::clone(&self);
             let refreshed = tokio::task::spawn_blocking(move || {
+                if let Err(error) = this.align() {
+                    tracing::error!(%error, "the states of clients could not be recorded");
+                }
                 this.rebuild();
-                this.refresh_keys();
+                if renewed {
+                    this.refresh_keys();
+                }
             });
             if let Err(error) = refreshed.await {
                 tracing::error!(%error, "keys could not be aligned with the global configuration");

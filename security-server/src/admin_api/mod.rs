@@ -103,7 +103,7 @@ impl Api {
     }
 
     /// The server's own configuration as it is now.
-    fn state(&self) -> State {
+    fn state(&self) -> Arc<State> {
         self.foundation.conf.state()
     }
 
@@ -113,6 +113,18 @@ impl Api {
     /// The first refusal; nothing has changed then.
     fn change(&self, call: &Call, events: Vec<Event>) -> Result<(), Problem> {
         self.foundation.change(call.actor(), events).map_err(problems::of_change)
+    }
+
+    /// As [`Self::change`], with events that `plan` makes of the state that they will meet, and what else it found.
+    ///
+    /// # Errors
+    /// What `plan` says, or the first refusal; nothing has changed then.
+    fn change_with<T>(
+        &self,
+        call: &Call,
+        plan: impl FnOnce(&State) -> Result<(Vec<Event>, T), Problem>,
+    ) -> Result<T, Problem> {
+        self.foundation.change_with(call.actor(), plan)
     }
 
     /// Who this server is.

@@ -26,6 +26,12 @@ pub fn of_change(error: ChangeError) -> Problem {
     }
 }
 
+impl From<ChangeError> for Problem {
+    fn from(error: ChangeError) -> Self {
+        of_change(error)
+    }
+}
+
 /// The answer to what the token refused.
 pub fn of_token(error: TokenError) -> Problem {
     let reason = error.to_string();
