@@ -41,6 +41,9 @@ pub enum TokenError {
     /// No such certificate.
     #[error("there is no certificate {0}")]
     NoCertificate(String),
+    /// No such certificate signing request.
+    #[error("there is no certificate signing request {0}")]
+    NoCsr(String),
     /// The certificate is for a key that is not in the token.
     #[error("the certificate is for a key that is not in this token")]
     ForeignCertificate,

@@ -12,7 +12,7 @@ use proto::time::UnixTime;
 
 use crate::derived::Derived;
 use crate::error::TokenError;
-use crate::token::{CertInfo, CertStatus, KeyInfo, KeyUsage};
+use crate::token::{CertInfo, CertStatus, CsrRequest, KeyInfo, KeyUsage};
 use crate::{KeyId, Signer};
 
 /// A new state for a certificate.
@@ -70,6 +70,31 @@ pub trait TokenService: Signer {
     /// # Errors
     /// Logged out; no such key; a key that no certification service certifies; fields that cannot be written.
     fn csr(&self, key: &KeyId, subject: &Subject, dns_names: &[String]) -> Result<Vec<u8>, TokenError>;
+    /// Remembers that a certificate is asked for; gives the request's id. A key whose usage was not said gets `usage`.
+    ///
+    /// # Errors
+    /// As [`Self::csr`]; the key is for something else; the disk.
+    fn request_certificate(
+        &self,
+        key: &KeyId,
+        usage: KeyUsage,
+        request: CsrRequest,
+    ) -> Result<String, TokenError>;
+    /// DER of a request that is remembered.
+    ///
+    /// # Errors
+    /// As [`Self::csr`]; no such request.
+    fn write_csr(&self, key: &KeyId, csr: &str) -> Result<Vec<u8>, TokenError>;
+    /// Forgets a request.
+    ///
+    /// # Errors
+    /// No such request; the disk.
+    fn delete_csr(&self, csr: &str) -> Result<(), TokenError>;
+    /// Gives a key another name, or the token.
+    ///
+    /// # Errors
+    /// No such key; the disk.
+    fn rename(&self, key: Option<&KeyId>, name: &str) -> Result<(), TokenError>;
     /// Sets the states of several certificates at once.
     ///
     /// # Errors

@@ -15,7 +15,6 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use pki::algorithm::{EcdsaForm, SignatureAlgorithm};
 use pki::cert::Certificate;
-use pki::csr;
 use pki::globalconf::GlobalConf;
 use pki::issue::Subject;
 use pki::key::{KeyKind, PrivateKey};
@@ -31,8 +30,12 @@ use crate::pool::Pool;
 use crate::seal::SecretKey;
 use crate::service::{CertState, TokenService};
 use crate::tls;
-use crate::token::{self, CertInfo, CertStatus, Folder, KeyInfo, KeyUsage, PinLock, Token};
+use crate::token::{self, CertInfo, CertStatus, CsrRequest, Folder, KeyInfo, KeyUsage, PinLock, Token};
 use crate::{KeyId, OwnKeys, Purpose, Signer, SignerError};
+
+mod requests;
+
+use requests::write_request;
 
 /// Wait after the first wrong PIN.
 pub const FIRST_DELAY: Duration = Duration::from_secs(1);
@@ -282,7 +285,8 @@ impl SoftwareSigner {
         let id = token::new_key_id()?;
         self.folder.write_key(&id, &loaded.token_key, &key.to_pkcs8())?;
         let key = LoadedKey::new(usage, key, &loaded.open)?;
-        let info = KeyInfo { id: id.clone(), label: label.to_owned(), usage, spki, certs: vec![] };
+        let (label, name) = (label.to_owned(), label.to_owned());
+        let info = KeyInfo { id: id.clone(), label, name, csrs: vec![], usage, spki, certs: vec![] };
         self.change(|token| {
             token.keys.push(info);
             Ok(())
@@ -315,7 +319,8 @@ impl SoftwareSigner {
     }
 
     /// Takes a certificate for a key of this token. Signing certificates need their member, and are registered and active at once
-    /// (`status` does not matter); a server's certificate gets `status` and is active when registered.
+    /// (`status` does not matter); a server's certificate gets `status` and is active when registered. The request that asked for it is
+    /// forgotten; a key whose usage was not said gets the certificate's.
     ///
     /// # Errors
     /// No such key; not for the key's usage; known already; the disk.
@@ -325,27 +330,34 @@ impl SoftwareSigner {
         member: Option<MemberId>,
         status: CertStatus,
     ) -> Result<KeyId, TokenError> {
-        self.change(|token| {
+        let (id, usage) = self.change(|token| {
             let key = token.key_of(cert.spki()).ok_or(TokenError::ForeignCertificate)?.id.clone();
             let key = token.key_mut(&key).ok_or(TokenError::ForeignCertificate)?;
             if key.certs.iter().any(|known| known.cert == *cert) {
                 return Err(TokenError::CertificateExists);
+            }
+            if key.usage == KeyUsage::Unassigned {
+                let signing = cert.is_signing();
+                key.usage = if signing { KeyUsage::Signing } else { KeyUsage::Authentication };
             }
             check_usage(key.usage, cert)?;
             let status = match (key.usage, &member) {
                 (KeyUsage::Signing, None) => {
                     return Err(TokenError::Member("a signing certificate needs the member it is of"));
                 }
-                (KeyUsage::Authentication | KeyUsage::Configuration, Some(_)) => {
+                (KeyUsage::Authentication | KeyUsage::Configuration | KeyUsage::Unassigned, Some(_)) => {
                     return Err(TokenError::Member("a server's certificate is of no member"));
                 }
                 (KeyUsage::Signing | KeyUsage::Configuration, _) => CertStatus::Registered,
-                (KeyUsage::Authentication, None) => status,
+                (KeyUsage::Authentication | KeyUsage::Unassigned, None) => status,
             };
             let active = status == CertStatus::Registered;
+            key.csrs.retain(|csr| csr.request.member != member);
             key.certs.push(CertInfo { cert: cert.clone(), member, status, active });
-            Ok(key.id.clone())
-        })
+            Ok((key.id.clone(), key.usage))
+        })?;
+        self.assign(&id, usage)?;
+        Ok(id)
     }
 
     /// DER of a certificate signing request. Blocks.
@@ -355,12 +367,7 @@ impl SoftwareSigner {
     pub fn csr(&self, key: &KeyId, subject: &Subject, dns_names: &[String]) -> Result<Vec<u8>, TokenError> {
         let loaded = self.loaded()?;
         let key = loaded.keys.get(key).ok_or_else(|| TokenError::NoKey(key.clone()))?;
-        let usage = match key.usage {
-            KeyUsage::Authentication => csr::Usage::Authentication,
-            KeyUsage::Signing => csr::Usage::Signing,
-            KeyUsage::Configuration => return Err(usage_error(key.usage)),
-        };
-        Ok(csr::request(key.key.as_ref(), usage, subject, dns_names)?)
+        write_request(key, key.usage, subject, dns_names)
     }
 
     /// Sets the state of a certificate.
@@ -556,6 +563,23 @@ impl TokenService for SoftwareSigner {
     fn csr(&self, key: &KeyId, subject: &Subject, dns_names: &[String]) -> Result<Vec<u8>, TokenError> {
         Self::csr(self, key, subject, dns_names)
     }
+    fn request_certificate(
+        &self,
+        key: &KeyId,
+        usage: KeyUsage,
+        request: CsrRequest,
+    ) -> Result<String, TokenError> {
+        Self::request_certificate(self, key, usage, request)
+    }
+    fn write_csr(&self, key: &KeyId, csr: &str) -> Result<Vec<u8>, TokenError> {
+        Self::write_csr(self, key, csr)
+    }
+    fn delete_csr(&self, csr: &str) -> Result<(), TokenError> {
+        Self::delete_csr(self, csr)
+    }
+    fn rename(&self, key: Option<&KeyId>, name: &str) -> Result<(), TokenError> {
+        Self::rename(self, key, name)
+    }
     fn set_states(&self, states: &[CertState]) -> Result<(), TokenError> {
         Self::set_states(self, states)
     }
@@ -591,14 +615,17 @@ impl Loaded {
 
 impl LoadedKey {
     fn new(usage: KeyUsage, key: PrivateKey, open: &Arc<AtomicBool>) -> Result<Self, TokenError> {
+        Self::shared(usage, Arc::new(key), open)
+    }
+    fn shared(usage: KeyUsage, key: Arc<PrivateKey>, open: &Arc<AtomicBool>) -> Result<Self, TokenError> {
         let tls = match usage {
             KeyUsage::Authentication => {
                 let key: Arc<dyn SigningKey> = Arc::new(tls::key(&key, Arc::clone(open))?);
                 Some(key)
             }
-            KeyUsage::Signing | KeyUsage::Configuration => None,
+            KeyUsage::Signing | KeyUsage::Configuration | KeyUsage::Unassigned => None,
         };
-        Ok(Self { usage, key: Arc::new(key), tls })
+        Ok(Self { usage, key, tls })
     }
 }
 
@@ -608,6 +635,7 @@ fn usage_error(usage: KeyUsage) -> TokenError {
             KeyUsage::Authentication => "authentication",
             KeyUsage::Signing => "signing",
             KeyUsage::Configuration => "configuration signing",
+            KeyUsage::Unassigned => "anything yet",
         },
     }
 }
@@ -618,6 +646,7 @@ fn check_usage(usage: KeyUsage, cert: &Certificate) -> Result<(), TokenError> {
         KeyUsage::Authentication => cert.is_authentication()? && !cert.is_signing(),
         KeyUsage::Signing => cert.is_signing() && cert.is_authentication() != Ok(true),
         KeyUsage::Configuration => true,
+        KeyUsage::Unassigned => false,
     };
     if fits { Ok(()) } else { Err(usage_error(usage)) }
 }

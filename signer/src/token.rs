@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use pki::cert::Certificate;
+use pki::issue::Subject;
+use pki::name;
 use proto::id::MemberId;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -40,6 +42,8 @@ pub enum KeyUsage {
     Signing,
     /// Configuration directories of a central server.
     Configuration,
+    /// Not said yet: the first certificate signing request, or the first certificate, does.
+    Unassigned,
 }
 
 impl KeyUsage {
@@ -98,13 +102,39 @@ impl CertInfo {
     }
 }
 
+/// What a certificate is asked for with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CsrRequest {
+    /// Whose messages it will sign; `None` for a server's certificate.
+    pub member: Option<MemberId>,
+    /// Class name of the certificate profile, as the global configuration has it.
+    pub profile: String,
+    /// Fields of the subject, in order.
+    pub subject: Subject,
+    /// Subject alternative names.
+    pub dns_names: Vec<String>,
+}
+
+/// A certificate signing request that is remembered; it is written anew whenever it is asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CsrInfo {
+    /// Its name.
+    pub id: String,
+    /// What it asks for.
+    pub request: CsrRequest,
+}
+
 /// A key as an administrator sees it.
 #[derive(Clone, Debug)]
 pub struct KeyInfo {
     /// Its name.
     pub id: KeyId,
-    /// What the administrator calls it.
+    /// What it was called when it was made.
     pub label: String,
+    /// What the administrator calls it.
+    pub name: String,
+    /// Certificates that were asked for and did not come yet.
+    pub csrs: Vec<CsrInfo>,
     /// What it is for.
     pub usage: KeyUsage,
     /// DER of the SubjectPublicKeyInfo.
@@ -259,6 +289,45 @@ struct StoredToken {
     keys: Vec<StoredKey>,
 }
 
+/// Attribute types that the subject of a request may have.
+pub(crate) const ATTRIBUTES: [&str; 7] = [
+    name::COMMON_NAME,
+    name::SERIAL_NUMBER,
+    name::COUNTRY,
+    name::ORGANIZATION,
+    name::ORGANIZATIONAL_UNIT,
+    name::BUSINESS_CATEGORY,
+    name::ORGANIZATION_IDENTIFIER,
+];
+
+#[derive(Serialize, Deserialize)]
+struct StoredCsr {
+    id: String,
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    member: Option<MemberId>,
+    profile: String,
+    /// Dotted OIDs with values.
+    subject: Vec<(String, String)>,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    dns_names: Vec<String>,
+}
+
+impl StoredCsr {
+    fn of(csr: &CsrInfo) -> Self {
+        let CsrRequest { member, profile, subject, dns_names } = csr.request.clone();
+        let subject = subject.into_iter().map(|(oid, value)| (oid.to_owned(), value)).collect();
+        Self { id: csr.id.clone(), member, profile, subject, dns_names }
+    }
+
+    fn read(self) -> Option<CsrInfo> {
+        let field =
+            |(oid, value): (String, String)| Some((*ATTRIBUTES.iter().find(|known| **known == oid)?, value));
+        let subject = self.subject.into_iter().map(field).collect::<Option<_>>()?;
+        let Self { id, member, profile, dns_names, .. } = self;
+        Some(CsrInfo { id, request: CsrRequest { member, profile, subject, dns_names } })
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 struct StoredKey {
     id: String,
@@ -266,6 +335,11 @@ struct StoredKey {
     usage: KeyUsage,
     public_key: String,
     certificates: Vec<StoredCert>,
+    /// Absent in older files: then it is the label.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    name: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    requests: Vec<StoredCsr>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -291,6 +365,8 @@ impl StoredToken {
             usage: key.usage,
             public_key: STANDARD.encode(&key.spki),
             certificates: key.certs.iter().map(cert).collect(),
+            name: (key.name != key.label).then(|| key.name.clone()),
+            requests: key.csrs.iter().map(StoredCsr::of).collect(),
         };
         Self {
             format: FORMAT,
@@ -314,8 +390,10 @@ impl StoredToken {
                 certs: stored.certificates.into_iter().map(cert).collect::<Option<_>>()?,
                 // The id becomes a file name.
                 id: Some(stored.id).filter(|id| is_key_id(id))?,
+                name: stored.name.unwrap_or_else(|| stored.label.clone()),
                 label: stored.label,
                 usage: stored.usage,
+                csrs: stored.requests.into_iter().map(StoredCsr::read).collect::<Option<_>>()?,
             })
         };
         Some(Token {
@@ -351,9 +429,19 @@ mod tests {
         let info = KeyInfo {
             id: new_key_id().unwrap(),
             label: "a key".to_owned(),
+            name: "its name".to_owned(),
             usage: KeyUsage::Signing,
             spki: vec![1, 2, 3],
             certs: vec![],
+            csrs: vec![CsrInfo {
+                id: "AB".to_owned(),
+                request: CsrRequest {
+                    member: Some(MemberId::new("EE", "GOV", "1")),
+                    profile: "x.Y".to_owned(),
+                    subject: vec![(name::COUNTRY, "EE".to_owned()), (name::COMMON_NAME, "1".to_owned())],
+                    dns_names: vec!["a.ee".to_owned()],
+                },
+            }],
         };
         (Token { label: "token".to_owned(), lock, keys: vec![info] }, key)
     }
@@ -369,6 +457,7 @@ mod tests {
         folder.write_key(id, &key, b"private").unwrap();
         let read = folder.read_token().unwrap();
         assert_eq!((&read.label, &read.keys[0].id, &read.keys[0].spki), (&token.label, id, &vec![1, 2, 3]));
+        assert_eq!((&read.keys[0].name, &read.keys[0].csrs), (&token.keys[0].name, &token.keys[0].csrs));
         let opened = read.lock.open("1234").unwrap();
         assert!(read.lock.open("12345").is_none() && read.lock.open("").is_none());
         assert_eq!(folder.read_key(id, &opened).unwrap().as_slice(), b"private");

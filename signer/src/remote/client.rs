@@ -25,14 +25,15 @@ use rustls::sign::SigningKey;
 
 use super::link::{Link, LinkError};
 use super::wire::{
-    ChangePin, Csr, DeleteCertificate, DeleteKey, Describe, Failure, Generate, ImportCertificate, Login,
-    Logout, Member, SetStates, Sign, State, Status, Token, answer, request,
+    ChangePin, Csr, DeleteCertificate, DeleteCsr, DeleteKey, Describe, Failure, Generate, ImportCertificate,
+    Login, Logout, Member, Rename, RequestCertificate, SetStates, Sign, State, Status, StoredCsr, Token,
+    Usage, WriteCsr, answer, request,
 };
 use crate::derived::Derived;
 use crate::error::TokenError;
 use crate::identities::{self, Sources};
 use crate::service::{CertState, TokenService};
-use crate::token::{CertStatus, KeyInfo, KeyUsage};
+use crate::token::{CertStatus, CsrRequest, KeyInfo, KeyUsage};
 use crate::{KeyId, OwnKeys, Purpose, Signer, SignerError};
 
 /// For what an administrator does: making a large RSA key takes long.
@@ -94,14 +95,23 @@ impl RemoteSigner {
     }
 
     fn ask_for_nothing(&self, body: request::Body) -> Result<(), TokenError> {
-        self.ask(body).map(drop)
+        self.change(body).map(drop)
     }
 
     fn ask_for_key(&self, body: request::Body) -> Result<KeyId, TokenError> {
-        match self.ask(body)? {
+        match self.change(body)? {
             answer::Body::Key(id) => Ok(id),
             _ => Err(senseless()),
         }
+    }
+
+    /// Asks for a change, and has it in the description when this returns: whoever changes something looks at it next.
+    fn change(&self, body: request::Body) -> Result<answer::Body, TokenError> {
+        let answer = self.ask(body)?;
+        if let answer::Body::Token(token) = self.ask(request::Body::Describe(Describe {}))? {
+            self.known.learn(&token);
+        }
+        Ok(answer)
     }
 }
 
@@ -223,6 +233,29 @@ impl TokenService for RemoteSigner {
             answer::Body::Value(der) => Ok(der),
             _ => Err(senseless()),
         }
+    }
+    fn request_certificate(
+        &self,
+        key: &KeyId,
+        usage: KeyUsage,
+        request: CsrRequest,
+    ) -> Result<String, TokenError> {
+        let (key, usage, csr) = (key.clone(), Usage::of(usage).into(), Some(StoredCsr::of("", &request)));
+        self.ask_for_key(request::Body::RequestCertificate(RequestCertificate { key, usage, csr }))
+    }
+    fn write_csr(&self, key: &KeyId, csr: &str) -> Result<Vec<u8>, TokenError> {
+        let write = WriteCsr { key: key.clone(), csr: csr.to_owned() };
+        match self.ask(request::Body::WriteCsr(write))? {
+            answer::Body::Value(der) => Ok(der),
+            _ => Err(senseless()),
+        }
+    }
+    fn delete_csr(&self, csr: &str) -> Result<(), TokenError> {
+        self.ask_for_nothing(request::Body::DeleteCsr(DeleteCsr { csr: csr.to_owned() }))
+    }
+    fn rename(&self, key: Option<&KeyId>, name: &str) -> Result<(), TokenError> {
+        let rename = Rename { key: key.cloned().unwrap_or_default(), name: name.to_owned() };
+        self.ask_for_nothing(request::Body::Rename(rename))
     }
     fn set_states(&self, states: &[CertState]) -> Result<(), TokenError> {
         let states = states.iter().map(State::of).collect();

@@ -234,6 +234,19 @@ fn administer(
             token.delete_certificate(&delete.certificate)?;
             done
         }
+        Body::Rename(rename) => {
+            token.rename(Some(&rename.key).filter(|key| !key.is_empty()), &rename.name)?;
+            done
+        }
+        Body::RequestCertificate(wanted) => {
+            let request = wanted.csr.as_ref().ok_or(Unusable("request for a certificate"))?.read()?.request;
+            answer::Body::Key(token.request_certificate(&wanted.key, wanted.usage().read()?, request)?)
+        }
+        Body::WriteCsr(wanted) => answer::Body::Value(token.write_csr(&wanted.key, &wanted.csr)?),
+        Body::DeleteCsr(delete) => {
+            token.delete_csr(&delete.csr)?;
+            done
+        }
         Body::DeleteKey(delete) => {
             token.delete_key(&delete.key)?;
             done

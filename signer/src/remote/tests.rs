@@ -74,6 +74,17 @@ async fn sign(client: &RemoteSigner, key: &str, message: Bytes) -> Result<(), Si
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_are_remembered_across_the_socket() {
+    let (dir, token) = new_token();
+    let signed = Signed::start(dir, token);
+    let client = signed.client(WAIT);
+    let done = tokio::task::spawn_blocking(move || {
+        crate::software::tests::requests_are_remembered(&client, &Scene::new());
+    });
+    done.await.unwrap();
+}
+
 async fn until(what: &str, holds: impl Fn() -> bool) {
     let began = Instant::now();
     while !holds() {

@@ -7,12 +7,11 @@ use pki::cert::Certificate;
 use pki::digest::DigestAlgorithm;
 use pki::issue::Subject;
 use pki::key::KeyKind;
-use pki::name;
 use proto::id::MemberId;
 
 use crate::error::TokenError;
 use crate::service::{CertState, TokenService};
-use crate::token::{CertInfo, CertStatus, KeyInfo, KeyUsage};
+use crate::token::{ATTRIBUTES, CertInfo, CertStatus, CsrInfo, CsrRequest, KeyInfo, KeyUsage};
 use crate::{Purpose, SignerError};
 
 pub(crate) use generated::*;
@@ -126,6 +125,7 @@ impl Usage {
             KeyUsage::Authentication => Self::Authentication,
             KeyUsage::Signing => Self::Signing,
             KeyUsage::Configuration => Self::Configuration,
+            KeyUsage::Unassigned => Self::Unassigned,
         }
     }
     pub(crate) fn read(self) -> Result<KeyUsage, Unusable> {
@@ -134,6 +134,7 @@ impl Usage {
             Self::Authentication => Ok(KeyUsage::Authentication),
             Self::Signing => Ok(KeyUsage::Signing),
             Self::Configuration => Ok(KeyUsage::Configuration),
+            Self::Unassigned => Ok(KeyUsage::Unassigned),
         }
     }
 }
@@ -183,6 +184,8 @@ impl Token {
             usage: Usage::of(key.usage).into(),
             spki: key.spki.clone(),
             certificates: key.certs.iter().map(certificate).collect(),
+            name: key.name.clone(),
+            csrs: key.csrs.iter().map(|csr| StoredCsr::of(&csr.id, &csr.request)).collect(),
         };
         Self {
             label: token.label(),
@@ -210,6 +213,8 @@ impl Key {
         Ok(KeyInfo {
             id: self.id.clone(),
             label: self.label.clone(),
+            name: if self.name.is_empty() { self.label.clone() } else { self.name.clone() },
+            csrs: self.csrs.iter().map(StoredCsr::read).collect::<Result<_, _>>()?,
             usage: self.usage().read()?,
             spki: self.spki.clone(),
             certs: self.certificates.iter().map(certificate).collect::<Result<_, _>>()?,
@@ -236,32 +241,46 @@ impl Generate {
     }
 }
 
-/// Attribute types that the subject of a request may have.
-const ATTRIBUTES: [&str; 7] = [
-    name::COMMON_NAME,
-    name::SERIAL_NUMBER,
-    name::COUNTRY,
-    name::ORGANIZATION,
-    name::ORGANIZATIONAL_UNIT,
-    name::BUSINESS_CATEGORY,
-    name::ORGANIZATION_IDENTIFIER,
-];
-
-impl Csr {
-    pub(crate) fn new(key: &str, subject: &Subject, dns_names: &[String]) -> Self {
-        let attribute = |(oid, value): &(&'static str, String)| Attribute {
-            oid: (*oid).to_owned(),
-            value: value.clone(),
-        };
-        let subject = subject.iter().map(attribute).collect();
-        Self { key: key.to_owned(), subject, dns_names: dns_names.to_vec() }
+impl Attribute {
+    fn all(subject: &Subject) -> Vec<Self> {
+        subject.iter().map(|(oid, value)| Self { oid: (*oid).to_owned(), value: value.clone() }).collect()
     }
-    pub(crate) fn read_subject(&self) -> Result<Subject, Unusable> {
-        let attribute = |attribute: &Attribute| {
+    fn read_all(attributes: &[Self]) -> Result<Subject, Unusable> {
+        let attribute = |attribute: &Self| {
             let oid = ATTRIBUTES.iter().find(|oid| **oid == attribute.oid);
             Ok((*oid.ok_or(Unusable("attribute of the subject"))?, attribute.value.clone()))
         };
-        self.subject.iter().map(attribute).collect()
+        attributes.iter().map(attribute).collect()
+    }
+}
+
+impl Csr {
+    pub(crate) fn new(key: &str, subject: &Subject, dns_names: &[String]) -> Self {
+        Self { key: key.to_owned(), subject: Attribute::all(subject), dns_names: dns_names.to_vec() }
+    }
+    pub(crate) fn read_subject(&self) -> Result<Subject, Unusable> {
+        Attribute::read_all(&self.subject)
+    }
+}
+
+impl StoredCsr {
+    pub(crate) fn of(id: &str, request: &CsrRequest) -> Self {
+        Self {
+            id: id.to_owned(),
+            member: request.member.as_ref().map(Member::of),
+            profile: request.profile.clone(),
+            subject: Attribute::all(&request.subject),
+            dns_names: request.dns_names.clone(),
+        }
+    }
+    pub(crate) fn read(&self) -> Result<CsrInfo, Unusable> {
+        let request = CsrRequest {
+            member: self.member.clone().map(Member::read),
+            profile: self.profile.clone(),
+            subject: Attribute::read_all(&self.subject)?,
+            dns_names: self.dns_names.clone(),
+        };
+        Ok(CsrInfo { id: self.id.clone(), request })
     }
 }
 
@@ -303,6 +322,7 @@ impl Failure {
             TokenError::CertificateExists => Kind::CertificateExists,
             TokenError::NoKey(key) => return Self::new(Kind::NoKey, key),
             TokenError::NoCertificate(cert) => return Self::new(Kind::NoCertificate, cert),
+            TokenError::NoCsr(csr) => return Self::new(Kind::NoCsr, csr),
             TokenError::Locked { seconds } => {
                 return Self { kind: Kind::Locked.into(), text: String::new(), seconds: *seconds };
             }
@@ -348,6 +368,7 @@ impl Failure {
             Kind::Locked => TokenError::Locked { seconds: self.seconds },
             Kind::EmptyPin => TokenError::EmptyPin,
             Kind::NoCertificate => TokenError::NoCertificate(self.text),
+            Kind::NoCsr => TokenError::NoCsr(self.text),
             Kind::ForeignCertificate => TokenError::ForeignCertificate,
             Kind::CertificateExists => TokenError::CertificateExists,
             Kind::Failed | Kind::Purpose => TokenError::Elsewhere(self.text),
@@ -398,6 +419,7 @@ mod tests {
             TokenError::CertificateExists,
             TokenError::NoKey("AB".to_owned()),
             TokenError::NoCertificate("cd".to_owned()),
+            TokenError::NoCsr("ef".to_owned()),
             TokenError::Locked { seconds: 7 },
             TokenError::NoRandom,
         ];

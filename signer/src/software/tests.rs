@@ -1,5 +1,6 @@
 //! A token's life, and the snapshot it gives for keys, certificates, OCSP answers and configuration of a small instance.
 
+use pki::csr;
 use pki::issue::{self, Role, Template};
 use pki::name::{COMMON_NAME, COUNTRY, ORGANIZATION};
 use pki::ocsp::respond::{Answer, NamedBy, Responder, respond};
@@ -314,6 +315,61 @@ fn requests_are_made_for_keys_that_get_certificates() {
     signer.logout();
     assert!(matches!(signer.csr(&key, &subject("1"), &[]), Err(TokenError::LoggedOut)));
     assert!(matches!(signer.generate(KeyUsage::Signing, KeyKind::P256, "x"), Err(TokenError::LoggedOut)));
+}
+
+/// Both kinds of token: requests are remembered under an id, a key without a usage gets the first request's.
+pub(crate) fn requests_are_remembered(token: &dyn TokenService, scene: &Scene) {
+    let key = token.generate(KeyUsage::Unassigned, KeyKind::P256, "label").unwrap();
+    let info = || token.keys().into_iter().find(|info| info.id == key).unwrap();
+    token.rename(Some(&key), "name").unwrap();
+    token.rename(None, "another token").unwrap();
+    let here = info();
+    assert_eq!(
+        (here.label.as_str(), here.name.as_str(), here.usage),
+        ("label", "name", KeyUsage::Unassigned)
+    );
+    assert_eq!(token.label(), "another token");
+    assert!(matches!(token.rename(Some(&"AB".to_owned()), "x"), Err(TokenError::NoKey(_))));
+    let request = |code: &str| CsrRequest {
+        member: Some(member(code)),
+        profile: "x.Y".to_owned(),
+        subject: subject(code),
+        dns_names: vec!["a.xx".to_owned()],
+    };
+    let one = token.request_certificate(&key, KeyUsage::Signing, request("1")).unwrap();
+    let two = token.request_certificate(&key, KeyUsage::Signing, request("2")).unwrap();
+    assert!(
+        token.request_certificate(&key, KeyUsage::Authentication, request("1")).is_err(),
+        "it is for signing"
+    );
+    let here = info();
+    assert_eq!((here.usage, here.csrs.len()), (KeyUsage::Signing, 2));
+    assert_eq!((&here.csrs[0].id, &here.csrs[0].request), (&one, &request("1")));
+    let der = token.write_csr(&key, &one).unwrap();
+    assert_eq!(csr::Request::parse(&der).unwrap().subject.rfc2253(), "CN=1,O=GOV,C=XX");
+    assert!(matches!(token.write_csr(&key, "AB"), Err(TokenError::NoCsr(_))));
+    // The certificate of one member fulfils that member's request.
+    let cert = scene.issue("1", Role::Signing, &here.spki);
+    token.import_certificate(&cert, Some(member("1")), CertStatus::Saved).unwrap();
+    assert_eq!(info().csrs.iter().map(|csr| &csr.id).collect::<Vec<_>>(), [&two]);
+    token.delete_csr(&two).unwrap();
+    assert!(matches!(token.delete_csr(&two), Err(TokenError::NoCsr(_))));
+    // A certificate says what an undecided key is for, and the key then does it.
+    let other = token.generate(KeyUsage::Unassigned, KeyKind::P256, "").unwrap();
+    let spki = token.keys().into_iter().find(|info| info.id == other).unwrap().spki;
+    let cert = scene.issue("ss", Role::Authentication, &spki);
+    token.import_certificate(&cert, None, CertStatus::Saved).unwrap();
+    assert_eq!(token.keys().last().unwrap().usage, KeyUsage::Authentication);
+    token.csr(&other, &subject("ss"), &[]).unwrap();
+}
+
+#[test]
+fn requests_are_remembered_over_a_restart() {
+    let (dir, signer) = new_token();
+    requests_are_remembered(&signer, &Scene::new());
+    let keys = format!("{:?}", signer.keys());
+    let again = SoftwareSigner::open(&dir.path().join("keys")).unwrap();
+    assert_eq!(format!("{:?}", again.keys()), keys);
 }
 
 /// A certificate comes into the snapshot when everything is there, and leaves it when anything goes.
