@@ -97,21 +97,68 @@ pub fn run(options: &Options, actor: &str, now: UnixTime) -> Result<Report, Appl
 
     let pin = server.pin.as_ref().map(|pin| files.secret(&format!("{place}.pin"), pin)).transpose()?;
 
-    let data = DataDir::open(&options.data_dir, crate::ROLE, crate::FORMAT)?;
-    let store = Store::open(&data.folder("state")?)?;
+    let ground = Ground::open(options)?;
+    let store = Store::open(&ground.state)?;
     let conf = ServerConfStore::open(&store)?;
     let plan = Plan::make((*conf.state()).clone(), &place, server, &files, options.prune)?;
-    let folder = data.folder("keys")?;
-    let mut lines =
-        keys::import(&folder, &place, pin.as_ref().map(|pin| pin.as_str()), keys, now, options.dry_run)?;
+    let pin = pin.as_ref().map(|pin| pin.as_str());
+    let mut lines = keys::import(&ground.keys, &place, pin, keys, now, options.dry_run)?;
     if !options.dry_run {
         conf.change(now, actor, plan.events)?;
     }
     lines.extend(plan.lines);
     if let Some(bytes) = anchor {
-        lines.extend(put_anchor(&data, &bytes, options.dry_run)?);
+        lines.extend(put_anchor(&options.data_dir, &bytes, options.dry_run)?);
     }
     Ok(Report { lines })
+}
+
+/// What a run works on. A dry run has a copy of the state, since opening a store writes to it, and makes no folder.
+struct Ground {
+    state: PathBuf,
+    keys: PathBuf,
+    /// Nobody else works on the folder meanwhile; a dry run on a folder that is not there has none.
+    _data: Option<DataDir>,
+    _copy: Option<tempfile::TempDir>,
+}
+
+impl Ground {
+    fn open(options: &Options) -> Result<Self, ApplyError> {
+        let root = &options.data_dir;
+        let open = || DataDir::open(root, crate::ROLE, crate::FORMAT);
+        if !options.dry_run {
+            let data = open()?;
+            return Ok(Self {
+                state: data.folder("state")?,
+                keys: data.folder("keys")?,
+                _data: Some(data),
+                _copy: None,
+            });
+        }
+        let data = root.join("FORMAT").exists().then(open).transpose()?;
+        let state = root.join("state");
+        let io = |source| ApplyError::Io { path: state.display().to_string(), source };
+        let copy = tempfile::tempdir().map_err(io)?;
+        if state.exists() {
+            copy_folder(&state, copy.path()).map_err(io)?;
+        }
+        Ok(Self { state: copy.path().to_owned(), keys: root.join("keys"), _data: data, _copy: Some(copy) })
+    }
+}
+
+/// Copies the files and folders in `from` into the folder `to`.
+fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            std::fs::create_dir(&target)?;
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }
 
 /// The one server of the file, or the one asked for.
@@ -152,8 +199,8 @@ fn anchor(place: &str, server: &Server, path: &Path, files: &Files) -> Result<Ve
     Ok(bytes)
 }
 
-fn put_anchor(data: &DataDir, bytes: &[u8], dry_run: bool) -> Result<Option<Line>, ApplyError> {
-    let path = data.root().join(crate::config::ANCHOR_FILE);
+fn put_anchor(data_dir: &Path, bytes: &[u8], dry_run: bool) -> Result<Option<Line>, ApplyError> {
+    let path = data_dir.join(crate::config::ANCHOR_FILE);
     let change = match std::fs::read(&path) {
         Ok(present) if present == bytes => return Ok(None),
         Ok(_) => Change::Modify,

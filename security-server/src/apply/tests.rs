@@ -1,6 +1,7 @@
 //! A stopped server filled from files: from empty, again, with changes, with mistakes.
 
 use std::fs;
+use std::time::SystemTime;
 
 use pki::cert::Certificate;
 use pki::issue::Role;
@@ -342,4 +343,34 @@ fn the_sample_in_deploy_is_applied() {
     assert_eq!(bench.apply(&yaml).unwrap(), Vec::<String>::new());
     let pruned = bench.apply_with(&yaml, &Options { prune: true, ..bench.options() }).unwrap();
     assert_eq!(pruned, Vec::<String>::new(), "the file names everything that it brought");
+}
+
+#[test]
+fn a_dry_run_writes_nothing_to_the_data_folder() {
+    let bench = Bench::new();
+    let dry = Options { dry_run: true, ..bench.options() };
+    assert!(!bench.apply_with(YAML, &dry).unwrap().is_empty());
+    assert!(!dry.data_dir.exists(), "not even the folder");
+
+    bench.apply(YAML).unwrap();
+    let written = || {
+        let mut files: Vec<_> = files_in(&dry.data_dir.join("state"));
+        files.sort();
+        files
+    };
+    let before = written();
+    assert!(!before.is_empty());
+    assert_eq!(bench.apply_with(YAML, &dry).unwrap(), [""; 0], "nothing is left to do");
+    assert_eq!(written(), before);
+}
+
+/// Every file in a folder and below, with when it was last written.
+fn files_in(folder: &Path) -> Vec<(PathBuf, SystemTime)> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries
+        .flat_map(|path| match fs::metadata(&path).unwrap() {
+            there if there.is_dir() => files_in(&path),
+            there => vec![(path, there.modified().unwrap())],
+        })
+        .collect()
 }
