@@ -101,6 +101,11 @@ fn read(from: impl Read) -> anyhow::Result<String> {
     Ok(text)
 }
 
+/// Roles as the API writes them, from either spelling.
+pub(crate) fn role_names(roles: &[String]) -> anyhow::Result<Vec<&'static str>> {
+    Ok(parse(roles)?.into_iter().map(Role::name).collect())
+}
+
 /// `security-officer` and `XROAD_SECURITY_OFFICER` alike.
 fn parse(roles: &[String]) -> anyhow::Result<Vec<Role>> {
     let role = |text: &String| {

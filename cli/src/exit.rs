@@ -1,7 +1,8 @@
 //! What the exit status of `causeway` says [admin-surface dossier §5.2].
 //!
 //! A command gives `Ok` with the status of an outcome that it has already explained (a rejected container), or an error, which `main`
-//! prints. Each command's module has `Args` for clap and `run(&Args) -> anyhow::Result<Exit>`. An error is [`Exit::Failed`] unless a [`Usage`] stands in its chain.
+//! prints. Each command's module has `Args` for clap and `run(&Args) -> anyhow::Result<Exit>`. An error is [`Exit::Failed`] unless a [`Usage`] or a failure
+//! of a management API stands in its chain.
 
 use std::process::ExitCode;
 
@@ -14,11 +15,29 @@ pub(crate) enum Exit {
     Failed = 1,
     /// Arguments or files that cannot be used as they are; also clap's own.
     Usage = 2,
+    /// A server cannot be reached, or is not the one that was pinned.
+    Unreachable = 3,
+    /// A server does not take the key or session, or it may not do this.
+    NotAuthorised = 4,
+    /// What was waited for did not come in time.
+    TimedOut = 5,
     /// There are differences; a dry run found something to do.
     Differs = 6,
     /// Verification failed.
     NotVerified = 7,
 }
+
+/// What `causeway help exit-status` and the long help say.
+pub(crate) const HELP: &str = "\
+Exit status:
+  0  done
+  1  refused by the server, or failed on the way
+  2  usage: arguments or files that cannot be used as they are
+  3  a server cannot be reached, or shows another certificate than the pinned one
+  4  not authorised: no or no good key or session, or its roles do not allow it
+  5  what was waited for did not come in time
+  6  there are differences (diff, --dry-run)
+  7  verification failed";
 
 /// Put on an error whose remedy is another argument or another file.
 #[derive(Debug, thiserror::Error)]
@@ -28,7 +47,10 @@ pub(crate) struct Usage(pub(crate) String);
 impl Exit {
     /// The status for an error.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
-        if error.chain().any(|cause| cause.is::<Usage>()) { Self::Usage } else { Self::Failed }
+        if error.chain().any(|cause| cause.is::<Usage>()) {
+            return Self::Usage;
+        }
+        crate::remote::exit_of(error).unwrap_or(Self::Failed)
     }
 }
 

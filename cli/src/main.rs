@@ -9,6 +9,7 @@
 //! | [`verify`] | says whether containers, archives, logs, configurations hold |
 //! | [`log`] | looks into a message log |
 //! | [`accounts`] | the first API key and users of a server's management API |
+//! | [`remote`] | `ss`, `cs`, `target`, `login`, `api`: everything over the servers' management APIs |
 //! | [`config`] | prints documented sample settings |
 //! | [`exit`] | what the exit status says |
 
@@ -21,6 +22,7 @@ mod daemon;
 mod demo;
 mod exit;
 mod log;
+mod remote;
 mod security_server;
 mod signer_process;
 mod verify;
@@ -33,7 +35,7 @@ use exit::Exit;
 
 /// Secure data exchange between organisations, compatible with X-Road 7.
 #[derive(Debug, Parser)]
-#[command(name = "causeway", version, propagate_version = true)]
+#[command(name = "causeway", version, propagate_version = true, after_help = exit::HELP)]
 struct Program {
     #[command(subcommand)]
     command: Command,
@@ -52,6 +54,10 @@ enum Command {
     Verify(verify::Args),
     Log(log::Args),
     Config(config::Args),
+    Cs(remote::CentralArgs),
+    Target(remote::target::Args),
+    Login(remote::target::LoginArgs),
+    Api(remote::api::Args),
     ApiKey(accounts::KeyArgs),
     User(accounts::UserArgs),
 }
@@ -69,6 +75,10 @@ fn main() -> ExitCode {
         Command::Verify(args) => verify::run(&args),
         Command::Log(args) => log::run(&args),
         Command::Config(args) => config::run(&args),
+        Command::Cs(args) => remote::central(&args),
+        Command::Target(args) => remote::target::run(&args),
+        Command::Login(args) => remote::told(args.flags(), remote::target::login(&args)),
+        Command::Api(args) => remote::told(args.flags(), remote::api::run(&args)),
         Command::ApiKey(args) => accounts::api_key(&args),
         Command::User(args) => accounts::user(&args),
     };

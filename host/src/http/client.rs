@@ -93,12 +93,17 @@ impl Client {
     /// `roots` (DER) are trusted for `https`; when empty, https is not verified (integrity then comes from elsewhere, as for
     /// global configuration). `connect` bounds the TCP connection, `total` a call from its start to the last byte of the answer.
     pub fn new(connect: Duration, total: Duration, roots: &[Vec<u8>]) -> Self {
+        Self::over(connect, total, tls_config(roots))
+    }
+
+    /// As [`Client::new`], with whatever `tls` says of https.
+    pub fn over(connect: Duration, total: Duration, tls: ClientConfig) -> Self {
         let mut tcp = HttpConnector::new();
         tcp.enforce_http(false);
         tcp.set_connect_timeout(Some(connect));
         tcp.set_nodelay(true);
         let https = HttpsConnectorBuilder::new()
-            .with_tls_config(tls_config(roots))
+            .with_tls_config(tls)
             .https_or_http()
             .enable_http1()
             .wrap_connector(tcp);
@@ -145,6 +150,25 @@ impl Client {
         self.call(request, &upload.url, upload.body, limit_bytes).await
     }
 
+    /// Any request, for callers that need headers; the answer with all of its own.
+    ///
+    /// # Errors
+    /// [`ClientError`]; any status is an answer.
+    pub async fn request(
+        &self,
+        request: Request<ResponseBody>,
+        limit_bytes: usize,
+    ) -> Result<http::Response<Bytes>, ClientError> {
+        let url = request.uri().to_string();
+        if !matches!(request.uri().scheme_str(), Some("http" | "https")) || request.uri().host().is_none() {
+            return Err(ClientError::Address { url });
+        }
+        match tokio::time::timeout(self.total, self.exchange(request, &url, limit_bytes)).await {
+            Ok(answer) => answer,
+            Err(_) => Err(ClientError::Timeout { url, after: self.total }),
+        }
+    }
+
     async fn send(
         &self,
         method: Method,
@@ -167,15 +191,11 @@ impl Client {
         body: ResponseBody,
         limit: usize,
     ) -> Result<Answer, ClientError> {
-        let bad_address = || ClientError::Address { url: url.to_owned() };
-        let request = request.body(body).map_err(|_| bad_address())?;
-        if !matches!(request.uri().scheme_str(), Some("http" | "https")) || request.uri().host().is_none() {
-            return Err(bad_address());
-        }
-        match tokio::time::timeout(self.total, self.exchange(request, url, limit)).await {
-            Ok(answer) => answer,
-            Err(_) => Err(ClientError::Timeout { url: url.to_owned(), after: self.total }),
-        }
+        let request = request.body(body).map_err(|_| ClientError::Address { url: url.to_owned() })?;
+        let (head, body) = self.request(request, limit).await?.into_parts();
+        let content_type = head.headers.get(http::header::CONTENT_TYPE).map(|v| v.as_bytes());
+        let content_type = String::from_utf8_lossy(content_type.unwrap_or_default()).into_owned();
+        Ok(Answer { status: head.status.as_u16(), content_type, body })
     }
 
     async fn exchange(
@@ -183,11 +203,9 @@ impl Client {
         request: Request<ResponseBody>,
         url: &str,
         limit: usize,
-    ) -> Result<Answer, ClientError> {
+    ) -> Result<http::Response<Bytes>, ClientError> {
         let response = self.pool.request(request).await.map_err(|e| connection(url, &e))?;
         let (head, body) = response.into_parts();
-        let content_type = head.headers.get(http::header::CONTENT_TYPE).map(|v| v.as_bytes());
-        let content_type = String::from_utf8_lossy(content_type.unwrap_or_default()).into_owned();
         let body = Limited::new(body, limit).collect().await.map_err(|e| {
             if e.is::<LengthLimitError>() {
                 ClientError::TooLarge { url: url.to_owned(), limit }
@@ -195,7 +213,7 @@ impl Client {
                 connection(url, &*e)
             }
         })?;
-        Ok(Answer { status: head.status.as_u16(), content_type, body: body.to_bytes() })
+        Ok(http::Response::from_parts(head, body.to_bytes()))
     }
 }
 

@@ -1,0 +1,6 @@
+//! `causeway cs`, `ss`, `target`, `login`, `api`, `apply` as operators and scripts use them, against real servers of ours on port 0.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+mod central;
+mod scene;
+mod targets;
