@@ -4,6 +4,7 @@
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 target=${CARGO_TARGET_DIR:-$PWD/target}
 deny_version=0.20.2
+fuzz_version=0.13.2
 export CARGO_TERM_COLOR=${CARGO_TERM_COLOR:-never}
 # Tests that find a tool missing fail instead of skipping.
 export CAUSEWAY_CI=1
@@ -42,6 +43,15 @@ cargo_deny() {
         *" $deny_version") return ;;
     esac
     cargo install --quiet --locked --debug cargo-deny --version "$deny_version" --root "$target/ci-tools"
+}
+
+# cargo-fuzz, likewise; `.ci/fuzz` says how it is run.
+cargo_fuzz() {
+    PATH=$target/ci-tools/bin:$PATH
+    case $(cargo-fuzz --version 2>/dev/null) in
+        *" $fuzz_version") return ;;
+    esac
+    cargo install --quiet --locked --debug cargo-fuzz --version "$fuzz_version" --root "$target/ci-tools"
 }
 
 # The conformance vectors: a run without them is no evidence, so it has to be asked for.
