@@ -125,6 +125,10 @@ impl<'a> Pull<'a> {
         }
         let base = if text.starts_with(BOM) { BOM.len() } else { 0 };
         let text = &text[base..];
+        // The tokenizer would pass over a second mark, and its positions would no longer be ours.
+        if text.starts_with(BOM) {
+            return Err(XmlError::malformed("a second byte order mark"));
+        }
         if has_forbidden_char(text) {
             return Err(XmlError::malformed("a character that XML does not have"));
         }

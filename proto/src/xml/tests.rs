@@ -94,6 +94,8 @@ fn broken_documents_are_refused() {
         "<a>\u{fffe}</a>",
         "<a b='\u{1f}'/>",
         "<a/>\u{feff}",
+        "\u{feff}\u{feff}<a/>",
+        "\u{feff}\u{feff}<?zml version='1.0'?><a/>",
     ];
     for xml in cases {
         assert!(matches!(verdict(xml), Err(XmlError::Malformed(_))), "{xml:?}: {:?}", verdict(xml));
