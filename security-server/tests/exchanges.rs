@@ -181,12 +181,13 @@ async fn a_stopping_server_ends_what_is_under_way() {
     let address = world.consumer.http;
     let kept = TcpStream::connect(address).await.unwrap();
     let under_way =
-        tokio::spawn(async move { ask(address, &rest("GET", "CONSUMER", "echo/pause", "", b"")).await });
+        tokio::spawn(async move { ask(address, &rest("GET", "CONSUMER", "echo/held", "", b"")).await });
     while world.backend.calls() == 0 {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
     world.consumer.cx.shutdown.stop();
     world.provider.cx.shutdown.stop();
+    world.backend.release.notify_one();
     let reply = under_way.await.unwrap();
     assert_eq!((reply.status, reply.header("connection")), (200, Some("close")), "{}", reply.head);
     assert!(world.consumer.cx.shutdown.drained(Duration::from_secs(5)).await);

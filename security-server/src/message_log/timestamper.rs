@@ -273,11 +273,13 @@ pub struct Timestamper {
     log: MessageLog,
     orders: mpsc::Receiver<Order>,
     clock: Clock,
+    /// From the start to the first stamps.
+    pub(super) first_after: Duration,
 }
 
 impl Timestamper {
     pub(super) fn new(log: MessageLog, orders: mpsc::Receiver<Order>, clock: Clock) -> Self {
-        Self { log, orders, clock }
+        Self { log, orders, clock, first_after: FIRST_AFTER }
     }
 
     /// Stamps until `shutdown` says stop, even while a service keeps us waiting.
@@ -289,7 +291,7 @@ impl Timestamper {
     }
 
     async fn serve(&mut self) {
-        let mut due = Instant::now() + FIRST_AFTER;
+        let mut due = Instant::now() + self.first_after;
         let mut figures_due = due;
         loop {
             tokio::select! {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 
 use super::pki::Pair;
 
@@ -26,19 +27,20 @@ pub struct Backend {
     pub seen: Arc<Mutex<Vec<Seen>>>,
     /// Connections that were accepted.
     pub accepted: Arc<AtomicUsize>,
+    /// Lets one call of `held` go on.
+    pub release: Arc<Notify>,
 }
 
 impl Backend {
     pub async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let backend =
-            Self { address: listener.local_addr().unwrap(), seen: Arc::default(), accepted: Arc::default() };
+        let backend = Self::at(&listener);
         let serving = backend.clone();
         tokio::spawn(async move {
             while let Ok((mut socket, _)) = listener.accept().await {
                 serving.accepted.fetch_add(1, Ordering::Relaxed);
-                let seen = serving.seen.clone();
-                tokio::spawn(async move { while serve(&mut socket, &seen).await.is_some() {} });
+                let serving = serving.clone();
+                tokio::spawn(async move { while serve(&mut socket, &serving).await.is_some() {} });
             }
         });
         backend
@@ -56,19 +58,26 @@ impl Backend {
             .unwrap();
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let backend =
-            Self { address: listener.local_addr().unwrap(), seen: Arc::default(), accepted: Arc::default() };
+        let backend = Self::at(&listener);
         let serving = backend.clone();
         tokio::spawn(async move {
             while let Ok((socket, _)) = listener.accept().await {
-                let (acceptor, seen) = (acceptor.clone(), serving.seen.clone());
+                let (acceptor, serving) = (acceptor.clone(), serving.clone());
                 tokio::spawn(async move {
                     let Ok(mut stream) = acceptor.accept(socket).await else { return };
-                    while serve(&mut stream, &seen).await.is_some() {}
+                    while serve(&mut stream, &serving).await.is_some() {}
                 });
             }
         });
         backend
+    }
+    fn at(listener: &TcpListener) -> Self {
+        Self {
+            address: listener.local_addr().unwrap(),
+            seen: Arc::default(),
+            accepted: Arc::default(),
+            release: Arc::default(),
+        }
     }
     pub fn connections(&self) -> usize {
         self.accepted.load(Ordering::Relaxed)
@@ -81,11 +90,11 @@ impl Backend {
     }
 }
 
-async fn serve(socket: &mut (impl AsyncRead + AsyncWrite + Unpin), seen: &Mutex<Vec<Seen>>) -> Option<()> {
+async fn serve(socket: &mut (impl AsyncRead + AsyncWrite + Unpin), backend: &Backend) -> Option<()> {
     let (head, body) = read_message(socket).await?;
     let target = head.split(' ').nth(1)?.to_owned();
     let request = Seen { head: head.clone(), body };
-    seen.lock().unwrap().push(request.clone());
+    backend.seen.lock().unwrap().push(request.clone());
     let path = target.split('?').next()?.to_owned();
     let action = path.split('/').nth(2).unwrap_or_default().to_owned();
     let soap = path.starts_with("/soap");
@@ -93,6 +102,10 @@ async fn serve(socket: &mut (impl AsyncRead + AsyncWrite + Unpin), seen: &Mutex<
         "down" => return None,
         "pause" => {
             tokio::time::sleep(Duration::from_millis(300)).await;
+            write(socket, "200 OK", "", b"done", Some(4)).await?;
+        }
+        "held" => {
+            backend.release.notified().await;
             write(socket, "200 OK", "", b"done", Some(4)).await?;
         }
         "zeros" => {

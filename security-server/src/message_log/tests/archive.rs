@@ -10,7 +10,7 @@ use host::shutdown::Shutdown;
 use http::{Request as HttpRequest, Response, StatusCode};
 use pki::archive::Archive;
 
-use super::stamps::{NOW, Tsa, knows, log_signed, open_knowing, run, signed};
+use super::stamps::{NOW, Tsa, knows, log_signed, open_knowing, run, signed, stop};
 use super::*;
 use crate::message_log::archive::target::Credentials;
 use crate::message_log::archive::{ArchiveSettings, Grouping, Target};
@@ -199,10 +199,9 @@ async fn nothing_is_removed_before_the_target_has_it() {
         assert!(error.contains("503") && error.contains("said"), "{error}");
         assert_eq!(keeper.clean(later()).await.unwrap(), 0, "it was not sent");
         // A new process goes on where this one stopped.
-        shutdown.stop();
+        stop(&shutdown).await;
         log.close().await;
         drop((log, keeper));
-        tokio::time::sleep(Duration::from_millis(100)).await; // The stopped task lets go of the log.
         let (log, mut keeper, shutdown) = setup.open(sending);
         let file = setup.archives().remove(0);
         let content = std::fs::read(&file).unwrap();
@@ -263,10 +262,9 @@ async fn segments_go_whole_when_their_time_has_come_and_the_rest_still_verifies(
     assert_eq!(after.expired + after.records, 240);
     // The log goes on, also after a restart without its index.
     log_signed(&log, 241..=250).await;
-    shutdown.stop();
+    stop(&shutdown).await;
     log.close().await;
     drop((log, keeper));
-    tokio::time::sleep(Duration::from_millis(100)).await; // The stopped task lets go of the log.
     std::fs::remove_dir_all(setup.log_dir().join("index")).unwrap();
     let (log, mut keeper, shutdown) = setup.open(keeping);
     assert_eq!(log.verify().await.unwrap().damage, []);

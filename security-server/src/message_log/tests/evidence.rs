@@ -48,7 +48,6 @@ async fn log_with_documents(dir: &Path, tsa: &Tsa) -> (MessageLog, Shutdown) {
         let entry = Entry { direction, message_id: "id-2".into(), ..entry(number, &signed(number), body) };
         log.append(entry).await.unwrap();
     }
-    // Not before, or its first run might take the first record alone on a slow machine.
     let shutdown = run(timestamper);
     log.stamp_now(None).await.unwrap();
     log_signed(&log, 4..=4).await;
