@@ -6,7 +6,7 @@
 //! deleting `FORMAT` makes the directory count as new.
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
@@ -57,6 +57,14 @@ pub enum DataDirError {
         /// Which.
         path: PathBuf,
     },
+    /// Of another user than the one who runs this: what root wrote there, that user could not read afterwards.
+    #[error("{path} belongs to user {owner}: run this as that user (`sudo -u '#{owner}' ...`)")]
+    Owner {
+        /// Which.
+        path: PathBuf,
+        /// The user's number.
+        owner: u32,
+    },
     /// Disk.
     #[error("{path}: {source}")]
     Io {
@@ -71,9 +79,10 @@ impl DataDir {
     /// Opens or creates `root` for `role` (`security-server`, `central-server`): takes the lock, checks the format.
     ///
     /// # Errors
-    /// In use, newer, another role's, or unusable.
+    /// In use, newer, another role's, another user's, or unusable.
     pub fn open(root: &Path, role: &str, format: u32) -> Result<Self, DataDirError> {
         make_private(root)?;
+        check_owner(root)?;
         let lock = lock(root)?;
         let path = root.join("FORMAT");
         match std::fs::read_to_string(&path) {
@@ -106,6 +115,15 @@ impl DataDir {
 
 fn make_private(path: &Path) -> Result<(), DataDirError> {
     std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(at(path))
+}
+
+/// Root alone can open the folder of another user; the others have been refused by the disk.
+fn check_owner(root: &Path) -> Result<(), DataDirError> {
+    let owner = std::fs::metadata(root).map_err(at(root))?.uid();
+    if rustix::process::geteuid().is_root() && owner != 0 {
+        return Err(DataDirError::Owner { path: root.to_owned(), owner });
+    }
+    Ok(())
 }
 
 fn lock(root: &Path) -> Result<File, DataDirError> {
@@ -193,6 +211,18 @@ mod tests {
                 "{name}: untouched"
             );
         }
+    }
+
+    #[test]
+    fn root_leaves_no_files_in_the_folder_of_another_user() {
+        if !rustix::process::geteuid().is_root() {
+            return; // Nobody else can give a folder away.
+        }
+        let dir = tempfile::tempdir().unwrap();
+        std::os::unix::fs::chown(dir.path(), Some(12345), None).unwrap();
+        let error = DataDir::open(dir.path(), "security-server", 1).unwrap_err();
+        assert!(matches!(error, DataDirError::Owner { owner: 12345, .. }), "{error}");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
     }
 
     #[test]
