@@ -147,7 +147,7 @@ impl World {
     fn send(&self, service: Service, parts: &[Part]) -> Answered {
         let (content_type, body) = match parts {
             [soap] => (soap.content_type.clone(), soap.bytes.to_vec()),
-            all => management::write_parts("xroadBoundary", all),
+            all => management::write_parts(Way::Direct, "xroadBoundary", all),
         };
         self.service.answer(service, &content_type, &body.into())
     }

@@ -4,6 +4,8 @@
 //! algorithms stand beside them by their Java names. An answer is the request with its body's element renamed and `requestId`
 //! added; the rest is passed back byte for byte.
 //!
+//! What is written is spelled as in the field, down to a namespace that nothing uses: a reader that compares would find no difference.
+//!
 //! Bounds: [`MAX_BYTES`] a request, [`MAX_PARTS`] parts. Not here: whether a signature or a certificate holds, and what is decided.
 
 use base64::Engine as _;
@@ -14,7 +16,7 @@ use roxmltree::Node;
 use crate::id::{ClientId, IDENTIFIERS_NS, MemberId, ObjectType, ServerId, XmlId};
 use crate::media_type;
 use crate::multipart::{self, Decoder, Event, MultipartError};
-use crate::soap::XROAD_NS;
+use crate::soap::{REPRESENTATION_NS, XROAD_NS};
 use crate::xml::{Limits, XmlError, escape_text, tree};
 
 /// Largest request.
@@ -23,6 +25,8 @@ pub const MAX_BYTES: usize = 100_000;
 pub const MAX_PARTS: usize = 7;
 /// Media type of all parts but the first, and of the whole.
 pub const OCTETS: &str = "application/octet-stream";
+/// Media type of the document.
+pub const DOCUMENT: &str = "text/xml; charset=UTF-8";
 
 const LIMITS: Limits =
     Limits { bytes: MAX_BYTES, depth: 50, attributes: 100, namespaces: 100, elements: 1_000 };
@@ -45,6 +49,9 @@ pub enum ManagementError {
     /// A child that must be there is not, or cannot be read.
     #[error("the request has no usable {0}")]
     Child(&'static str),
+    /// Not the answer that is due.
+    #[error("the answer is no {0}Response with a request number")]
+    Answer(&'static str),
 }
 
 /// What is asked for, with its fields.
@@ -246,6 +253,19 @@ pub fn answer(soap: &[u8], request_id: u64) -> Result<Vec<u8>, ManagementError> 
     Ok(out.into_bytes())
 }
 
+/// The number that the registry gave to a request, out of the answer to it.
+///
+/// # Errors
+/// The document does not read, or answers something else.
+pub fn read_answer(soap: &[u8], code: &'static str) -> Result<u64, ManagementError> {
+    let document = tree(soap, &LIMITS)?;
+    let node = body_element(document.root_element()).ok_or(ManagementError::Child("body"))?;
+    let name = node.tag_name();
+    let answers = name.namespace() == Some(XROAD_NS) && name.name().strip_suffix("Response") == Some(code);
+    let id = child(node, "requestId").filter(|_| answers);
+    id.and_then(|id| text_of(id).trim().parse().ok()).ok_or(ManagementError::Answer(code))
+}
+
 /// Writes the SOAP document of a request: `client` is the owner of the server, `provider` offers the management services, `id` is the
 /// message id.
 pub fn write(request: &ManagementRequest, provider: &ClientId, id: &str) -> Vec<u8> {
@@ -258,7 +278,7 @@ pub fn write(request: &ManagementRequest, provider: &ClientId, id: &str) -> Vec<
     let fields = fields(&request.request);
     format!(
         "<?xml version=\"1.0\" encoding=\"utf-8\" ?><SOAP-ENV:Envelope xmlns:SOAP-ENV=\"http://schemas.xmlsoap.org/soap/envelope/\" \
-         xmlns:id=\"{IDENTIFIERS_NS}\" xmlns:xroad=\"{XROAD_NS}\"><SOAP-ENV:Header>\
+         xmlns:id=\"{IDENTIFIERS_NS}\" xmlns:xroad=\"{XROAD_NS}\"><SOAP-ENV:Header xmlns:ns4=\"{REPRESENTATION_NS}\">\
          <xroad:client id:objectType=\"MEMBER\">{owner}</xroad:client>\
          <xroad:service id:objectType=\"SERVICE\">{service}</xroad:service>{}\
          <xroad:protocolVersion>4.0</xroad:protocolVersion></SOAP-ENV:Header><SOAP-ENV:Body><xroad:{code}>\
@@ -276,10 +296,10 @@ fn fields(request: &Request) -> String {
         Request::AuthCertReg { address, cert, dry_run } => format!(
             "{}{}{}",
             optional("xroad:address", address),
-            element("xroad:authCert", &STANDARD.encode(cert)),
+            cert_element(cert),
             element("xroad:dryRun", &dry_run.to_string()),
         ),
-        Request::AuthCertDeletion { cert } => element("xroad:authCert", &STANDARD.encode(cert)),
+        Request::AuthCertDeletion { cert } => cert_element(cert),
         Request::ClientReg { client, name } => {
             format!("{}{}", client_element(client), optional("xroad:subsystemName", name))
         }
@@ -300,6 +320,14 @@ fn element(name: &str, text: &str) -> String {
     format!("<{name}>{}</{name}>", escape_text(text))
 }
 
+/// None at all stands for a question without a certificate.
+fn cert_element(cert: &[u8]) -> String {
+    if cert.is_empty() {
+        return "<xroad:authCert/>".to_owned();
+    }
+    element("xroad:authCert", &STANDARD.encode(cert))
+}
+
 fn member_codes(id: &MemberId) -> String {
     [("id:xRoadInstance", &id.instance), ("id:memberClass", &id.class), ("id:memberCode", &id.code)]
         .map(|(name, code)| element(name, code))
@@ -314,11 +342,24 @@ fn client_element(client: &ClientId) -> String {
     format!("<xroad:client id:objectType=\"{kind}\">{codes}{subsystem}</xroad:client>")
 }
 
+/// Which way a multipart goes; decides how its part headers are spelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// Straight to the registration service.
+    Direct,
+    /// As a message, through security servers.
+    Message,
+}
+
 /// Writes the parts of a signed request; gives the content type and the body.
-pub fn write_parts(boundary: &str, parts: &[Part]) -> (String, Vec<u8>) {
+pub fn write_parts(way: Way, boundary: &str, parts: &[Part]) -> (String, Vec<u8>) {
+    let name = match way {
+        Way::Direct => "content-type:",
+        Way::Message => "Content-Type: ",
+    };
     let mut body = Vec::new();
     for part in parts {
-        body.extend_from_slice(format!("--{boundary}\r\ncontent-type:{}\r\n", part.content_type).as_bytes());
+        body.extend_from_slice(format!("--{boundary}\r\n{name}{}\r\n", part.content_type).as_bytes());
         if let Some(algorithm) = &part.algorithm {
             body.extend_from_slice(format!("signature-algorithm-id: {algorithm}\r\n").as_bytes());
         }
@@ -381,6 +422,9 @@ mod tests {
                 panic!("{code}")
             };
             assert!(message.is_response);
+            assert_eq!(read_answer(&message.raw, code), Ok(17));
+            assert_eq!(read_answer(&message.raw, "another"), Err(ManagementError::Answer("another")));
+            assert_eq!(read_answer(&soap, code), Err(ManagementError::Answer(code)));
         }
     }
 
@@ -396,8 +440,10 @@ mod tests {
             part(OCTETS, Some("SHA512withRSA"), b"\x00\r\n--x\xff"),
             part(OCTETS, None, b""),
         ];
-        let (content_type, body) = write_parts("xroadABC", &sent);
-        assert_eq!(parts(&content_type, &body.into()).unwrap(), sent);
+        for way in [Way::Direct, Way::Message] {
+            let (content_type, body) = write_parts(way, "xroadABC", &sent);
+            assert_eq!(parts(&content_type, &body.into()).unwrap(), sent, "{way:?}");
+        }
         assert_eq!(parts("text/xml", &Bytes::from_static(b"<a/>")).unwrap().len(), 1);
         assert_eq!(parts("text/xml", &Bytes::new()), Err(ManagementError::Empty));
     }

@@ -35,6 +35,7 @@ host::settings! {
         pub signer: SignerSection,
         pub management_api: ManagementApi,
         pub message_log: MessageLogSection,
+        pub management_requests: crate::management::settings::Section,
         pub limits: LimitsSection,
     }
 }
@@ -335,6 +336,8 @@ pub struct Settings {
     pub api: ApiSettings,
     /// The message log.
     pub message_log: MessageLogSection,
+    /// Management requests.
+    pub management: crate::management::settings::Limits,
     /// Bounds of the relay.
     pub limits: Limits,
 }
@@ -481,6 +484,7 @@ impl File {
             ocsp_retry: seconds("signer.ocsp-retry-delay", self.signer.ocsp_retry_delay)?,
             api: self.management_api.resolve().map_err(|(key, rule)| ConfigError { key, rule })?,
             message_log: self.message_log.clone(),
+            management: self.management_requests.resolve().map_err(zero)?,
             limits: self.limits.resolve(proxy)?,
         })
     }
@@ -580,9 +584,13 @@ fn check_health(listen: Listen) -> Result<(), ConfigError> {
     }
 }
 
+fn zero(key: &'static str) -> ConfigError {
+    ConfigError { key, rule: "must be above 0".into() }
+}
+
 fn above_zero<T: PartialEq + Default>(key: &'static str, value: T) -> Result<T, ConfigError> {
     if value == T::default() {
-        return Err(ConfigError { key, rule: "must be above 0".into() });
+        return Err(zero(key));
     }
     Ok(value)
 }

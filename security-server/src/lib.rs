@@ -24,6 +24,7 @@
 //! | [`client_proxy`] | information system → us |
 //! | [`server_proxy`] | other security server → us |
 //! | [`message_log`] | evidence |
+//! | [`management`] | what this server asks of the central server |
 //!
 //! Both edges have one shape: `serve(ctx: Context, listener: TcpListener, acceptor: tls::Acceptor)`, which accepts until
 //! `ctx.shutdown` says stop, hands each connection to [`tls::Acceptor::accept`] in a task of its own, and returns.
@@ -44,6 +45,7 @@ pub mod faults;
 pub mod foundation;
 pub mod health;
 pub mod http1;
+pub mod management;
 pub mod message_log;
 pub mod ocsp_cache;
 pub mod ocsp_port;

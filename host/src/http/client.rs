@@ -13,7 +13,10 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{
+    CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme,
+    WantsVerifier,
+};
 
 use super::{ResponseBody, full};
 
@@ -94,6 +97,11 @@ impl Client {
     /// global configuration). `connect` bounds the TCP connection, `total` a call from its start to the last byte of the answer.
     pub fn new(connect: Duration, total: Duration, roots: &[Vec<u8>]) -> Self {
         Self::over(connect, total, tls_config(roots))
+    }
+
+    /// Takes one certificate alone for `https`: `pin` (DER), byte for byte and under whatever name.
+    pub fn pinned(connect: Duration, total: Duration, pin: Vec<u8>) -> Self {
+        Self::over(connect, total, pinned_config(pin))
     }
 
     /// As [`Client::new`], with whatever `tls` says of https.
@@ -228,13 +236,24 @@ fn connection(url: &str, error: &(dyn std::error::Error + 'static)) -> ClientErr
     ClientError::Connection { url: url.to_owned(), reason }
 }
 
-fn tls_config(roots: &[Vec<u8>]) -> ClientConfig {
+fn builder() -> (ConfigBuilder<ClientConfig, WantsVerifier>, Arc<CryptoProvider>) {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let builder = ClientConfig::builder_with_provider(provider.clone())
         .with_safe_default_protocol_versions()
         .expect("the ring provider has suites for TLS 1.2 and 1.3");
+    (builder, provider)
+}
+
+fn pinned_config(pin: Vec<u8>) -> ClientConfig {
+    let (builder, provider) = builder();
+    let verifier = Arc::new(HoldsKey { pin: Some(pin), provider });
+    builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth()
+}
+
+fn tls_config(roots: &[Vec<u8>]) -> ClientConfig {
+    let (builder, provider) = builder();
     if roots.is_empty() {
-        let verifier = Arc::new(AnyCertificate(provider));
+        let verifier = Arc::new(HoldsKey { pin: None, provider });
         return builder.dangerous().with_custom_certificate_verifier(verifier).with_no_client_auth();
     }
     let mut store = RootCertStore::empty();
@@ -246,20 +265,27 @@ fn tls_config(roots: &[Vec<u8>]) -> ClientConfig {
     builder.with_root_certificates(store).with_no_client_auth()
 }
 
-/// Takes any certificate, but still wants the other end to hold its key. For content that carries its own signature.
+/// Takes the pinned certificate, or any where there is no pin (for content that carries its own signature); the other end must hold
+/// its key.
 #[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
+struct HoldsKey {
+    pin: Option<Vec<u8>>,
+    provider: Arc<CryptoProvider>,
+}
 
-impl ServerCertVerifier for AnyCertificate {
+impl ServerCertVerifier for HoldsKey {
     fn verify_server_cert(
         &self,
-        _: &CertificateDer<'_>,
+        leaf: &CertificateDer<'_>,
         _: &[CertificateDer<'_>],
         _: &ServerName<'_>,
         _: &[u8],
         _: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        Ok(ServerCertVerified::assertion())
+        match &self.pin {
+            Some(pin) if pin.as_slice() != leaf.as_ref() => Err(CertificateError::UnknownIssuer.into()),
+            _ => Ok(ServerCertVerified::assertion()),
+        }
     }
     fn verify_tls12_signature(
         &self,
@@ -267,7 +293,12 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls12_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls12_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
     fn verify_tls13_signature(
         &self,
@@ -275,10 +306,15 @@ impl ServerCertVerifier for AnyCertificate {
         cert: &CertificateDer<'_>,
         dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        rustls::crypto::verify_tls13_signature(message, cert, dss, &self.0.signature_verification_algorithms)
+        rustls::crypto::verify_tls13_signature(
+            message,
+            cert,
+            dss,
+            &self.provider.signature_verification_algorithms,
+        )
     }
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
@@ -371,6 +407,18 @@ mod tests {
             assert_eq!(answer.is_ok(), taken, "{name}: {answer:?}");
             assert!(taken || answer.unwrap_err().to_string().contains("certificate"), "{name}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_pinned_server_is_the_only_one() {
+        let (url, cert) = start_tls().await;
+        let (_, other) = start_tls().await;
+        let wait = Duration::from_secs(5);
+        // The name plays no part.
+        let url = url.replace("localhost", "127.0.0.1");
+        assert!(Client::pinned(wait, wait, cert).get(&url, 10).await.is_ok());
+        let refused = Client::pinned(wait, wait, other).get(&url, 10).await.unwrap_err();
+        assert!(refused.to_string().contains("certificate"), "{refused}");
     }
 
     #[tokio::test]

@@ -6,6 +6,8 @@
 //! | GET `/listClients`, `/asic`, `/verificationconf` | [`downloads`] |
 //! | everything else | [`soap`] |
 //!
+//! Messages of this server's own come in through [`own`] and take the same way.
+//!
 //! Paths are compared raw and exactly. What is no acceptable HTTP never reaches a handler and is answered in plain HTTP, then the
 //! connection closes. One exchange at a time per connection; the number of connections and every wait are bounded. When the server
 //! is told to stop, no connection is accepted, idle ones close, and those at work end after their answer.
@@ -36,6 +38,7 @@ use crate::tls::{Acceptor, Stream};
 
 mod caller;
 mod downloads;
+pub(crate) mod own;
 mod provider;
 mod rest;
 mod soap;
@@ -161,13 +164,7 @@ async fn connection(
         tracing::debug!(%error, "a connection of an information system cannot be probed");
     }
     let caller = Caller { secure: accepted.secure, cert: accepted.chain.into_iter().next() };
-    let limits = &cx.settings.limits;
-    let limits = ServerLimits {
-        head: HeadLimits { bytes: limits.client_head_bytes, lines: limits.headers },
-        idle: limits.idle,
-        keep_alive: limits.keep_alive,
-    };
-    let mut connection = ServerConnection::new(accepted.stream, limits);
+    let mut connection = ServerConnection::new(accepted.stream, server_limits(&cx));
     loop {
         let received = tokio::select! {
             biased;
@@ -191,6 +188,15 @@ async fn connection(
         if !goes_on {
             return connection.linger().await;
         }
+    }
+}
+
+fn server_limits(cx: &Context) -> ServerLimits {
+    let limits = &cx.settings.limits;
+    ServerLimits {
+        head: HeadLimits { bytes: limits.client_head_bytes, lines: limits.headers },
+        idle: limits.idle,
+        keep_alive: limits.keep_alive,
     }
 }
 

@@ -58,7 +58,7 @@ pub struct Accepted {
     pub from: SocketAddr,
 }
 
-/// An accepted stream of either kind.
+/// An accepted stream of any kind.
 #[derive(Debug)]
 pub enum Stream {
     /// No TLS.
@@ -67,6 +67,8 @@ pub enum Stream {
     Rustls(Box<tokio_rustls::server::TlsStream<Rewound<TcpStream>>>),
     /// TLS of stock servers, by OpenSSL.
     OpenSsl(Box<cbc::ServerStream>),
+    /// Of this process: messages of the server's own.
+    Own(tokio::io::DuplexStream),
 }
 
 impl Stream {
@@ -75,7 +77,7 @@ impl Stream {
         match self {
             Self::Plain(socket) => Some(socket),
             Self::Rustls(stream) => Some(stream.get_ref().0.get_ref()),
-            Self::OpenSsl(_) => None,
+            Self::OpenSsl(_) | Self::Own(_) => None,
         }
     }
 }
@@ -244,6 +246,7 @@ impl AsyncRead for Stream {
             Self::Plain(s) => Pin::new(s).poll_read(cx, buf),
             Self::Rustls(s) => Pin::new(s).poll_read(cx, buf),
             Self::OpenSsl(s) => Pin::new(s).poll_read(cx, buf),
+            Self::Own(s) => Pin::new(s).poll_read(cx, buf),
         }
     }
 }
@@ -254,6 +257,7 @@ impl AsyncWrite for Stream {
             Self::Plain(s) => Pin::new(s).poll_write(cx, buf),
             Self::Rustls(s) => Pin::new(s).poll_write(cx, buf),
             Self::OpenSsl(s) => Pin::new(s).poll_write(cx, buf),
+            Self::Own(s) => Pin::new(s).poll_write(cx, buf),
         }
     }
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
@@ -261,6 +265,7 @@ impl AsyncWrite for Stream {
             Self::Plain(s) => Pin::new(s).poll_flush(cx),
             Self::Rustls(s) => Pin::new(s).poll_flush(cx),
             Self::OpenSsl(s) => Pin::new(s).poll_flush(cx),
+            Self::Own(s) => Pin::new(s).poll_flush(cx),
         }
     }
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
@@ -268,6 +273,7 @@ impl AsyncWrite for Stream {
             Self::Plain(s) => Pin::new(s).poll_shutdown(cx),
             Self::Rustls(s) => Pin::new(s).poll_shutdown(cx),
             Self::OpenSsl(s) => Pin::new(s).poll_shutdown(cx),
+            Self::Own(s) => Pin::new(s).poll_shutdown(cx),
         }
     }
     fn poll_write_vectored(
@@ -279,6 +285,7 @@ impl AsyncWrite for Stream {
             Self::Plain(s) => Pin::new(s).poll_write_vectored(cx, bufs),
             Self::Rustls(s) => Pin::new(s).poll_write_vectored(cx, bufs),
             Self::OpenSsl(s) => Pin::new(s).poll_write_vectored(cx, bufs),
+            Self::Own(s) => Pin::new(s).poll_write_vectored(cx, bufs),
         }
     }
     fn is_write_vectored(&self) -> bool {
@@ -286,6 +293,7 @@ impl AsyncWrite for Stream {
             Self::Plain(s) => s.is_write_vectored(),
             Self::Rustls(s) => s.is_write_vectored(),
             Self::OpenSsl(s) => s.is_write_vectored(),
+            Self::Own(s) => s.is_write_vectored(),
         }
     }
 }
