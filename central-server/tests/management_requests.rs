@@ -20,7 +20,7 @@ use pki::profile::{Details, Profile};
 use proto::fault::Fault;
 use proto::globalconf::shared_parameters::CostType;
 use proto::id::{ClientId, MemberId, ServerId};
-use proto::management::{self, ManagementRequest, OCTETS, Part, Request};
+use proto::management::{self, ManagementRequest, OCTETS, Part, Request, Way};
 use proto::time::UnixTime;
 use serde_json::Value;
 use testkit::vectors::{self, Tally};
