@@ -205,7 +205,7 @@ impl Foundation {
         else {
             return;
         };
-        if let Err(error) = token.align(conf, &server, false) {
+        if let Err(error) = token.align(conf, &server, self.settings.management.activate) {
             tracing::error!(%error, "the states of certificates could not be recorded");
         }
         token.refresh(conf, Some(&server), self.clock.now());

@@ -20,6 +20,9 @@ pub const MAX_ANSWER: usize = management::MAX_BYTES;
 /// Why a request was not accepted.
 #[derive(Debug, thiserror::Error)]
 pub enum SendError {
+    /// The server is nobody's yet.
+    #[error("the server is not initialised")]
+    NotInitialised,
     /// There is no valid configuration, so nobody to ask.
     #[error("the global configuration of this security server is not valid")]
     Outdated,
@@ -79,6 +82,7 @@ impl SendError {
     pub fn code(&self) -> String {
         let code = match self {
             Self::Fault(fault) => return fault.code.clone(),
+            Self::NotInitialised => FaultCode::MalformedServerConf,
             Self::Outdated => FaultCode::GlobalConfOutdated,
             Self::NoAuthKey => FaultCode::SslAuthenticationFailed,
             Self::Signer(_) => FaultCode::CannotCreateSignature,

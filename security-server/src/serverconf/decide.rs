@@ -6,7 +6,7 @@ use proto::id::{ClientId, MemberId, ServerId, Subject};
 use proto::time::UnixTime;
 
 use super::ServiceKind;
-use super::event::{Endpoint, Event, ServiceSettings, endpoint_text};
+use super::event::{Endpoint, Event, MaintenanceWanted, ServiceSettings, endpoint_text};
 use super::path::MAX_PATTERN_BYTES;
 use super::state::{ClientState, EndpointState, Group, State};
 use super::url::{ServiceUrl, UrlError};
@@ -157,7 +157,13 @@ impl State {
                 let found = self.local_group(client, group)?.members.contains_key(member);
                 present(found, "member of the group", &member.to_string())
             }
-            E::Refused { .. } => Ok(()),
+            E::AddressAsked { address } => {
+                check_text("address of the server", address.as_deref().unwrap_or_default())
+            }
+            E::MaintenanceAsked { wanted: Some(MaintenanceWanted::On { message: Some(message) }) } => {
+                check_text("message", message)
+            }
+            E::MaintenanceAsked { .. } | E::Refused { .. } => Ok(()),
             E::DescriptionAdded { .. }
             | E::DescriptionSwitched { .. }
             | E::DescriptionMoved { .. }

@@ -75,6 +75,18 @@ pub struct PendingName {
     pub submitted: bool,
 }
 
+/// A maintenance mode that the global configuration does not show yet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MaintenanceWanted {
+    /// In maintenance, with a message for those who wait.
+    On {
+        /// The message.
+        message: Option<String>,
+    },
+    /// Back at work.
+    Off,
+}
+
 /// One change.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[allow(missing_docs, reason = "the fields are named after what they hold")]
@@ -160,6 +172,10 @@ pub enum Event {
     GroupMemberAdded { client: ClientId, group: String, member: ClientId },
     /// It leaves.
     GroupMemberRemoved { client: ClientId, group: String, member: ClientId },
+    /// A request for another address of the server was sent (`None`: the global configuration shows it).
+    AddressAsked { address: Option<String> },
+    /// A request about the server's maintenance mode was sent (`None`: the global configuration shows it).
+    MaintenanceAsked { wanted: Option<MaintenanceWanted> },
     /// Somebody asked for a change that the rules refuse. Changes nothing.
     Refused { change: String, reason: String },
 }

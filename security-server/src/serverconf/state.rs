@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proto::id::{ClientId, ServerId, Subject};
 use proto::time::UnixTime;
 
-use super::event::{Endpoint, Event, PendingName, ServiceSettings, Tsa};
+use super::event::{Endpoint, Event, MaintenanceWanted, PendingName, ServiceSettings, Tsa};
 use super::status::ClientStatus;
 use super::{ConnectionType, ServiceKind};
 
@@ -29,6 +29,10 @@ pub struct State {
     pub tsas: Vec<Tsa>,
     /// Clients, the owner among them.
     pub clients: BTreeMap<ClientId, ClientState>,
+    /// An address of the server that the global configuration does not show yet.
+    pub pending_address: Option<String>,
+    /// A maintenance mode that the global configuration does not show yet.
+    pub pending_maintenance: Option<MaintenanceWanted>,
     /// The number given last.
     last_id: u64,
 }
@@ -196,6 +200,8 @@ impl State {
                 server.owner = owner;
             }
             Event::TimestampingSet { tsas } => self.tsas = tsas,
+            Event::AddressAsked { address } => self.pending_address = address,
+            Event::MaintenanceAsked { wanted } => self.pending_maintenance = wanted,
             Event::ClientAdded { client, connection } => {
                 self.clients.insert(client, ClientState { connection, ..ClientState::default() });
             }
@@ -267,6 +273,8 @@ impl ClientState {
             Event::ServerNamed { .. }
             | Event::OwnerChanged { .. }
             | Event::TimestampingSet { .. }
+            | Event::AddressAsked { .. }
+            | Event::MaintenanceAsked { .. }
             | Event::ClientAdded { .. }
             | Event::ClientRemoved { .. }
             | Event::Refused { .. } => {}

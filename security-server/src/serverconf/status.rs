@@ -19,7 +19,7 @@ use pki::globalconf::GlobalConf;
 use proto::id::{ClientId, ServerId};
 use serde::{Deserialize, Serialize};
 
-use super::event::Event;
+use super::event::{Event, MaintenanceWanted};
 use super::state::State;
 
 /// How far the registration of a client is; written as in the management API.
@@ -80,7 +80,8 @@ impl ClientStatus {
     }
 }
 
-/// What `conf` says that `state` does not know yet: another owner of this server, statuses of clients, names that were asked for.
+/// What `conf` says that `state` does not know yet: another owner of this server, its address and maintenance mode, statuses of clients,
+/// names that were asked for.
 ///
 /// `own_auth_certs` are the authentication certificates of this server: the configuration says with them who owns it now. Only a
 /// client of this server becomes its owner.
@@ -94,6 +95,7 @@ pub fn aligned(state: &State, conf: &GlobalConf, own_auth_certs: &[Certificate])
         }
         None => server.clone(),
     };
+    events.extend(shown(state, conf, &server));
     for (id, client) in &state.clients {
         let status = client.status.aligned(conf.is_client_of(id, &server));
         if status != client.status {
@@ -105,6 +107,24 @@ pub fn aligned(state: &State, conf: &GlobalConf, own_auth_certs: &[Certificate])
         if subsystem_name(conf, id) == Some(name.name.as_str()) {
             events.push(Event::SubsystemNameCleared { client: id.clone() });
         }
+    }
+    events
+}
+
+/// What was asked for the server itself and is there now.
+fn shown(state: &State, conf: &GlobalConf, server: &ServerId) -> Vec<Event> {
+    let Some(now) = conf.server(server) else { return Vec::new() };
+    let mut events = Vec::new();
+    if state.pending_address.as_ref() == Some(&now.address) {
+        events.push(Event::AddressAsked { address: None });
+    }
+    let in_maintenance = match &state.pending_maintenance {
+        Some(MaintenanceWanted::On { .. }) => now.maintenance.is_some(),
+        Some(MaintenanceWanted::Off) => now.maintenance.is_none(),
+        None => false,
+    };
+    if in_maintenance {
+        events.push(Event::MaintenanceAsked { wanted: None });
     }
     events
 }
@@ -233,6 +253,26 @@ mod tests {
             TestServer { id: "EE/GOV/1/ss1", address: "a", clients: &["EE/GOV/1/a"], ..Default::default() };
         let state = assert_settles(state, &globalconf(&[server], &[]));
         assert_eq!(state.clients[&client("EE/GOV/1/a")].pending_name, Some(name));
+    }
+
+    #[test]
+    fn an_address_and_a_maintenance_mode_wait_until_they_are_shown() {
+        let at = |address: &'static str| {
+            globalconf(&[TestServer { id: "EE/GOV/1/ss1", address, ..Default::default() }], &[])
+        };
+        let asked = [
+            Event::AddressAsked { address: Some("new".into()) },
+            Event::MaintenanceAsked { wanted: Some(MaintenanceWanted::On { message: None }) },
+        ];
+        let state = assert_settles(state(asked), &at("old"));
+        assert_eq!(state.pending_address.as_deref(), Some("new"));
+        let state = assert_settles(state, &at("new"));
+        assert_eq!(state.pending_address, None);
+        assert_eq!(state.pending_maintenance, Some(MaintenanceWanted::On { message: None }));
+        let mut state = state;
+        let off = Event::MaintenanceAsked { wanted: Some(MaintenanceWanted::Off) };
+        state.apply(crate::testing::NOW, off).unwrap();
+        assert_eq!(assert_settles(state, &at("new")).pending_maintenance, None, "it is off");
     }
 
     #[test]
