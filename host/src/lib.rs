@@ -14,6 +14,7 @@
 //! It is a crate because both servers and the signer need it and neither owns it; X-Road words do not occur in it.
 
 pub mod clock;
+pub mod contacts;
 pub mod data_dir;
 pub mod files;
 pub mod health;

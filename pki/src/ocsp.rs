@@ -204,6 +204,10 @@ impl Response {
     pub fn der(&self) -> &[u8] {
         &self.der
     }
+    /// What it says of the first certificate in it, whoever signed it.
+    pub fn first_status(&self) -> Status {
+        self.first.status
+    }
     /// thisUpdate of its first answer; nothing is checked.
     pub fn this_update(&self) -> UnixTime {
         self.first.this_update

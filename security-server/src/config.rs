@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use admin_api::config::{ApiSettings, ManagementApi};
 pub use host::settings::Listen;
+use pki::key::KeyKind;
 use proto::fault::Style;
 
 /// Where the configuration anchor is in the data folder, unless the settings name another place.
@@ -108,6 +109,12 @@ host::settings! {
         pub wait_time: u64 = 10,
         /// Seconds after which a failed fetch of an OCSP answer is tried again.
         pub ocsp_retry_delay: u64 = 60,
+        /// PINs that are set through the management API must have ten characters of three kinds.
+        pub enforce_token_pin_policy: bool = false,
+        /// Authentication keys made together with a request for a certificate: `RSA` or `EC`.
+        pub authentication_key_algorithm: KeyAlgorithm = KeyAlgorithm::Rsa,
+        /// Signing keys made together with a request for a certificate: `RSA` or `EC`.
+        pub signing_key_algorithm: KeyAlgorithm = KeyAlgorithm::Rsa,
     }
 }
 
@@ -252,6 +259,26 @@ host::settings! {
     }
 }
 
+/// What kind of keys are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum KeyAlgorithm {
+    /// RSA with 2048 bits.
+    Rsa,
+    /// P-256.
+    Ec,
+}
+
+impl KeyAlgorithm {
+    /// As the library has it.
+    pub fn kind(self) -> KeyKind {
+        match self {
+            Self::Rsa => KeyKind::Rsa(2048),
+            Self::Ec => KeyKind::P256,
+        }
+    }
+}
+
 /// How fault codes are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum FaultCodeStyle {
@@ -332,6 +359,10 @@ pub struct Settings {
     pub signer_wait: Duration,
     /// `ocsp-retry-delay`.
     pub ocsp_retry: Duration,
+    /// `enforce-token-pin-policy`.
+    pub pin_policy: bool,
+    /// Kinds of new keys: authentication, signing.
+    pub key_kinds: [KeyKind; 2],
     /// The management API.
     pub api: ApiSettings,
     /// The message log.
@@ -482,6 +513,9 @@ impl File {
             signer_socket: self.signer.socket.clone(),
             signer_wait: seconds("signer.wait-time", self.signer.wait_time)?,
             ocsp_retry: seconds("signer.ocsp-retry-delay", self.signer.ocsp_retry_delay)?,
+            pin_policy: self.signer.enforce_token_pin_policy,
+            key_kinds: [self.signer.authentication_key_algorithm, self.signer.signing_key_algorithm]
+                .map(KeyAlgorithm::kind),
             api: self.management_api.resolve().map_err(|(key, rule)| ConfigError { key, rule })?,
             message_log: self.message_log.clone(),
             management: self.management_requests.resolve().map_err(zero)?,

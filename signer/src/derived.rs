@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use host::contacts::Contacts;
 use tokio::sync::Notify;
 
 use crate::OwnKeys;
@@ -17,12 +18,19 @@ pub struct Derived {
     own: ArcSwap<OwnKeys>,
     ocsp: OcspStore,
     changed: Notify,
+    responders: Contacts,
 }
 
 impl Derived {
     /// With the OCSP answers kept in `dir`, which is made when it is not there.
     pub(crate) fn open(dir: &Path) -> std::io::Result<Self> {
-        Ok(Self { own: ArcSwap::default(), ocsp: OcspStore::open(dir)?, changed: Notify::new() })
+        let (own, ocsp) = (ArcSwap::default(), OcspStore::open(dir)?);
+        Ok(Self { own, ocsp, changed: Notify::new(), responders: Contacts::default() })
+    }
+
+    /// What came of asking OCSP responders.
+    pub fn responders(&self) -> &Contacts {
+        &self.responders
     }
 
     pub(crate) fn own_keys(&self) -> Arc<OwnKeys> {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use host::clock::Clock;
+use host::contacts::Contacts;
 use host::http::{Answer, Client, ClientError};
 use host::shutdown::Shutdown;
 use pki::cert::Certificate;
@@ -169,7 +170,10 @@ impl Fetcher {
         loop {
             for (_, question) in due.by_ref().take(MAX_PARALLEL - running.len()) {
                 let (conf, http, clock) = (Arc::clone(conf), self.http.clone(), self.clock.clone());
-                running.spawn(async move { question.ask(&conf, &http, &clock).await });
+                let signer = Arc::clone(&self.signer);
+                running.spawn(async move {
+                    question.ask(&conf, &http, &clock, signer.derived().responders()).await
+                });
             }
             let Some(done) = running.join_next().await else { return all_answered };
             let Ok((cert, outcome)) = done else {
@@ -241,12 +245,24 @@ struct Question {
 
 impl Question {
     /// Asks one responder after the other until one gives an answer that counts.
-    async fn ask(self, conf: &GlobalConf, http: &Client, clock: &Clock) -> (Certificate, Outcome) {
+    async fn ask(
+        self,
+        conf: &GlobalConf,
+        http: &Client,
+        clock: &Clock,
+        contacts: &Contacts,
+    ) -> (Certificate, Outcome) {
         let Link { cert, issuer } = &self.link;
         let request = Bytes::from(ocsp::request(cert, &issuer.cert));
         for url in &self.urls {
             let answer = http.post(url, REQUEST_TYPE, request.clone(), MAX_RESPONSE_BYTES).await;
-            match self.judge(conf, answer, clock.now()) {
+            let judged = self.judge(conf, answer, clock.now());
+            let unusable = match &judged {
+                Err(Unusable::Because(reason)) => Some(reason.clone()),
+                Ok(_) | Err(Unusable::NotGood(_)) => None,
+            };
+            contacts.note(url, clock.now(), unusable);
+            match judged {
                 Ok((response, holds)) => return (self.link.cert, Outcome::Good(Box::new(response), holds)),
                 Err(Unusable::NotGood(status)) => return (self.link.cert, Outcome::NotGood(status)),
                 Err(Unusable::Because(reason)) => {

@@ -17,6 +17,7 @@ use admin_api::types::security_server::management::{
 };
 use admin_api::{Call, Problem};
 use proto::management::Request;
+use signer::token::CertInfo;
 
 use super::{Api, Rows, problems, wait_for};
 use crate::management::{Management, SendError};
@@ -139,6 +140,11 @@ fn send(api: &Api, call: &mut Call, request: Request) -> Result<(), Problem> {
     let number = wait_for(Management::new(&api.foundation).ask(request)).map_err(of_send)?;
     call.note("managementRequestId", number);
     Ok(())
+}
+
+/// Asks that the certificate of a key that is about to go be forgotten. Blocks.
+pub(super) fn unregister_certificate(api: &Api, call: &mut Call, cert: &CertInfo) -> Result<(), Problem> {
+    send(api, call, Request::AuthCertDeletion { cert: cert.cert.der().to_vec() })
 }
 
 /// The answer to a request that was not accepted.

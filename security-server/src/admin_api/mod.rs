@@ -13,11 +13,10 @@
 //! | [`internal_tls`] | the TLS key towards information systems |
 //! | [`timestamping`] | timestamping services, approved and used |
 //! | [`trust`] | CAs, instances, member classes and names, servers: what the global configuration says |
-//! | [`tokens`], [`keys`], [`csrs`], [`token_certificates`] | private keys and their certificates |
+//! | [`tokens`], [`keys`], [`csrs`] with `csr_fields`, [`token_certificates`] | private keys and their certificates |
 //! | [`diagnostics`], [`backups`] | how the server does; copies of it |
 //! | [`clients`], [`client_certificates`], [`local_groups`] | clients of this server |
 //! | [`service_descriptions`], [`services`], [`endpoints`], [`access_rights`] | what they offer, and to whom |
-//! | `subjects` | who can be given rights |
 //! | [`management`] | whatever sends a management request |
 
 pub mod access_rights;
@@ -25,8 +24,8 @@ pub mod anchor;
 pub mod backups;
 pub mod client_certificates;
 pub mod clients;
+mod csr_fields;
 pub mod csrs;
-mod description_changes;
 pub mod diagnostics;
 pub mod endpoints;
 pub mod ids;
@@ -39,7 +38,6 @@ pub mod problems;
 pub mod rights;
 pub mod service_descriptions;
 pub mod services;
-mod subjects;
 pub mod system;
 pub mod table;
 pub mod timestamping;
@@ -47,7 +45,8 @@ pub mod token_certificates;
 pub mod tokens;
 pub mod trust;
 
-use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use admin_api::call::Call;
 use admin_api::openapi::About;
@@ -59,7 +58,6 @@ use proto::id::ServerId;
 use proto::time::UnixTime;
 use signer::TokenService;
 
-use crate::context::Context;
 use crate::foundation::Foundation;
 use crate::serverconf::event::Event;
 use crate::serverconf::state::State;
@@ -71,6 +69,10 @@ type Rows = Vec<Operation<Api>>;
 pub struct Api {
     /// The server, whether anybody's yet or not.
     pub foundation: Arc<Foundation>,
+    /// Held by whoever looks and then changes, so that nothing changes in between.
+    changing: Mutex<()>,
+    /// The last PIN that was tried was wrong.
+    wrong_pin: AtomicBool,
 }
 
 /// Roles of this server.
@@ -85,7 +87,7 @@ const ROLES: &[Role] = &[
 impl Api {
     /// Over a server.
     pub fn new(foundation: Arc<Foundation>) -> Self {
-        Self { foundation }
+        Self { foundation, changing: Mutex::default(), wrong_pin: AtomicBool::new(false) }
     }
 
     /// As the frame takes it.
@@ -103,6 +105,11 @@ impl Api {
     /// The time.
     fn now(&self) -> UnixTime {
         self.foundation.clock.now()
+    }
+
+    /// Keeps other changes out until it is dropped. What the store refuses itself needs none.
+    fn one_at_a_time(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The server's own configuration as it is now.
@@ -161,14 +168,6 @@ impl Api {
     /// 404 `token_not_found` until there is one.
     fn token(&self) -> Result<&Arc<dyn TokenService>, Problem> {
         self.foundation.token.get().ok_or_else(|| Problem::missing("token_not_found"))
-    }
-
-    /// What exchanges read, where messages are to be sent.
-    ///
-    /// # Errors
-    /// The server is not initialised.
-    fn relay(&self) -> Result<&Context, Problem> {
-        self.foundation.relay().ok_or_else(problems::not_initialised)
     }
 
     /// The certificates of the token have changed: the snapshot of keys is made anew.

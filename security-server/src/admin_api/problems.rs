@@ -16,6 +16,11 @@ pub fn not_possible() -> Problem {
     Problem::conflict("action_not_possible")
 }
 
+/// What the signer refused says where to look for more.
+pub fn signers(problem: Problem) -> Problem {
+    problem.with("tr.check_signer_logs")
+}
+
 /// The answer to a change that was not made.
 pub fn of_change(error: ChangeError) -> Problem {
     match error {
@@ -36,10 +41,11 @@ impl From<ChangeError> for Problem {
 pub fn of_token(error: TokenError) -> Problem {
     let reason = error.to_string();
     match error {
-        TokenError::WrongPin => Problem::bad_request("pin_incorrect"),
+        TokenError::WrongPin => signers(Problem::bad_request("pin_incorrect")),
         TokenError::Locked { seconds } => Problem::bad_request("pin_locked").with(seconds.to_string()),
         TokenError::LoggedOut => not_possible(),
         TokenError::NoKey(_) => Problem::missing("key_not_found"),
+        TokenError::NoCsr(_) => signers(Problem::missing("csr_not_found")),
         TokenError::NoCertificate(_) => Problem::missing("certificate_not_found"),
         TokenError::ForeignCertificate => Problem::bad_request("key_not_found"),
         TokenError::CertificateExists => Problem::conflict("certificate_already_exists"),

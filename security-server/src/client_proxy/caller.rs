@@ -67,7 +67,7 @@ impl Caller {
         let known = server.client(client).filter(|known| known.registered);
         known
             .ok_or_else(|| CallerError::UnknownClient(client.clone()))
-            .and_then(|known| self.check(known, cx.internal_tls.cert(), enforce, now))
+            .and_then(|known| self.check(known, &cx.internal_tls.cert(), enforce, now))
             .map_err(|error| Failure::of(Side::ClientProxy, &error))
     }
 

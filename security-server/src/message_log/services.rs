@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use host::clock::Clock;
+use host::contacts::Contacts;
 use host::http::Client;
 use pki::cert::Certificate;
 use pki::digest::{DigestAlgorithm, DigestValue};
@@ -98,6 +99,7 @@ pub(super) struct Services {
     clock: Clock,
     surroundings: Arc<dyn Surroundings>,
     failures: Mutex<HashMap<String, Failures>>,
+    pub(super) contacts: Contacts,
 }
 
 impl std::fmt::Debug for Services {
@@ -108,7 +110,8 @@ impl std::fmt::Debug for Services {
 
 impl Services {
     pub(super) fn new(clock: Clock, surroundings: Arc<dyn Surroundings>) -> Self {
-        Self { client: Client::new(CONNECT, TOTAL, &[]), clock, surroundings, failures: Mutex::default() }
+        let client = Client::new(CONNECT, TOTAL, &[]);
+        Self { client, clock, surroundings, failures: Mutex::default(), contacts: Contacts::default() }
     }
 
     /// A token over `data`, from the first service that gives a usable one.
@@ -132,6 +135,7 @@ impl Services {
         for (service, url) in services {
             let outcome = ask_one(&self.client, &url, &imprint, &trusted).await;
             self.note(&url, outcome.is_ok());
+            self.contacts.note(&url, self.clock.now(), outcome.as_ref().err().cloned());
             match outcome {
                 Ok((token, at)) => {
                     metrics::counter!("causeway_timestamp_requests_total", "outcome" => "ok").increment(1);

@@ -21,6 +21,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use host::clock::Clock;
+use host::contacts::Contacts;
 use host::shutdown::Shutdown;
 use pki::cert::Certificate;
 use pki::digest::DigestAlgorithm;
@@ -232,6 +233,11 @@ impl MessageLog {
     /// The state of timestamping.
     pub fn timestamping(&self) -> Timestamping {
         *lock(&self.inner.timestamping)
+    }
+
+    /// What came of asking timestamping services.
+    pub fn timestampers(&self) -> &Contacts {
+        &self.inner.services.contacts
     }
 
     /// Records that wait for a timestamp.

@@ -1,7 +1,7 @@
 //! The internal TLS key: how this server shows itself to information systems, in both roles [trust dossier §3.12].
 //!
-//! `internal.key` and `internal.crt` in the folder `tls/` of the data directory, PEM, made at the first start and replaced by an
-//! operator who wants another certificate. If they are deleted new ones are made, and information systems that compare must be told.
+//! `internal.key` and `internal.crt` in the folder `tls/` of the data directory, PEM, made at the first start. The management API makes
+//! another key, or takes a certificate of a CA for the present one. If they are deleted new ones are made, and information systems that compare must be told.
 
 use std::io;
 use std::net::IpAddr;
@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use pki::cert::Certificate;
 use pki::issue::{Role, Template};
 use pki::key::{KeyError, KeyKind, PrivateKey};
@@ -30,7 +31,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// The server's internal TLS key: shown to information systems in both roles. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct InternalTls(Arc<Inner>);
+pub struct InternalTls(Arc<ArcSwap<Inner>>);
 
 #[derive(Debug)]
 struct Inner {
@@ -85,6 +86,47 @@ impl InternalTls {
         Self::new(&key, cert).map_err(at(&cert_path))
     }
 
+    /// Makes another key with a self-signed certificate in `folder` and shows it from now on; connections that are there go on with
+    /// the old one. Blocks.
+    ///
+    /// # Errors
+    /// The library, or the disk.
+    pub fn renew(&self, folder: &Path, now: UnixTime) -> Result<(), InternalTlsError> {
+        let path = folder.display().to_string();
+        make(&folder.join(KEY_FILE), &folder.join(CERT_FILE), now)
+            .map_err(|reason| InternalTlsError { path, reason })?;
+        self.read_again(folder, now)
+    }
+
+    /// Shows another certificate of the same key from now on, and keeps it in `folder`. Blocks.
+    ///
+    /// # Errors
+    /// TLS cannot use it, or the disk.
+    pub fn certify(&self, folder: &Path, cert: &Certificate, now: UnixTime) -> Result<(), InternalTlsError> {
+        let path = folder.join(CERT_FILE);
+        let failed = |reason: String| InternalTlsError { path: path.display().to_string(), reason };
+        Self::new(&self.key(folder)?, cert.clone()).map_err(failed)?;
+        let pem = pki::pem::encode("CERTIFICATE", cert.der());
+        host::files::write_atomic(&path, pem.as_bytes(), 0o600).map_err(|e| failed(e.to_string()))?;
+        self.read_again(folder, now)
+    }
+
+    /// The private key, for a request for a certificate. Blocks.
+    ///
+    /// # Errors
+    /// The file.
+    pub fn key(&self, folder: &Path) -> Result<PrivateKey, InternalTlsError> {
+        let path = folder.join(KEY_FILE);
+        let failed = |reason: String| InternalTlsError { path: path.display().to_string(), reason };
+        let pem = std::fs::read(&path).map_err(|e| failed(e.to_string()))?;
+        PrivateKey::from_pem(&pem).map_err(|e| failed(e.to_string()))
+    }
+
+    fn read_again(&self, folder: &Path, now: UnixTime) -> Result<(), InternalTlsError> {
+        self.0.store(Self::open(folder, now)?.0.load_full());
+        Ok(())
+    }
+
     /// From a key and its certificate.
     ///
     /// # Errors
@@ -113,16 +155,17 @@ impl InternalTls {
             .with_custom_certificate_verifier(Arc::new(AnyServer(algorithms)))
             .with_client_cert_resolver(certified);
         client.alpn_protocols = vec![ALPN_HTTP.to_vec()];
-        Ok(Self(Arc::new(Inner { cert, server: Arc::new(server), client: Arc::new(client) })))
+        let inner = Inner { cert, server: Arc::new(server), client: Arc::new(client) };
+        Ok(Self(Arc::new(ArcSwap::from_pointee(inner))))
     }
 
     /// Its certificate: an information system that shows it is accepted for any client (wire dossier §12.4).
-    pub fn cert(&self) -> &Certificate {
-        &self.0.cert
+    pub fn cert(&self) -> Certificate {
+        self.0.load().cert.clone()
     }
 
     pub(super) fn server_config(&self) -> Arc<ServerConfig> {
-        self.0.server.clone()
+        self.0.load().server.clone()
     }
 
     /// TLS to a service at `host`. With `pins` the leaf must be byte-equal to one of them; without, any certificate will do. A resumed
@@ -140,7 +183,8 @@ impl InternalTls {
             Ok(ip) => ServerName::IpAddress(ip.into()),
             Err(_) => ServerName::try_from(host.to_owned()).map_err(io::Error::other)?,
         };
-        let stream = tokio_rustls::TlsConnector::from(self.0.client.clone()).connect(name, socket).await?;
+        let stream =
+            tokio_rustls::TlsConnector::from(self.0.load().client.clone()).connect(name, socket).await?;
         if let Some(pins) = pins {
             let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
             let pinned = shown.is_some_and(|leaf| pins.iter().any(|pin| pin.der() == &leaf[..]));

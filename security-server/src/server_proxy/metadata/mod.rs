@@ -172,8 +172,7 @@ mod tests {
     use proto::soap::{Soap, parse};
     use testkit::vectors::{self, Tally};
 
-    use super::openapi;
-    use crate::service_description::tree::Form;
+    use super::openapi::{self, Form};
 
     /// The notes of the vectors, in place: what may change in a document, and what must not.
     #[test]
