@@ -54,6 +54,7 @@ pub mod relay;
 pub mod replay;
 pub mod server_proxy;
 pub mod serverconf;
+pub mod service_description;
 pub mod tasks;
 #[cfg(test)]
 mod testing;

@@ -357,6 +357,10 @@ impl Instance {
         self.groups.get(code).map(|group| (group.description.as_str(), group.members.as_slice()))
     }
 
+    pub(super) fn group_codes(&self) -> impl Iterator<Item = &str> {
+        self.groups.keys().map(String::as_str)
+    }
+
     pub(super) fn is_in_group(&self, client: &ClientId, code: &str) -> bool {
         let Some(group) = self.groups.get(code) else { return false };
         let hash = group.index.hash(client);

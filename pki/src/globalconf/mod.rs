@@ -386,6 +386,10 @@ impl GlobalConf {
     pub fn group_description(&self, group: &GlobalGroupId) -> Option<&str> {
         self.of(&group.instance)?.group(&group.code).map(|(description, _)| description)
     }
+    /// Codes of the global groups of an instance, in no order.
+    pub fn groups(&self, instance: &str) -> impl Iterator<Item = &str> {
+        self.of(instance).into_iter().flat_map(Instance::group_codes)
+    }
     /// Certificates that may sign timestamps, of all instances.
     pub fn tsa_certs(&self) -> &[Certificate] {
         &self.tsa_certs

@@ -17,6 +17,7 @@
 //! | [`diagnostics`], [`backups`] | how the server does; copies of it |
 //! | [`clients`], [`client_certificates`], [`local_groups`] | clients of this server |
 //! | [`service_descriptions`], [`services`], [`endpoints`], [`access_rights`] | what they offer, and to whom |
+//! | `subjects` | who can be given rights |
 //! | [`management`] | whatever sends a management request |
 
 pub mod access_rights;
@@ -26,6 +27,7 @@ pub mod client_certificates;
 pub mod clients;
 mod csr_fields;
 pub mod csrs;
+mod description_changes;
 pub mod diagnostics;
 pub mod endpoints;
 pub mod ids;
@@ -38,6 +40,7 @@ pub mod problems;
 pub mod rights;
 pub mod service_descriptions;
 pub mod services;
+mod subjects;
 pub mod system;
 pub mod table;
 pub mod timestamping;

@@ -9,7 +9,7 @@ use super::ServiceKind;
 use super::event::{Endpoint, Event, MaintenanceWanted, ServiceSettings, endpoint_text};
 use super::path::MAX_PATTERN_BYTES;
 use super::state::{ClientState, EndpointState, Group, State};
-use super::url::{ServiceUrl, UrlError};
+use super::url::{MAX_URL_BYTES, ServiceUrl, UrlError};
 
 /// Service codes that every server answers itself.
 pub const RESERVED_SERVICE_CODES: [&str; 8] = [
@@ -174,6 +174,7 @@ impl State {
             | E::ServiceRenamed { .. }
             | E::ServiceRemoved { .. } => self.decide_service(event),
             E::EndpointAdded { .. }
+            | E::EndpointAdopted { .. }
             | E::EndpointChanged { .. }
             | E::EndpointRemoved { .. }
             | E::RightGranted { .. }
@@ -301,6 +302,10 @@ impl State {
                 }
                 bounded(endpoints.len(), MAX_PER_PARENT, "endpoints of one service")
             }
+            E::EndpointAdopted { client, code, endpoint } => {
+                let found = self.endpoints(client, code)?.contains_key(endpoint);
+                present(found, "endpoint", &endpoint_text(endpoint))
+            }
             E::EndpointChanged { client, code, endpoint, to } => {
                 let endpoints = self.endpoints(client, code)?;
                 present(endpoints.contains_key(endpoint), "endpoint", &endpoint_text(endpoint))?;
@@ -398,6 +403,16 @@ fn check_url(url: &str) -> Result<ServiceUrl, Refusal> {
     ServiceUrl::parse(url).map_err(|reason| Refusal::Url { url: url.to_owned(), reason })
 }
 
+/// As [`check_url`]; variables of an OpenAPI description may stay until an operator replaces them, and nothing is called until then.
+fn check_service_url(url: &str) -> Result<(), Refusal> {
+    let scheme =
+        url.split("://").next().is_some_and(|s| matches!(s.to_ascii_lowercase().as_str(), "http" | "https"));
+    if scheme && url.contains('{') && url.len() <= MAX_URL_BYTES {
+        return Ok(());
+    }
+    check_url(url).map(drop)
+}
+
 fn check_new_code(code: &str, version: Option<&str>) -> Result<(), Refusal> {
     check_codes([code].into_iter().chain(version))?;
     if RESERVED_SERVICE_CODES.contains(&code) {
@@ -407,7 +422,7 @@ fn check_new_code(code: &str, version: Option<&str>) -> Result<(), Refusal> {
 }
 
 fn check_settings(settings: &ServiceSettings) -> Result<(), Refusal> {
-    check_url(&settings.url)?;
+    check_service_url(&settings.url)?;
     check_text("title", settings.title.as_deref().unwrap_or_default())?;
     if settings.timeout_seconds <= MAX_TIMEOUT_SECONDS {
         return Ok(());
@@ -415,12 +430,16 @@ fn check_settings(settings: &ServiceSettings) -> Result<(), Refusal> {
     Err(Refusal::Value { what: "timeout", rule: format!("at most {MAX_TIMEOUT_SECONDS} seconds") })
 }
 
-/// Characters that some written form of identifiers cannot carry [trust dossier §1.5].
-fn check_codes<'a>(mut codes: impl Iterator<Item = &'a str>) -> Result<(), Refusal> {
+/// A text can be a code of an identifier: 1 to 255 characters that every written form of identifiers can carry [trust dossier §1.5].
+pub fn is_code(text: &str) -> bool {
     let forbidden =
         |c: char| c.is_control() || matches!(c, '%' | ':' | ';' | '/' | '\\' | '\u{200b}' | '\u{feff}');
-    let bad = codes.find(|code| code.is_empty() || code.chars().count() > 255 || code.contains(forbidden));
-    match bad {
+    (1..=255).contains(&text.chars().count()) && !text.contains(forbidden)
+}
+
+/// Characters that some written form of identifiers cannot carry [trust dossier §1.5].
+fn check_codes<'a>(mut codes: impl Iterator<Item = &'a str>) -> Result<(), Refusal> {
+    match codes.find(|code| !is_code(code)) {
         None => Ok(()),
         Some(code) => Err(Refusal::Value {
             what: "identifier",

@@ -154,6 +154,8 @@ pub enum Event {
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         generated: bool,
     },
+    /// The description names an endpoint that an administrator had made.
+    EndpointAdopted { client: ClientId, code: String, endpoint: Endpoint },
     /// Another method or path; its rights stay.
     EndpointChanged { client: ClientId, code: String, endpoint: Endpoint, to: Endpoint },
     /// It goes, with its rights.

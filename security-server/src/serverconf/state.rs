@@ -214,6 +214,7 @@ impl State {
             | Event::DescriptionMoved { ref client, .. }
             | Event::DescriptionRefreshed { ref client, .. }
             | Event::ServiceRenamed { ref client, .. }
+            | Event::EndpointAdopted { ref client, .. }
             | Event::EndpointChanged { ref client, .. }
             | Event::GroupDescribed { ref client, .. }
             | Event::TlsCertAdded { ref client, .. }
@@ -261,6 +262,7 @@ impl ClientState {
             | Event::ServiceRenamed { .. }
             | Event::ServiceRemoved { .. } => self.apply_service(event, now),
             Event::EndpointAdded { .. }
+            | Event::EndpointAdopted { .. }
             | Event::EndpointChanged { .. }
             | Event::EndpointRemoved { .. }
             | Event::RightGranted { .. }
@@ -358,6 +360,11 @@ impl ClientState {
         match event {
             Event::EndpointAdded { code, endpoint, generated, .. } => {
                 self.endpoints.entry(code).or_default().insert(endpoint, now.endpoint(generated));
+            }
+            Event::EndpointAdopted { code, endpoint, .. } => {
+                if let Some(state) = self.endpoints.entry(code).or_default().get_mut(&endpoint) {
+                    state.generated = true;
+                }
             }
             Event::EndpointChanged { code, endpoint, to, .. } => {
                 let endpoints = self.endpoints.entry(code).or_default();

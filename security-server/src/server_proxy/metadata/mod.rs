@@ -172,7 +172,8 @@ mod tests {
     use proto::soap::{Soap, parse};
     use testkit::vectors::{self, Tally};
 
-    use super::openapi::{self, Form};
+    use super::openapi;
+    use crate::service_description::tree::Form;
 
     /// The notes of the vectors, in place: what may change in a document, and what must not.
     #[test]

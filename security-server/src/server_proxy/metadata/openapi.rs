@@ -1,29 +1,15 @@
 //! OpenAPI documents as `getOpenAPI` gives them out: without the addresses of the information systems [trust dossier §5.3].
 //!
-//! Of every `servers[].url` only the path stays, unless variables stand in it. A document is read into a tree of at most
-//! [`MAX_WEIGHT`], aliases of YAML counted each time they are expanded, and written anew: JSON as JSON, YAML as a block with every
-//! string in quotes, so that no reader takes one for a number. The order of keys stays, comments do not.
+//! Of every `servers[].url` only the path stays, unless variables stand in it. A document is read into a [`tree`] of bounded weight and
+//! written anew: JSON as JSON, YAML as a block with every string in quotes, so that no reader takes one for a number. The order of
+//! keys stays, comments do not.
 //!
 //! What cannot be read, or is of another major version, is an error. Whether the rest of the document obeys OpenAPI is its owner's
 //! business.
 
-use std::cell::Cell;
 use std::fmt::{self, Write};
 
-use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, SeqAccess, Visitor};
-use serde::ser::{Serialize, SerializeMap, Serializer};
-
-/// Most nodes and bytes of text that one document becomes, together.
-const MAX_WEIGHT: usize = 24 << 20;
-/// What a node weighs beside its text.
-const NODE_WEIGHT: usize = 32;
-
-/// What a document is written in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Form {
-    Json,
-    Yaml,
-}
+use crate::service_description::tree::{self, Form, Node};
 
 /// Why a document cannot be given out.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,24 +30,10 @@ pub(super) enum OpenApiError {
 /// # Errors
 /// [`OpenApiError`].
 pub(super) fn hide_addresses(document: &[u8], form: Form) -> Result<Vec<u8>, OpenApiError> {
-    let weight = Cell::new(0);
-    let seed = Seed(&weight);
-    let unreadable = |error: String| OpenApiError::Unreadable(error);
-    let mut node = match form {
-        Form::Json => {
-            let mut reader = serde_json::Deserializer::from_slice(document);
-            let node = seed.deserialize(&mut reader).map_err(|e| unreadable(e.to_string()))?;
-            reader.end().map_err(|e| unreadable(e.to_string()))?;
-            node
-        }
-        Form::Yaml => {
-            let reader = serde_yaml_ng::Deserializer::from_slice(document);
-            seed.deserialize(reader).map_err(|e| unreadable(e.to_string()))?
-        }
-    };
+    let mut node = tree::read(document, form).map_err(OpenApiError::Unreadable)?;
     hide(&mut node)?;
     match form {
-        Form::Json => serde_json::to_vec(&node).map_err(|e| unreadable(e.to_string())),
+        Form::Json => serde_json::to_vec(&node).map_err(|e| OpenApiError::Unreadable(e.to_string())),
         Form::Yaml => {
             let mut out = String::from("---");
             write_yaml(&mut out, &node, Place::Document).expect("text can be written to a string");
@@ -77,9 +49,9 @@ fn hide(document: &mut Node) -> Result<(), OpenApiError> {
     {
         return Err(OpenApiError::Version);
     }
-    let Some(Node::List(servers)) = document.get("servers") else { return Ok(()) };
+    let Some(Node::List(servers)) = document.get_mut("servers") else { return Ok(()) };
     for server in servers {
-        if let Some(url) = server.get("url")
+        if let Some(url) = server.get_mut("url")
             && let Node::Text(text) = url
             && !(text.contains('{') && text.contains('}'))
         {
@@ -111,125 +83,6 @@ fn path_of(url: &str) -> Result<Option<String>, OpenApiError> {
         None => rest,
     };
     Ok(Some(path.to_owned()))
-}
-
-/// What both forms hold.
-#[derive(Clone, Debug, PartialEq)]
-enum Node {
-    Null,
-    Bool(bool),
-    Unsigned(u64),
-    Signed(i64),
-    Float(f64),
-    Text(String),
-    List(Vec<Node>),
-    Map(Vec<(String, Node)>),
-}
-
-impl Node {
-    fn get(&mut self, key: &str) -> Option<&mut Node> {
-        match self {
-            Self::Map(entries) => entries.iter_mut().find(|(name, _)| name == key).map(|(_, node)| node),
-            _ => None,
-        }
-    }
-}
-
-/// Reads a node and adds what it weighs.
-#[derive(Clone, Copy)]
-struct Seed<'a>(&'a Cell<usize>);
-
-impl Seed<'_> {
-    fn weigh<E: Error>(self, text: usize) -> Result<(), E> {
-        let weight = self.0.get().saturating_add(NODE_WEIGHT).saturating_add(text);
-        self.0.set(weight);
-        if weight > MAX_WEIGHT { Err(E::custom("it is too large")) } else { Ok(()) }
-    }
-    fn node<E: Error>(self, node: Node) -> Result<Node, E> {
-        self.weigh(0)?;
-        Ok(node)
-    }
-}
-
-impl<'de> DeserializeSeed<'de> for Seed<'_> {
-    type Value = Node;
-    fn deserialize<D: Deserializer<'de>>(self, from: D) -> Result<Node, D::Error> {
-        from.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Seed<'_> {
-    type Value = Node;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a value without a type of its own")
-    }
-    fn visit_unit<E: Error>(self) -> Result<Node, E> {
-        self.node(Node::Null)
-    }
-    fn visit_bool<E: Error>(self, value: bool) -> Result<Node, E> {
-        self.node(Node::Bool(value))
-    }
-    fn visit_u64<E: Error>(self, value: u64) -> Result<Node, E> {
-        self.node(Node::Unsigned(value))
-    }
-    fn visit_i64<E: Error>(self, value: i64) -> Result<Node, E> {
-        self.node(Node::Signed(value))
-    }
-    fn visit_f64<E: Error>(self, value: f64) -> Result<Node, E> {
-        self.node(Node::Float(value))
-    }
-    fn visit_str<E: Error>(self, value: &str) -> Result<Node, E> {
-        self.weigh(value.len())?;
-        Ok(Node::Text(value.to_owned()))
-    }
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Node, A::Error> {
-        self.weigh(0)?;
-        let mut list = Vec::new();
-        while let Some(item) = items.next_element_seed(self)? {
-            list.push(item);
-        }
-        Ok(Node::List(list))
-    }
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Node, A::Error> {
-        self.weigh(0)?;
-        let mut map: Vec<(String, Node)> = Vec::new();
-        while let Some(key) = entries.next_key_seed(self)? {
-            // A status code need not be in quotes in YAML.
-            let key = match key {
-                Node::Text(key) => key,
-                Node::Null => "null".to_owned(),
-                Node::Bool(value) => value.to_string(),
-                Node::Unsigned(value) => value.to_string(),
-                Node::Signed(value) => value.to_string(),
-                Node::Float(value) => value.to_string(),
-                Node::List(_) | Node::Map(_) => return Err(A::Error::custom("a key that is no text")),
-            };
-            map.push((key, entries.next_value_seed(self)?));
-        }
-        Ok(Node::Map(map))
-    }
-}
-
-impl Serialize for Node {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        match self {
-            Self::Null => to.serialize_unit(),
-            Self::Bool(value) => to.serialize_bool(*value),
-            Self::Unsigned(value) => to.serialize_u64(*value),
-            Self::Signed(value) => to.serialize_i64(*value),
-            Self::Float(value) => to.serialize_f64(*value),
-            Self::Text(text) => to.serialize_str(text),
-            Self::List(items) => to.collect_seq(items),
-            Self::Map(entries) => {
-                let mut map = to.serialize_map(Some(entries.len()))?;
-                for (key, value) in entries {
-                    map.serialize_entry(key, value)?;
-                }
-                map.end()
-            }
-        }
-    }
 }
 
 /// Where a node of YAML stands.

@@ -9,13 +9,14 @@ use proto::transport::MessageKind;
 use serde::Serialize;
 
 use super::super::answer::{Accepted, Opened};
-use super::openapi::{self, Form};
+use super::openapi;
 use super::{MetadataError, Question, SIDE, describe, keep};
 use crate::context::Context;
 use crate::exchange::{self, View, writing};
 use crate::faults::{Failure, OrFail, Refusal};
 use crate::serverconf::event::Endpoint;
 use crate::serverconf::{Service, ServiceKind};
+use crate::service_description::tree::Form;
 
 /// Of a document whose source says nothing about it.
 const TEXT: &[u8] = b"text/plain";
