@@ -10,36 +10,24 @@ use security_server::apply::{self, ApplyError};
 
 use crate::exit::{Exit, Usage};
 
-/// Fills a stopped security server from a file.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+/// What is to be done.
+pub(crate) struct Job {
     /// The file, as documented in deploy/server.yaml.
-    #[arg(short, long, value_name = "FILE")]
-    file: PathBuf,
-    /// The data directory of the stopped server (data-dir of its settings); it is created when it is not there.
-    #[arg(long, value_name = "DIR")]
-    offline: PathBuf,
+    pub(crate) file: PathBuf,
+    /// The data directory of the stopped server.
+    pub(crate) offline: PathBuf,
     /// Which of several servers in the file, by `target` or `code`.
-    #[arg(long, value_name = "NAME")]
-    target: Option<String>,
-    /// Also remove what the file does not name; keys and the owner always stay.
-    #[arg(long)]
-    prune: bool,
-    /// Change nothing, say what would be changed; exit status 6 when something would.
-    #[arg(long)]
-    dry_run: bool,
+    pub(crate) target: Option<String>,
+    /// Also remove what the file does not name.
+    pub(crate) prune: bool,
+    /// Change nothing.
+    pub(crate) dry_run: bool,
 }
 
 /// Runs the command.
-pub(crate) fn run(args: Args) -> anyhow::Result<Exit> {
-    let dry_run = args.dry_run;
-    let options = apply::Options {
-        file: args.file,
-        data_dir: args.offline,
-        target: args.target,
-        prune: args.prune,
-        dry_run,
-    };
+pub(crate) fn run(job: Job) -> anyhow::Result<Exit> {
+    let Job { file, offline, target, prune, dry_run } = job;
+    let options = apply::Options { file, data_dir: offline, target, prune, dry_run };
     let report = match apply::run(&options, &actor(), host::clock::Clock::System.now()) {
         Ok(report) => report,
         Err(ApplyError::Mistake(mistake)) => return Err(Usage(mistake.to_string()).into()),

@@ -11,7 +11,7 @@ use super::connection::{Answer, Body, Call, Part, encode};
 use super::failure::{Failure, failure_of};
 use super::session::Session;
 use super::verb::{Does, Inputs, Kind, Param, Place, Verb};
-use super::{ids, names};
+use super::{ids, names, secrets};
 use crate::exit::Usage;
 
 /// Largest file that is sent; the servers take no more.
@@ -22,6 +22,12 @@ const MAX_FILE_BYTES: u64 = 64 * 1024 * 1024;
 /// # Errors
 /// [`Failure`], [`Usage`], files.
 pub(crate) fn carry_out(session: &Session, verb: &Verb, inputs: &Inputs) -> anyhow::Result<()> {
+    if let Some(question) = verb.asks
+        && !session.flags.yes
+        && !secrets::agrees(question)?
+    {
+        return Err(Usage("nothing was done: --yes says that it is meant".into()).into());
+    }
     let Some(file) = &inputs.bulk else { return one(session, verb, inputs) };
     for (number, row) in rows(file)?.into_iter().enumerate() {
         let mut inputs = inputs.clone();

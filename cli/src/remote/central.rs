@@ -4,9 +4,8 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::connection::{Call, encode};
-use super::ids::{self, Shape};
+use super::ids::Shape;
 use super::names::What;
-use super::output::field;
 use super::session::Session;
 use super::verb::{Inputs, Kind, Noun, Param, Verb, noun, opt, pos, run, verb};
 use super::{accounts, requests};
@@ -348,7 +347,7 @@ fn tsa() -> Noun {
 
 use trust::{add_ca, add_responder, add_tsa, set_ca, set_responder, set_tsa};
 #[path = "central_trust.rs"]
-mod trust;
+pub(crate) mod trust;
 
 fn member_class() -> Noun {
     let columns = &["Code=code", "Description=description"];
@@ -512,6 +511,7 @@ fn security_server() -> Noun {
                 Method::DELETE,
                 "/security-servers/{id}",
             )
+            .asks("its clients and certificates go with it; go on?")
             .with([one()])
             .ensures(&["security_server_not_found"]),
             verb("clients", "Lists the clients of one", Method::GET, "/security-servers/{id}/clients")
@@ -599,10 +599,4 @@ pub(crate) fn members_of(session: &Session, code: &str) -> anyhow::Result<Value>
     const ALL: u64 = 100_000;
     let body = json!({ "paging_sorting": { "limit": ALL, "offset": 0 } });
     session.with_json(Method::POST, format!("/global-groups/{}/members", encode(code)), body)
-}
-
-/// A member's own name, for plans and messages.
-pub(crate) fn member_name(session: &Session, id: &str) -> anyhow::Result<String> {
-    let id = ids::complete(session, id, Shape::Member)?;
-    Ok(field(&session.get(format!("/members/{}", encode(&id)))?, "member_name"))
 }

@@ -164,11 +164,6 @@ impl Connection {
         &self.target
     }
 
-    /// Of the server's certificate, once there was a connection.
-    pub(crate) fn fingerprint(&self) -> Option<String> {
-        self.seen.fingerprint()
-    }
-
     /// Whether there is anything to be known by.
     pub(crate) fn has_credential(&self) -> bool {
         self.credential.borrow().is_some()

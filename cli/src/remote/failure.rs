@@ -110,14 +110,6 @@ impl Failure {
         }
     }
 
-    /// Status of the answer, where there was one.
-    pub(crate) fn status(&self) -> Option<u16> {
-        match self {
-            Self::Refused { body, .. } | Self::NotAuthorised { body, .. } => Some(body.status),
-            Self::Unreachable { .. } | Self::OtherCertificate { .. } | Self::WaitTimedOut { .. } => None,
-        }
-    }
-
     /// What has to be accepted first.
     pub(crate) fn warnings(&self) -> &[Warning] {
         match self {

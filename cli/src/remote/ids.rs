@@ -11,8 +11,6 @@ pub(crate) enum Shape {
     /// A member or a subsystem.
     Client,
     Server,
-    /// `CLIENT:code` or `CLIENT:code.version`.
-    Service,
 }
 
 impl Shape {
@@ -22,7 +20,6 @@ impl Shape {
             Self::Member => &[2],
             Self::Subsystem | Self::Server => &[3],
             Self::Client => &[2, 3],
-            Self::Service => &[4],
         }
     }
     const fn example(self) -> &'static str {
@@ -31,7 +28,6 @@ impl Shape {
             Self::Subsystem => "a subsystem is written COM:4321:TEST",
             Self::Client => "a client is written COM:4321 or COM:4321:TEST",
             Self::Server => "a security server is written COM:4321:SS1",
-            Self::Service => "a service is written COM:4321:TEST:code",
         }
     }
 }
@@ -44,7 +40,11 @@ pub(crate) fn complete(session: &Session, text: &str, shape: Shape) -> anyhow::R
     with_instance(text, shape, || Ok(session.instances()?.to_vec()))
 }
 
-fn with_instance(
+/// The whole identifier, where the instances are known.
+///
+/// # Errors
+/// As [`complete`].
+pub(crate) fn with_instance(
     text: &str,
     shape: Shape,
     instances: impl FnOnce() -> anyhow::Result<Vec<String>>,
@@ -99,7 +99,6 @@ mod tests {
             ("EE:COM:1", Shape::Client, Some("EE:COM:1")),
             ("COM/1/T", Shape::Subsystem, Some("DEV:COM:1:T")),
             ("EE:COM:1:T", Shape::Client, Some("EE:COM:1:T")),
-            ("COM:1:T:pets", Shape::Service, Some("DEV:COM:1:T:pets")),
             ("COM", Shape::Member, None),
             ("COM::1", Shape::Member, None),
             ("DEV:COM:1:T:x", Shape::Client, None),

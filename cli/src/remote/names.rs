@@ -199,7 +199,7 @@ mod tests {
             Known::new("2".into(), ["both".to_owned()]),
             Known::new("ABCDEF12".into(), []),
         ];
-        let pick = |what, text| super::pick(what, &known, text);
+        let pick = |what, text| pick(what, &known, text);
         assert_eq!(pick(What::Key, "a").unwrap(), "1");
         assert_eq!(pick(What::Key, "2").unwrap(), "2");
         assert_eq!(pick(What::Key, "unheard-of").unwrap(), "unheard-of");

@@ -152,6 +152,8 @@ pub(crate) struct Verb {
     /// There is `--wait`.
     pub(crate) waits: bool,
     pub(crate) bulk: bool,
+    /// What the operator is asked before.
+    pub(crate) asks: Option<&'static str>,
 }
 
 /// A verb that is one call.
@@ -178,6 +180,7 @@ fn of(name: &'static str, about: &'static str, does: Does) -> Verb {
         until: None,
         waits: false,
         bulk: false,
+        asks: None,
     }
 }
 
@@ -213,6 +216,10 @@ impl Verb {
     /// With `--wait`, the function waits.
     pub(crate) fn waits(self) -> Self {
         Self { waits: true, ..self }
+    }
+    /// The operator is asked before, unless `--yes` says so.
+    pub(crate) fn asks(self, question: &'static str) -> Self {
+        Self { asks: Some(question), ..self }
     }
     /// `-f FILE` gives many at once.
     pub(crate) fn bulk(self) -> Self {
@@ -397,11 +404,6 @@ impl Inputs {
         let (file, stdin) = self.secrets.get(name).cloned().unwrap_or_default();
         let env = format!("CAUSEWAY_{}", name.to_uppercase().replace('-', "_"));
         secrets::read(&name.replace('-', " ").replace("pin", "PIN"), file.as_deref(), stdin, &env)
-    }
-
-    /// With another value.
-    pub(crate) fn set(&mut self, name: &str, value: impl Into<String>) {
-        self.values.insert(name.to_owned(), vec![value.into()]);
     }
 }
 

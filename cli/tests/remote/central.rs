@@ -3,7 +3,7 @@
 use crate::scene::Scene;
 
 /// A CA, its OCSP responder and a TSA as files.
-fn trust(scene: &Scene) {
+pub(crate) fn trust(scene: &Scene) {
     let now = proto::time::UnixTime::from_secs(1_795_285_600);
     let dir = scene.path("authority");
     let authority =
