@@ -224,6 +224,14 @@ impl Store {
         collect(self.tree(tree)?.range(key..).take(limit))
     }
 
+    /// The entry with the greatest key that is not greater than `key`.
+    ///
+    /// # Errors
+    /// Database.
+    pub fn at_or_before(&self, tree: &str, key: &[u8]) -> Result<Option<Entry>, StoreError> {
+        Ok(collect(self.tree(tree)?.range(..=key).rev().take(1))?.pop())
+    }
+
     /// At most `limit` entries of a tree whose keys begin with `prefix`, in key order.
     ///
     /// # Errors

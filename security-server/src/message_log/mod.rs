@@ -459,10 +459,7 @@ impl Inner {
         if let Some(found) = lock(&self.remembered).iter().find(same) {
             return found.clone();
         }
-        let digest = ring::digest::digest(&ring::digest::SHA512, bytes);
-        let mut sha512 = [0; 64];
-        sha512.copy_from_slice(digest.as_ref());
-        let document = Document { bytes: bytes.clone(), sha512 };
+        let document = Document { bytes: bytes.clone(), sha512: pki::digest::sha512(bytes) };
         let mut remembered = lock(&self.remembered);
         remembered.push_front(document.clone());
         remembered.truncate(REMEMBERED);
@@ -536,8 +533,8 @@ fn start_writer(
 ) -> Result<(Index, Sender<Queued>, Signer), String> {
     let words = |e: std::io::Error| e.to_string();
     std::fs::create_dir_all(dir).map_err(words)?;
-    let (index_store, marker) = Index::open_store(dir).map_err(|e| e.to_string())?;
-    let found = match recovery::recover(dir, marker.as_ref()).map_err(|e| e.to_string())? {
+    let (index_store, known) = Index::open_store(dir).map_err(|e| e.to_string())?;
+    let found = match recovery::recover(dir, known.durable.as_ref()).map_err(|e| e.to_string())? {
         Some(found) => {
             report(&found);
             found
@@ -555,7 +552,7 @@ fn start_writer(
         }
     };
     let signer = tree::open_key(dir, &found.log_id).map_err(words)?;
-    let index = Index::start(dir, index_store, marker, &found.tail, signer.verifier());
+    let index = Index::start(dir, index_store, known, &found.tail, signer.verifier());
     let index = index.map_err(|e| e.to_string())?;
     retention::finish_interrupted(dir, &index).map_err(|e| e.to_string())?;
     let mut writer = Writer::new(Start {

@@ -330,12 +330,16 @@ impl Timestamper {
                 None
             }
             Order::Records(Some(record), answer) => {
-                let _ = answer.send(self.stamp_one(record).await);
+                let done = self.stamp_one(record).await;
+                // Whoever asked finds the stamp.
+                self.log.indexed().await;
+                let _ = answer.send(done);
                 None
             }
             Order::Records(None, answer) => {
                 let done = self.stamp_waiting().await;
                 let went_well = done.is_ok();
+                self.log.indexed().await;
                 let _ = answer.send(done);
                 Some(went_well)
             }

@@ -1,45 +1,62 @@
 //! The index: where a record lies, by number, by message id and client, and which records wait for a timestamp.
 //!
-//! It is a sled tree in `log/index/`, written lazily by a thread of its own, behind the commits. It holds nothing that is not in the
-//! segments: at a start it is brought up to date from the last segment, or rebuilt from all of them when it is missing. Deleting the
-//! folder costs one rebuild.
+//! It is a sled tree in `log/index/`, kept by a thread of its own, behind the commits. It holds nothing that is not in the segments: at
+//! a start it is brought up to date from the last segment, or rebuilt from all of them when it is missing. Deleting the folder costs one
+//! rebuild. New records are found in memory; they are written once [`UNWRITTEN`] of them have gathered or the log has grown by
+//! [`UNWRITTEN_BYTES`], so that a start after a crash reads no more than that again.
 //!
 //! | Key | Value |
 //! |---|---|
-//! | `s` sequence | segment, offset, leaf of the tree |
-//! | `i` first 16 bytes of SHA-256(message id ‖ 0 ‖ local client), response (1), sequence | nothing |
-//! | `u` sequence | waiting: SHA-512 of the signature document (64), time of the record (8), until when a stamp is in time (8) |
-//! | `t` sequence | segment and offset of the stamp, place in its batch |
-//! | `r` segment, sequence | nothing: the record lies in a later segment and has its body in this one |
-//! | `n` | how far the index has come: segment, offset, next sequence, chain value |
+//! | `s` block of 512 records | of each: segment, offset, leaf of the tree; zeros for one that is not there |
+//! | `u` block of 512 records | of each that waits: SHA-512 of the signature document (64), time of the record (8), until when a stamp is in time (8) |
+//! | `w` number | first and last record of ranges that wait |
+//! | `t` first record of a range | its last record, segment and offset of the stamp, place of the first in its batch |
+//! | `i` run, first entry | entries of a sorted run ([`runs`]): first 16 bytes of SHA-256(message id ‖ 0 ‖ local client), response (1), record |
+//! | `d` | the list of runs |
+//! | `r` segment, record | nothing: the record lies in a later segment and has its body in this one |
+//! | `m` | how far the index has come: segment, offset, next sequence, chain value |
+//! | `n` | how far the log was durable, at most [`WITNESS_EVERY`] ago |
 //!
 //! Numbers are big-endian.
+mod contents;
+mod ranges;
+mod runs;
+
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
-use host::store::Store;
-use pki::merkle::{self, Hash};
+use host::store::{Store, StoreError};
+use pki::merkle::Hash;
 use pki::note::Verifier;
 use prost::Message;
 use proto::time::UnixTime;
 use ring::digest::{SHA256, digest};
 use tokio::sync::oneshot;
 
+use self::contents::Contents;
 use super::format::{CHAIN_BYTES, Client, Kind, RecordHead, StampHead};
 use super::recovery::{Tail, bounds};
 use super::segment::{ReadError, Readable, Step};
+use super::writer::lock;
 use crate::message_log::LogError;
 
 const TREE: &str = "log";
-/// Another letter than in the first form of the index, so that an older one is rebuilt.
-const MARKER: &[u8] = b"n";
-const CACHE_BYTES: u64 = 64 * 1024 * 1024;
-/// Notes that may wait for the index's thread.
-const QUEUE: usize = 16 * 1024;
-/// Changes written at once.
-const MAX_BATCH: usize = 4096;
+/// Another letter than in the forms of the index before, so that an older one is rebuilt.
+const MARKER: &[u8] = b"m";
+const WITNESS: &[u8] = b"n";
+const CACHE_BYTES: u64 = 16 * 1024 * 1024;
+/// Notes that may wait for the index's thread, each of a whole commit.
+const QUEUE: usize = 256;
+/// Notes taken at once.
+const MAX_BATCH: usize = 64;
+/// Records, and bytes of the log, that are not written at most.
+const UNWRITTEN: usize = 8192;
+const UNWRITTEN_BYTES: u64 = 64 << 20;
+/// How often the store hears up to where the log is durable.
+const WITNESS_EVERY: Duration = Duration::from_millis(500);
 
 type Change = (Vec<u8>, Option<Vec<u8>>);
 
@@ -69,8 +86,8 @@ impl Waiting {
     }
 }
 
-/// What the writer tells the index after a commit.
-pub(crate) enum Note {
+/// Something new in the log.
+pub(crate) enum Added {
     Record {
         place: Place,
         head: Box<RecordHead>,
@@ -81,18 +98,42 @@ pub(crate) enum Note {
         place: Place,
         head: Box<StampHead>,
     },
-    /// Everything up to here was told.
-    Reached(Tail),
+}
+
+/// What the index is told.
+pub(crate) enum Note {
+    /// What a commit added; with it everything up to here was told.
+    Added(Vec<Added>, Option<Tail>),
     /// Answer when everything before is in.
     Barrier(oneshot::Sender<()>),
     /// Write to the disk what there is, answer, end.
     Close(oneshot::Sender<()>),
 }
 
+impl Note {
+    /// Records that it brings.
+    fn records(&self) -> u64 {
+        match self {
+            Self::Added(added, _) => {
+                added.iter().filter(|added| matches!(added, Added::Record { .. })).count() as u64
+            }
+            Self::Barrier(_) | Self::Close(_) => 0,
+        }
+    }
+}
+
+/// What the store knows of the log when it is opened.
+pub(crate) struct Known {
+    /// Up to here the index has everything.
+    indexed: Option<Tail>,
+    /// Up to here the log was on the disk.
+    pub(crate) durable: Option<Tail>,
+}
+
 /// The index, and the way to tell it things.
 #[derive(Clone, Debug)]
 pub(crate) struct Index {
-    store: Store,
+    contents: Arc<Mutex<Contents>>,
     notes: SyncSender<Note>,
     waiting: Arc<AtomicU64>,
     /// It could not be written, and misses records until the next start.
@@ -100,45 +141,44 @@ pub(crate) struct Index {
 }
 
 impl Index {
-    /// Opens the store and says how far it has come.
-    pub(crate) fn open_store(dir: &Path) -> Result<(Store, Option<Tail>), LogError> {
+    /// Opens the store and says how far it has come, and up to where it saw the log on the disk.
+    pub(crate) fn open_store(dir: &Path) -> Result<(Store, Known), LogError> {
         let store = Store::open_rebuildable(&dir.join("index"), CACHE_BYTES).map_err(disk)?;
-        let marker = store.get(TREE, MARKER).map_err(disk)?.and_then(|value| decode_tail(&value));
-        Ok((store, marker))
+        let tail = |key| Ok(store.get(TREE, key).map_err(disk)?.and_then(|value| decode_tail(&value)));
+        let known = Known { indexed: tail(MARKER)?, durable: tail(WITNESS)? };
+        Ok((store, known))
     }
 
     /// Brings the index up to `tail` and starts its thread.
     pub(crate) fn start(
         dir: &Path,
         store: Store,
-        marker: Option<Tail>,
+        known: Known,
         tail: &Tail,
         key: &Verifier,
     ) -> Result<Self, LogError> {
-        let caught_up = catch_up(dir, &store, marker, tail, key).map_err(disk)?;
+        let (contents, caught_up) = catch_up(dir, store, known.indexed, tail, key).map_err(disk)?;
         if caught_up > 0 {
             tracing::info!(records = caught_up, "the index of the message log was brought up to date");
         }
-        let count = store.count_prefix(TREE, b"u").map_err(disk)?;
-        let waiting = Arc::new(AtomicU64::new(count));
+        let waiting = Arc::new(AtomicU64::new(contents.unstamped()));
         let (notes, queue) = sync_channel(QUEUE);
-        let behind = Arc::new(AtomicBool::new(false));
-        let (thread_store, counter, misses) = (store.clone(), waiting.clone(), behind.clone());
-        std::thread::Builder::new()
-            .name("log-index".into())
-            .spawn(move || {
-                let closing = run(&thread_store, &counter, &misses, &queue);
-                drop(thread_store);
-                if let Some(answer) = closing {
-                    let _ = answer.send(());
-                }
-            })
-            .map_err(disk)?;
-        Ok(Self { store, notes, waiting, behind })
+        let keeper = Keeper {
+            contents: Arc::new(Mutex::new(contents)),
+            waiting: waiting.clone(),
+            behind: Arc::new(AtomicBool::new(false)),
+            witnessed: Instant::now(),
+        };
+        let (contents, behind) = (keeper.contents.clone(), keeper.behind.clone());
+        let thread = std::thread::Builder::new().name("log-index".into());
+        thread.spawn(move || keeper.run(&queue)).map_err(disk)?;
+        Ok(Self { contents, notes, waiting, behind })
     }
 
     /// Tells the index; waits when it is far behind.
     pub(crate) fn tell(&self, note: Note) {
+        // Whoever is told of a record afterwards finds it counted.
+        self.waiting.fetch_add(note.records(), Ordering::Relaxed);
         // The thread ends only after `Close`, and then nobody cares.
         let _ = self.notes.send(note);
     }
@@ -164,31 +204,21 @@ impl Index {
         if self.behind.load(Ordering::Acquire) {
             return Err(disk("it misses records; the next start mends it"));
         }
-        let found = self.store.scan_from(TREE, &numbered(b's', first), limit).map_err(disk)?;
-        let records = found.iter().take_while(|(key, _)| key.first() == Some(&b's'));
-        let leaf = |(key, value): &(Vec<u8>, Vec<u8>)| {
-            Some((decode_number(key.get(1..)?)?, value.get(16..)?.try_into().ok()?))
-        };
-        Ok(records.filter_map(leaf).collect())
+        lock(&self.contents).leaves(first, limit).map_err(disk)
     }
 
     /// Whether a record of another segment has its body in this one.
     pub(crate) fn is_used(&self, segment: u64) -> Result<bool, LogError> {
-        Ok(!self.store.scan_prefix(TREE, &numbered(b'r', segment), 1).map_err(disk)?.is_empty())
+        lock(&self.contents).is_used(segment).map_err(disk)
     }
 
     /// Takes records out whose segment goes; durable on return.
     pub(crate) fn forget(&self, records: &[(Place, RecordHead)]) -> Result<(), LogError> {
-        for chunk in records.chunks(MAX_BATCH / 4) {
-            let mut changes = Vec::new();
-            for (place, head) in chunk {
-                record_changes(*place, head, &[], &mut changes);
-                changes.push((numbered(b't', head.sequence), None));
-            }
-            changes.iter_mut().for_each(|(_, value)| *value = None);
-            self.store.put_lazily(TREE, &changes).map_err(disk)?;
-        }
-        self.store.sync().map_err(disk)
+        let mut contents = lock(&self.contents);
+        let before = contents.unstamped();
+        contents.forget(records).map_err(disk)?;
+        self.waiting.fetch_sub(before - contents.unstamped(), Ordering::Relaxed);
+        Ok(())
     }
 
     /// Records that wait for a timestamp.
@@ -198,38 +228,102 @@ impl Index {
 
     /// The first `limit` of them, in order.
     pub(crate) fn waiting(&self, limit: usize) -> Result<Vec<Waiting>, LogError> {
-        let found = self.store.scan_prefix(TREE, b"u", limit).map_err(disk)?;
-        Ok(found.iter().filter_map(|(key, value)| decode_waiting(key, value)).collect())
+        lock(&self.contents).waiting(limit).map_err(disk)
     }
 
     /// One of them.
     pub(crate) fn waiting_one(&self, sequence: u64) -> Result<Option<Waiting>, LogError> {
-        let key = numbered(b'u', sequence);
-        Ok(self.store.get(TREE, &key).map_err(disk)?.and_then(|value| decode_waiting(&key, &value)))
+        lock(&self.contents).waiting_one(sequence).map_err(disk)
     }
 
     /// Where a record lies.
     pub(crate) fn record(&self, sequence: u64) -> Result<Option<Place>, LogError> {
-        Ok(self
-            .store
-            .get(TREE, &numbered(b's', sequence))
-            .map_err(disk)?
-            .and_then(|value| decode_place(&value)))
+        lock(&self.contents).place(sequence).map_err(disk)
     }
 
     /// Where a record's stamp lies, and its place in the batch.
     pub(crate) fn stamp(&self, sequence: u64) -> Result<Option<(Place, usize)>, LogError> {
-        let value = self.store.get(TREE, &numbered(b't', sequence)).map_err(disk)?;
-        Ok(value.and_then(|v| {
-            Some((decode_place(&v)?, u32::from_be_bytes(v.get(16..20)?.try_into().ok()?) as usize))
-        }))
+        lock(&self.contents).stamp_of(sequence).map_err(disk)
     }
 
     /// Numbers of records that may have this message id and local client; at most `limit`.
     pub(crate) fn by_message_id(&self, id: &str, local: &Client, limit: usize) -> Result<Vec<u64>, LogError> {
-        let found = self.store.scan_prefix(TREE, &id_prefix(id, local), limit).map_err(disk)?;
-        Ok(found.iter().filter_map(|(key, _)| decode_number(key.get(key.len().checked_sub(8)?..)?)).collect())
+        lock(&self.contents).by_message_id(id, local, limit).map_err(disk)
     }
+}
+
+/// The index's thread.
+struct Keeper {
+    contents: Arc<Mutex<Contents>>,
+    waiting: Arc<AtomicU64>,
+    behind: Arc<AtomicBool>,
+    witnessed: Instant,
+}
+
+impl Keeper {
+    /// Takes what waits, a batch at a time, until the log is closed; tells whoever closed it when the store has been let go.
+    fn run(mut self, queue: &Receiver<Note>) {
+        while let Ok(first) = queue.recv() {
+            let (mut answers, mut closing, mut reached) = (Vec::new(), None, None);
+            let mut contents = lock(&self.contents);
+            let mut waited = contents.unstamped();
+            for note in std::iter::once(first).chain(queue.try_iter()).take(MAX_BATCH) {
+                waited += note.records();
+                match note {
+                    Note::Added(added, tail) => {
+                        added.iter().for_each(|added| contents.add(added));
+                        reached = tail.or(reached);
+                    }
+                    Note::Barrier(answer) => answers.push(answer),
+                    Note::Close(answer) => closing = Some(answer),
+                }
+            }
+            self.waiting.fetch_sub(waited - contents.unstamped(), Ordering::Relaxed);
+            let behind = self.behind.load(Ordering::Relaxed);
+            let written = match reached {
+                Some(tail) if !behind => keep(&mut contents, tail, closing.is_some(), &mut self.witnessed),
+                None if closing.is_some() && !behind => contents.write(),
+                Some(_) | None => Ok(()),
+            };
+            if let Err(error) = written {
+                // Without a marker beyond this point the next start reads the segments from here on.
+                self.behind.store(true, Ordering::Release);
+                tracing::error!(%error, "the index of the message log cannot be written; the next start mends it");
+            }
+            if self.behind.load(Ordering::Relaxed) {
+                contents.drop_unwritten();
+            }
+            if closing.is_some()
+                && let Err(error) = contents.sync()
+            {
+                tracing::warn!(%error, "the index of the message log was not synced");
+            }
+            drop(contents);
+            answers.into_iter().for_each(|answer| _ = answer.send(()));
+            if let Some(closing) = closing {
+                drop(self);
+                let _ = closing.send(());
+                return;
+            }
+        }
+    }
+}
+
+/// Everything up to `tail` was added: writes it when it is much, or `all`.
+fn keep(contents: &mut Contents, tail: Tail, all: bool, witnessed: &mut Instant) -> Result<(), StoreError> {
+    let far =
+        contents.unwritten() >= UNWRITTEN || contents.behind(&tail).is_none_or(|b| b >= UNWRITTEN_BYTES);
+    if far || all {
+        contents.reached(tail);
+        *witnessed = Instant::now();
+        return contents.write();
+    }
+    if witnessed.elapsed() >= WITNESS_EVERY {
+        *witnessed = Instant::now();
+        contents.witness(&tail)?;
+    }
+    contents.reached(tail);
+    Ok(())
 }
 
 fn disk(error: impl std::fmt::Display) -> LogError {
@@ -252,14 +346,6 @@ fn decode_place(value: &[u8]) -> Option<Place> {
     Some(Place { segment: decode_number(value.get(..8)?)?, offset: decode_number(value.get(8..16)?)? })
 }
 
-fn decode_waiting(key: &[u8], value: &[u8]) -> Option<Waiting> {
-    let (leaf, times) = value.split_at_checked(64)?;
-    let (at, until) = times.split_at_checked(8)?;
-    let time = |bytes: &[u8]| Some(i64::from_be_bytes(bytes.try_into().ok()?));
-    let (at, until) = (time(at)?, time(until)?);
-    Some(Waiting { sequence: decode_number(key.get(1..)?)?, leaf: leaf.to_vec(), at, until })
-}
-
 fn encode_tail(tail: &Tail) -> Vec<u8> {
     let numbers = [tail.segment, tail.end, tail.next_sequence].map(u64::to_be_bytes).concat();
     [numbers.as_slice(), &tail.chain].concat()
@@ -271,61 +357,41 @@ fn decode_tail(value: &[u8]) -> Option<Tail> {
     Some(Tail { segment: number(0)?, end: number(8)?, next_sequence: number(16)?, chain })
 }
 
-fn id_prefix(id: &str, local: &Client) -> Vec<u8> {
+/// What an id and its client are found by.
+fn id_hash(id: &str, local: &Client) -> [u8; 16] {
     let subsystem = local.subsystem.as_deref();
     let parts = [id, &local.instance, &local.class, &local.code, subsystem.unwrap_or_default()];
     let kind = [if subsystem.is_some() { "s" } else { "m" }];
     let text: Vec<u8> = parts.iter().chain(&kind).flat_map(|part| part.bytes().chain([0])).collect();
-    [&b"i"[..], &digest(&SHA256, &text).as_ref()[..16]].concat()
-}
-
-/// What a record adds.
-fn record_changes(place: Place, head: &RecordHead, bytes: &[u8], changes: &mut Vec<Change>) {
-    let mut id_key = id_prefix(&head.message_id, head.local());
-    id_key.push(u8::from(head.response));
-    id_key.extend_from_slice(&head.sequence.to_be_bytes());
-    let mut waiting = head.signature.sha512.clone();
-    waiting.extend_from_slice(&head.at.to_be_bytes());
-    waiting.extend_from_slice(&head.good_until.to_be_bytes());
-    let mut lies = encode_place(place);
-    lies.extend_from_slice(&merkle::leaf(bytes));
-    for extent in head.extents().filter(|extent| extent.segment != place.segment) {
-        let key = [numbered(b'r', extent.segment), head.sequence.to_be_bytes().to_vec()].concat();
-        changes.push((key, Some(Vec::new())));
-    }
-    changes.push((numbered(b's', head.sequence), Some(lies)));
-    changes.push((id_key, Some(Vec::new())));
-    changes.push((numbered(b'u', head.sequence), Some(waiting)));
-}
-
-/// What a stamp changes.
-fn stamp_changes(place: Place, head: &StampHead, changes: &mut Vec<Change>) {
-    for (number, sequence) in (0_u32..).zip(&head.sequences) {
-        let value = [encode_place(place).as_slice(), &number.to_be_bytes()].concat();
-        changes.push((numbered(b't', *sequence), Some(value)));
-        changes.push((numbered(b'u', *sequence), None));
-    }
+    let mut hash = [0; 16];
+    hash.copy_from_slice(&digest(&SHA256, &text).as_ref()[..16]);
+    hash
 }
 
 /// Reads what the segments have beyond the marker. sled may have lost the newest changes in a crash, the marker with them.
 fn catch_up(
     dir: &Path,
-    store: &Store,
+    store: Store,
     marker: Option<Tail>,
     tail: &Tail,
     key: &Verifier,
-) -> Result<u64, String> {
+) -> Result<(Contents, u64), String> {
+    let words = |e: StoreError| e.to_string();
     let known = marker.filter(|m| (m.segment, m.end) <= (tail.segment, tail.end) && !store.was_reset());
     if known.is_none() {
-        store.clear(TREE).map_err(|e| e.to_string())?;
+        store.clear(TREE).map_err(words)?;
     }
-    let (first, offset) = known.map_or((0, 0), |m| (m.segment, m.end));
-    let (mut changes, mut added) = (Vec::new(), 0);
+    let (first, offset) = known.as_ref().map_or((0, 0), |m| (m.segment, m.end));
+    let mut contents = Contents::load(store).map_err(words)?;
+    if let Some(known) = known {
+        contents.reached(known);
+    }
+    let mut added = 0;
     for (number, end) in
         bounds(dir, tail, Some(key)).map_err(|e| e.to_string())?.into_iter().filter(|(n, _)| *n >= first)
     {
         let from = if number == first { offset } else { 0 };
-        match walk(dir, number, from..end, store, &mut changes, &mut added) {
+        match walk(dir, number, from..end, &mut contents, &mut added) {
             Ok(()) => {}
             Err(ReadError::Damaged { segment, offset, what }) => {
                 tracing::error!(segment, offset, what, "a segment of the message log cannot be indexed");
@@ -333,17 +399,16 @@ fn catch_up(
             Err(e) => return Err(e.to_string()),
         }
     }
-    changes.push((MARKER.to_vec(), Some(encode_tail(tail))));
-    store.put_lazily(TREE, &changes).map_err(|e| e.to_string())?;
-    Ok(added)
+    contents.reached(tail.clone());
+    contents.write().map_err(words)?;
+    Ok((contents, added))
 }
 
 fn walk(
     dir: &Path,
     number: u64,
     range: std::ops::Range<u64>,
-    store: &Store,
-    changes: &mut Vec<Change>,
+    contents: &mut Contents,
     added: &mut u64,
 ) -> Result<(), ReadError> {
     let readable = Readable::open(dir, number)?;
@@ -356,11 +421,11 @@ fn walk(
                     Kind::Record => {
                         let Ok(head) = RecordHead::decode(seen.head.as_slice()) else { continue };
                         *added += 1;
-                        record_changes(place, &head, &seen.head, changes);
+                        contents.record(place, &head, &seen.head);
                     }
                     Kind::Stamp => {
                         let Ok(head) = StampHead::decode(seen.head.as_slice()) else { continue };
-                        stamp_changes(place, &head, changes);
+                        contents.stamp(place, &head);
                     }
                     Kind::Start | Kind::Document | Kind::Body | Kind::Void | Kind::Seal | Kind::Other(_) => {}
                 }
@@ -368,61 +433,10 @@ fn walk(
             Step::Damage { .. } => {}
             Step::End { .. } => return Ok(()),
         }
-        if changes.len() >= MAX_BATCH {
-            let written = store.put_lazily(TREE, changes);
+        // The marker stays where it was: a start that is cut short does all of it again.
+        if contents.unwritten() >= UNWRITTEN {
+            let written = contents.write();
             written.map_err(|e| ReadError::Io { segment: number, source: std::io::Error::other(e) })?;
-            changes.clear();
         }
     }
-}
-
-/// The index's thread: takes what waits, writes it as one batch. Gives back whom to tell that it has ended.
-fn run(
-    store: &Store,
-    waiting: &AtomicU64,
-    behind: &AtomicBool,
-    queue: &Receiver<Note>,
-) -> Option<oneshot::Sender<()>> {
-    while let Ok(first) = queue.recv() {
-        let (mut changes, mut answers, mut closing) = (Vec::new(), Vec::new(), None);
-        let (mut more, mut fewer) = (0, 0);
-        let mut next = Some(first);
-        while let Some(note) = next {
-            match note {
-                Note::Record { place, head, bytes } => {
-                    more += 1;
-                    record_changes(place, &head, &bytes, &mut changes);
-                }
-                Note::Stamp { place, head } => {
-                    fewer += head.sequences.len() as u64;
-                    stamp_changes(place, &head, &mut changes);
-                }
-                Note::Reached(tail) if !behind.load(Ordering::Relaxed) => {
-                    changes.push((MARKER.to_vec(), Some(encode_tail(&tail))))
-                }
-                Note::Reached(_) => {}
-                Note::Barrier(answer) => answers.push(answer),
-                Note::Close(answer) => closing = Some(answer),
-            }
-            let enough = closing.is_some() || changes.len() >= MAX_BATCH;
-            next = if enough { None } else { queue.try_recv().ok() };
-        }
-        if let Err(error) = store.put_lazily(TREE, &changes) {
-            // Without a marker beyond this point the next start reads the segments from here on.
-            behind.store(true, Ordering::Release);
-            tracing::error!(%error, "the index of the message log cannot be written; the next start mends it");
-        }
-        let count = |n: u64| Some((n + more).saturating_sub(fewer));
-        let _ = waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count);
-        for answer in answers {
-            let _ = answer.send(());
-        }
-        if closing.is_some() {
-            if let Err(error) = store.sync() {
-                tracing::warn!(%error, "the index of the message log was not synced");
-            }
-            return closing;
-        }
-    }
-    None
 }

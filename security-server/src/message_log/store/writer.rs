@@ -23,7 +23,7 @@ use super::format::{
     BodyHead, Chain, DocumentHead, DocumentRef, Extent, FILE_HEAD_BYTES, Kind, RecordHead, SealHead,
     StampHead, StartHead, VoidHead, next_chain, padded,
 };
-use super::index::{Index, Note, Place};
+use super::index::{Added, Index, Note, Place};
 use super::recovery::Tail;
 use super::segment::{Run, Writable};
 use crate::message_log::{LogError, RecordId};
@@ -177,6 +177,12 @@ enum Pending {
     Body(Answer<Placed>, Extent),
     Record(Answer<RecordId>, Place, Box<RecordHead>, Vec<u8>),
     Stamp(Answer<()>, Place, Box<StampHead>),
+}
+
+/// Whom to tell that it is.
+enum Answered {
+    Record(Answer<RecordId>, RecordId),
+    Stamp(Answer<()>),
 }
 
 impl Writer {
@@ -444,27 +450,33 @@ impl Writer {
 
     fn answer(&mut self, synced: bool) {
         let epoch = self.start.shared.epoch();
-        let mut records = 0;
-        for pending in std::mem::take(&mut self.pending) {
-            // A receiver that is gone is an exchange that was given up; its record stays.
+        let (mut added, mut answers) = (Vec::with_capacity(self.pending.len()), Vec::new());
+        for pending in self.pending.drain(..) {
             match pending {
+                // A receiver that is gone is an exchange that was given up; its record stays.
                 Pending::Body(answer, extent) => drop(answer.send(Ok(Placed { extent, epoch }))),
-                // The index hears first, so that whoever was answered can wait for the index.
                 Pending::Record(answer, place, head, bytes) => {
-                    let id = RecordId(head.sequence);
-                    self.start.index.tell(Note::Record { place, head, bytes });
-                    drop(answer.send(Ok(id)));
-                    records += 1;
+                    answers.push(Answered::Record(answer, RecordId(head.sequence)));
+                    added.push(Added::Record { place, head, bytes });
                 }
                 Pending::Stamp(answer, place, head) => {
-                    self.start.index.tell(Note::Stamp { place, head });
-                    drop(answer.send(Ok(())));
+                    answers.push(Answered::Stamp(answer));
+                    added.push(Added::Stamp { place, head });
                 }
             }
         }
         if synced {
-            metrics::histogram!("causeway_message_log_batch_records").record(f64::from(records));
-            self.start.index.tell(Note::Reached(self.synced.clone()));
+            metrics::histogram!("causeway_message_log_batch_records").record(added.len() as f64);
+        }
+        // The index hears first, so that whoever was answered can wait for the index.
+        if synced || !added.is_empty() {
+            self.start.index.tell(Note::Added(added, synced.then(|| self.synced.clone())));
+        }
+        for answer in answers {
+            match answer {
+                Answered::Record(answer, id) => drop(answer.send(Ok(id))),
+                Answered::Stamp(answer) => drop(answer.send(Ok(()))),
+            }
         }
     }
 
