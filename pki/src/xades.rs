@@ -27,7 +27,7 @@ use crate::strict::StrictError;
 mod read;
 mod write;
 
-pub use read::with_timestamp;
+pub use read::{ReadCert, with_timestamp};
 pub use write::{Template, Unsigned};
 
 /// Largest signature document that is read.

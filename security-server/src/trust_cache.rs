@@ -6,14 +6,14 @@
 //! (a batch carries one document in many messages) and whether its certificate is (all documents of a member carry the same one).
 //! What a document says depends on its bytes alone, so it is read once for a whole batch.
 //!
-//! Never cached: whether a signature covers the message at hand. Bounded by [`ENTRIES`], [`DOCUMENTS`] and [`KEPT_DOCUMENT_BYTES`];
-//! the older half goes first.
+//! Never cached: whether a signature covers the message at hand. Bounded by [`ENTRIES`], [`DOCUMENTS`], [`CERTIFICATES`] and
+//! [`KEPT_DOCUMENT_BYTES`]; the older half goes first.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
-use pki::cert::Certificate;
+use pki::cert::{CertError, Certificate};
 use pki::digest::DigestValue;
 use pki::globalconf::GlobalConf;
 use pki::hash_chain::{MESSAGE_URI, Parts};
@@ -30,6 +30,8 @@ use crate::exchange::{Evidence, Message, Proven, Whole};
 pub const ENTRIES: usize = 20_000;
 /// Most signature documents kept as they were read: those of the batches under way.
 pub const DOCUMENTS: usize = 128;
+/// Most certificates of other servers and members kept as they were read.
+pub const CERTIFICATES: usize = 4096;
 /// Longest document that is kept, bytes.
 pub const KEPT_DOCUMENT_BYTES: usize = 64 * 1024;
 
@@ -79,6 +81,7 @@ impl<M: Message> Proven for Verified<M> {
 #[derive(Debug)]
 pub struct PeerIdentity {
     server: Option<ServerId>,
+    until: UnixTime,
 }
 
 impl PeerIdentity {
@@ -86,21 +89,44 @@ impl PeerIdentity {
     pub fn server(&self) -> Option<&ServerId> {
         self.server.as_ref()
     }
+    /// The certificate and its OCSP answers hold until here.
+    pub fn until(&self) -> UnixTime {
+        self.until
+    }
 }
 
 /// Kept verdicts. Cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct TrustCache {
     verdicts: Arc<Mutex<Verdicts>>,
-    documents: Arc<Mutex<Recent<Arc<Document>>>>,
+    documents: Arc<Mutex<Recent<Arc<Read>>>>,
+    certs: Arc<Mutex<Recent<Certificate>>>,
 }
 
 type Key = [u8; 32];
 
-/// A signature document, and the SHA-256 of its bytes.
+/// A signature document as it was read, its bytes and their SHA-256.
+#[derive(Debug)]
 struct Read {
-    document: Arc<Document>,
+    document: Document,
     sha256: Key,
+    /// The same allocation for all messages of a batch, by which the log knows it again.
+    bytes: Bytes,
+    /// So of the chain result that the document refers to, once it was found to be that.
+    result: OnceLock<Bytes>,
+}
+
+impl Read {
+    /// Replaces the bytes of evidence that has been found good by those that the other messages of its batch have.
+    fn share(&self, evidence: &mut Evidence) {
+        evidence.document = self.bytes.clone();
+        if let Some((result, _)) = &mut evidence.hash_chain {
+            let shared = self.result.get_or_init(|| Bytes::copy_from_slice(result));
+            if shared == result {
+                *result = shared.clone();
+            }
+        }
+    }
 }
 
 /// What is to be said of a signature that holds.
@@ -147,7 +173,7 @@ impl TrustCache {
         &self,
         whole: Whole<M>,
         labelled: &Parts,
-        evidence: Evidence,
+        mut evidence: Evidence,
         signer: &ClientId,
         conf: &GlobalConf,
         now: UnixTime,
@@ -155,7 +181,9 @@ impl TrustCache {
         let mut parts = digests(&whole.parts, labelled, evidence.hash_chain.is_some());
         let checked = self.read(&evidence.document).map_err(VerifyError::from).and_then(|read| {
             parts.extend(message_as_referred_to(&read.document, &parts, whole.message.raw()));
-            self.check(&read, &parts, &evidence, signer, conf, now)
+            let held = self.check(&read, &parts, &evidence, signer, conf, now)?;
+            read.share(&mut evidence);
+            Ok(held)
         });
         match checked {
             Ok(Held { until, signature_value, position }) => {
@@ -170,29 +198,45 @@ impl TrustCache {
         }
     }
 
-    fn read(&self, bytes: &[u8]) -> Result<Read, SignatureError> {
+    fn read(&self, bytes: &Bytes) -> Result<Arc<Read>, SignatureError> {
         let sha256 = sha256(bytes);
-        if let Some(document) = lock(&self.documents).get(&sha256, DOCUMENTS) {
-            return Ok(Read { document, sha256 });
+        if let Some(read) = lock(&self.documents).get(&sha256, DOCUMENTS) {
+            return Ok(read);
         }
-        let document = Arc::new(Document::parse(bytes)?);
-        if bytes.len() <= KEPT_DOCUMENT_BYTES {
-            lock(&self.documents).insert(sha256, document.clone(), DOCUMENTS);
+        let document = Document::parse_with(bytes, &|der| self.certificate(der))?;
+        if bytes.len() > KEPT_DOCUMENT_BYTES {
+            return Ok(Arc::new(Read { document, sha256, bytes: bytes.clone(), result: OnceLock::new() }));
         }
-        Ok(Read { document, sha256 })
+        // Not a piece of the buffer it was received in, which would stay with it.
+        let bytes = Bytes::copy_from_slice(bytes);
+        let read = Arc::new(Read { document, sha256, bytes, result: OnceLock::new() });
+        lock(&self.documents).insert(sha256, read.clone(), DOCUMENTS);
+        Ok(read)
+    }
+
+    /// A certificate, parsed once as long as it is in use.
+    fn certificate(&self, der: &[u8]) -> Result<Certificate, CertError> {
+        let key = sha256(der);
+        if let Some(cert) = lock(&self.certs).get(&key, CERTIFICATES) {
+            return Ok(cert);
+        }
+        let cert = Certificate::parse(der)?;
+        lock(&self.certs).insert(key, cert.clone(), CERTIFICATES);
+        Ok(cert)
     }
 
     fn check(
         &self,
-        Read { document, sha256 }: &Read,
+        read: &Read,
         parts: &Parts,
         evidence: &Evidence,
         signer: &ClientId,
         conf: &GlobalConf,
         now: UnixTime,
     ) -> Result<Held, VerifyError> {
+        let document = &read.document;
         let covered = message_signature::check_coverage(document, evidence.borrowed(), parts, false)?;
-        let key = key("document", conf, signer, &[sha256]);
+        let key = key("document", conf, signer, &[&read.sha256]);
         let until = match self.get(conf, &key, now) {
             Some(until) => until,
             None => {
@@ -242,13 +286,17 @@ impl TrustCache {
         inputs.push(b"ocsp");
         inputs.extend(ocsp.iter().map(Bytes::as_ref));
         let key = key("tls", conf, client, &inputs);
-        if self.get(conf, &key, now).is_none() {
-            let answers: Vec<Vec<u8>> = ocsp.iter().map(|der| der.to_vec()).collect();
-            let trusted = trust::tls_peer(conf, chain, &answers, client, now)?;
-            self.keep(conf, key, trusted.until);
-        }
+        let until = match self.get(conf, &key, now) {
+            Some(until) => until,
+            None => {
+                let answers: Vec<Vec<u8>> = ocsp.iter().map(|der| der.to_vec()).collect();
+                let trusted = trust::tls_peer(conf, chain, &answers, client, now)?;
+                self.keep(conf, key, trusted.until);
+                trusted.until
+            }
+        };
         let server = chain.first().and_then(|leaf| conf.server_of(leaf, &client.member.instance)).cloned();
-        Ok(PeerIdentity { server })
+        Ok(PeerIdentity { server, until })
     }
 
     fn get(&self, conf: &GlobalConf, key: &Key, now: UnixTime) -> Option<UnixTime> {
@@ -402,7 +450,7 @@ mod tests {
         assert!(verified.is_ok(), "{:?}", verified.err());
         // The next message of the batch meets the document as it was read.
         let (one, other) = (cache.read(&bytes).expect("it reads"), cache.read(&bytes).expect("it reads"));
-        assert!(Arc::ptr_eq(&one.document, &other.document));
+        assert!(Arc::ptr_eq(&one, &other));
     }
 
     #[test]

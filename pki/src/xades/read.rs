@@ -17,7 +17,7 @@ use super::{
 };
 use crate::algorithm::SignatureAlgorithm;
 use crate::c14n::{self, Method};
-use crate::cert::Certificate;
+use crate::cert::{CertError, Certificate};
 use crate::digest::DigestValue;
 use crate::strict::{self, DS, Elements};
 
@@ -25,12 +25,23 @@ use crate::strict::{self, DS, Elements};
 const LIMITS: xml::Limits =
     xml::Limits { bytes: MAX_BYTES, depth: 32, attributes: 32, namespaces: 32, elements: 10_000 };
 
+/// Makes a certificate of its DER.
+pub type ReadCert<'a> = &'a dyn Fn(&[u8]) -> Result<Certificate, CertError>;
+
 impl Document {
     /// Reads a document.
     ///
     /// # Errors
     /// [`SignatureError::Xml`], [`SignatureError::Malformed`], [`SignatureError::TooManyReferences`].
     pub fn parse(xml: &[u8]) -> Result<Self, SignatureError> {
+        Self::parse_with(xml, &Certificate::parse)
+    }
+
+    /// [`Self::parse`] with certificates read by `read_cert`, which may know them already.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_with(xml: &[u8], read_cert: ReadCert<'_>) -> Result<Self, SignatureError> {
         let tree = xml::tree(xml, &LIMITS)?;
         check_ids(tree.root_element())?;
         check_namespaces(tree.root_element())?;
@@ -42,13 +53,13 @@ impl Document {
         children.end()?;
 
         let signed = SignedInfo::read(info)?;
-        let signing = read_key_info(key_info)?;
+        let signing = read_key_info(key_info, read_cert)?;
         let mut qualifying = qualifying_properties(object)?;
         let properties = qualifying.required(XADES, "SignedProperties")?;
         let unsigned = qualifying.optional(XADES, "UnsignedProperties");
         qualifying.end()?;
         let (signing_time, names_certificate) = read_properties(properties, &signing)?;
-        let unsigned = Unsigned::read(unsigned)?;
+        let unsigned = Unsigned::read(unsigned, read_cert)?;
         Ok(Self {
             algorithm: signed.algorithm,
             signed_info: c14n::canonicalize(info, &signed.method),
@@ -210,19 +221,22 @@ fn read_canonical_transform(transforms: Node<'_, '_>) -> Result<Method, Signatur
 }
 
 /// The first certificate is the one that signed; others beside it say nothing.
-fn read_key_info(key_info: Node<'_, '_>) -> Result<Certificate, SignatureError> {
+fn read_key_info(key_info: Node<'_, '_>, read_cert: ReadCert<'_>) -> Result<Certificate, SignatureError> {
     let mut data = Elements::of(Elements::of(key_info, "KeyInfo")?.required(DS, "X509Data")?, "X509Data")?;
     while let Some(node) = data.any() {
         if strict::is(node, DS, "X509Certificate") {
-            return certificate(node, "X509Certificate");
+            return certificate(node, "X509Certificate", read_cert);
         }
     }
     Err(malformed("there is no signing certificate"))
 }
 
-fn certificate(node: Node<'_, '_>, name: &'static str) -> Result<Certificate, SignatureError> {
-    Certificate::parse(&strict::base64(node, name)?)
-        .map_err(|error| SignatureError::Malformed(error.to_string()))
+fn certificate(
+    node: Node<'_, '_>,
+    name: &'static str,
+    read_cert: ReadCert<'_>,
+) -> Result<Certificate, SignatureError> {
+    read_cert(&strict::base64(node, name)?).map_err(|error| SignatureError::Malformed(error.to_string()))
 }
 
 fn qualifying_properties<'a, 'input>(
@@ -291,11 +305,11 @@ struct Unsigned {
 }
 
 impl Unsigned {
-    fn read(node: Option<Node<'_, '_>>) -> Result<Self, SignatureError> {
+    fn read(node: Option<Node<'_, '_>>, read_cert: ReadCert<'_>) -> Result<Self, SignatureError> {
         let node = node.map(|node| only_child(node, "UnsignedSignatureProperties")).transpose()?.flatten();
         let node = node.ok_or_else(|| malformed("there are no UnsignedSignatureProperties"))?;
         let ocsp = read_ocsp(node)?;
-        Ok(Self { extra: read_extra(node)?, ocsp, timestamp: read_timestamp(node) })
+        Ok(Self { extra: read_extra(node, read_cert)?, ocsp, timestamp: read_timestamp(node) })
     }
 }
 
@@ -314,7 +328,7 @@ fn read_ocsp(properties: Node<'_, '_>) -> Result<Vec<Vec<u8>>, SignatureError> {
 }
 
 /// The certificates that `CompleteCertificateRefs` lists, each with the digest it gives them.
-fn read_extra(properties: Node<'_, '_>) -> Result<Vec<Certificate>, SignatureError> {
+fn read_extra(properties: Node<'_, '_>, read_cert: ReadCert<'_>) -> Result<Vec<Certificate>, SignatureError> {
     let Some(references) = only_child(properties, "CompleteCertificateRefs")? else { return Ok(Vec::new()) };
     let Some(references) = only_child(references, "CertRefs")? else { return Ok(Vec::new()) };
     let mut children = Elements::of(references, "CertRefs")?;
@@ -330,7 +344,7 @@ fn read_extra(properties: Node<'_, '_>) -> Result<Vec<Certificate>, SignatureErr
             .filter(|node| strict::is(*node, XADES, "EncapsulatedX509Certificate"))
             .find(|node| strict::attribute(*node, "Id") == Some(id))
             .ok_or_else(|| malformed("a certificate that is referred to is not there"))?;
-        let cert = certificate(node, "EncapsulatedX509Certificate")?;
+        let cert = certificate(node, "EncapsulatedX509Certificate", read_cert)?;
         if !has_digest(&cert, reference)? {
             return Err(malformed("a certificate does not have the digest that is given for it"));
         }
