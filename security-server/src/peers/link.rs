@@ -151,6 +151,37 @@ impl Body for SentBody {
     }
 }
 
+/// A link that is tried for an exchange. One that was in the pool goes back there when the attempt is given up, because another
+/// address was faster.
+pub(super) struct Tried {
+    link: Option<Link>,
+    key: PoolKey,
+    pool: Arc<Pool>,
+}
+
+impl Tried {
+    pub(super) fn new(link: Link, key: PoolKey, pool: Arc<Pool>) -> Self {
+        Self { link: Some(link), key, pool }
+    }
+
+    pub(super) fn link(&mut self) -> &mut Link {
+        self.link.as_mut().expect("only `take` takes the link, and it consumes")
+    }
+
+    /// The link, for the exchange or to be closed.
+    pub(super) fn take(mut self) -> Link {
+        self.link.take().expect("only `take` takes the link, and it consumes")
+    }
+}
+
+impl Drop for Tried {
+    fn drop(&mut self) {
+        if let Some(link) = self.link.take().filter(Link::is_reusable) {
+            self.pool.put(self.key.clone(), link);
+        }
+    }
+}
+
 /// Whom a pooled link may serve: the peer's address and our own TLS certificate.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct PoolKey {

@@ -33,7 +33,7 @@ mod verify;
 
 use choose::Health;
 pub use link::PeerBody;
-use link::{Link, Pool, PoolKey, SendOutcome};
+use link::{Link, Pool, PoolKey, SendOutcome, Tried};
 use verify::Verifier;
 
 /// Before the next address is tried beside one that has not answered yet.
@@ -200,24 +200,31 @@ impl Peers {
         let inner = &*self.0;
         let key = pool_key(&address, connector.identity());
         let mut found = None;
-        while let Some(mut link) = inner.pool.take(&key) {
-            if link.is_ready().await {
-                found = Some(link);
+        while let Some(link) = inner.pool.take(&key) {
+            let mut tried = Tried::new(link, key.clone(), inner.pool.clone());
+            if tried.link().is_ready().await {
+                found = Some(tried);
                 break;
             }
+            drop(tried.take());
         }
         let waited = found.is_some();
-        let mut link = match found {
-            Some(link) => link,
-            None => self
-                .dial(connector, &address)
-                .await
-                .inspect_err(|_| inner.health.failed(&address, Instant::now()))?,
+        let failed = || inner.health.failed(&address, Instant::now());
+        let mut tried = match found {
+            Some(tried) => tried,
+            None => {
+                let link = self.dial(connector, &address).await.inspect_err(|_| failed())?;
+                Tried::new(link, key, inner.pool.clone())
+            }
         };
-        if !link.is_bound(conf.generation(), provider, now) {
-            let verified = self.verify(conf, &mut link, &address, provider, now).await;
-            verified.inspect_err(|_| inner.health.failed(&address, Instant::now()))?;
+        if !tried.link().is_bound(conf.generation(), provider, now)
+            && let Err(error) = self.verify(conf, tried.link(), &address, provider, now).await
+        {
+            drop(tried.take());
+            failed();
+            return Err(error);
         }
+        let link = tried.take();
         inner.health.answered(&address);
         metrics::counter!("causeway_peer_connections_total", "kind" => if waited { "kept" } else { "new" })
             .increment(1);

@@ -1,18 +1,14 @@
 //! Whether a peer's certificate may speak for a client: OCSP answers are found or fetched, then `pki::trust` decides
 //! [wire dossier §3.2, §11].
 //!
-//! Verdicts are kept by everything they depend on: certificates, OCSP bytes, client, configuration. Refusals are not kept.
+//! Verdicts are kept as all others are ([`TrustCache`]). Refusals are not kept.
 
-use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use pki::cert::Certificate;
-use pki::digest::DigestAlgorithm;
 use pki::globalconf::GlobalConf;
 use pki::ocsp::Response;
-use pki::trust;
 use proto::fault::FaultCode;
 use proto::id::ClientId;
 use proto::time::UnixTime;
@@ -20,21 +16,19 @@ use proto::time::UnixTime;
 use super::PeerError;
 use crate::ocsp_cache::OcspCache;
 use crate::ocsp_port::{MAX_CERTS, OcspPortClient, OcspPortError};
-
-/// Most verdicts kept.
-const MAX_VERDICTS: usize = 10_000;
+use crate::trust_cache::TrustCache;
 
 /// Finds answers, asks, remembers.
 pub(super) struct Verifier {
     port: OcspPortClient,
     answers: OcspCache,
-    verdicts: Mutex<HashMap<Vec<u8>, UnixTime>>,
+    verdicts: TrustCache,
 }
 
 impl Verifier {
     pub(super) fn new(port: u16, limit: Duration) -> Self {
         let port = OcspPortClient::new(port, limit, limit);
-        Self { port, answers: OcspCache::default(), verdicts: Mutex::default() }
+        Self { port, answers: OcspCache::default(), verdicts: TrustCache::new() }
     }
 
     /// Until when the peer at `host`, which showed `chain`, may be asked for services of `client`.
@@ -53,15 +47,8 @@ impl Verifier {
             return Err(failed(&[], format!("{host}: shows {} certificates", chain.len())));
         }
         let (answers, missing) = self.answers(conf, chain, host, client, now).await;
-        let key = verdict_key(conf, chain, &answers, client);
-        if let Some(until) = self.verdict(&key, now) {
-            return Ok(until);
-        }
-        match trust::tls_peer(conf, chain, &answers, client, now) {
-            Ok(trusted) => {
-                self.remember(key, trusted.until, now);
-                Ok(trusted.until)
-            }
+        match self.verdicts.tls_peer(chain, &answers, client, conf, now) {
+            Ok(trusted) => Ok(trusted.until()),
             // Without answers the verdict is about their absence; why they are absent says more.
             Err(error) => Err(match missing {
                 // One code for all that can go wrong there; the log has the cause.
@@ -83,11 +70,11 @@ impl Verifier {
         host: &str,
         client: &ClientId,
         now: UnixTime,
-    ) -> (Vec<Vec<u8>>, Option<OcspPortError>) {
+    ) -> (Vec<Bytes>, Option<OcspPortError>) {
         let kept: Vec<Option<Bytes>> = chain.iter().map(|cert| self.answers.get(cert, now)).collect();
         let wanted: Vec<&Certificate> =
             chain.iter().zip(&kept).filter(|(_, answer)| answer.is_none()).map(|(cert, _)| cert).collect();
-        let mut all: Vec<Vec<u8>> = kept.iter().flatten().map(|der| der.to_vec()).collect();
+        let mut all: Vec<Bytes> = kept.iter().flatten().cloned().collect();
         if wanted.is_empty() {
             return (all, None);
         }
@@ -102,41 +89,10 @@ impl Verifier {
             if let Err(reason) = self.answers.put(conf, &client.member.instance, chain, cert, der, now) {
                 tracing::warn!(peer = host, %reason, "an OCSP answer of a peer is not kept");
             }
-            all.push(der.to_vec());
+            all.push(der.clone());
         }
         (all, None)
     }
-
-    fn verdict(&self, key: &[u8], now: UnixTime) -> Option<UnixTime> {
-        let verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
-        verdicts.get(key).copied().filter(|until| now <= *until)
-    }
-
-    fn remember(&self, key: Vec<u8>, until: UnixTime, now: UnixTime) {
-        let mut verdicts = self.verdicts.lock().unwrap_or_else(PoisonError::into_inner);
-        if verdicts.len() >= MAX_VERDICTS {
-            verdicts.retain(|_, until| now <= *until);
-        }
-        if verdicts.len() < MAX_VERDICTS {
-            verdicts.insert(key, until);
-        }
-    }
-}
-
-/// Everything a verdict depends on but the time.
-fn verdict_key(conf: &GlobalConf, chain: &[Certificate], answers: &[Vec<u8>], client: &ClientId) -> Vec<u8> {
-    let mut hasher = DigestAlgorithm::Sha256.hasher();
-    let mut add = |part: &[u8]| {
-        // Lengths in between, so that no two lists of parts run together alike.
-        hasher.update(&(part.len() as u64).to_be_bytes());
-        hasher.update(part);
-    };
-    add(&conf.generation().to_be_bytes());
-    client.codes().for_each(|code| add(code.as_bytes()));
-    add(&(chain.len() as u64).to_be_bytes());
-    chain.iter().for_each(|cert| add(&cert.sha256()));
-    answers.iter().for_each(|der| add(der));
-    hasher.finish().value
 }
 
 fn failed(nested: &[FaultCode], cause: String) -> PeerError {
