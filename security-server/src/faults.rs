@@ -204,7 +204,7 @@ impl Told {
             headers.push("Retry-After", "1");
         }
         let status = if self.busy { 503 } else { self.fault.rest_status() };
-        Answer { status, headers, body: AnswerBody::Bytes(body.into()) }
+        Answer::new(status, headers, AnswerBody::Bytes(body.into()))
     }
 
     /// As the SOAP edge answers.
@@ -212,7 +212,7 @@ impl Told {
         let mut headers = Headers::default();
         headers.push("Content-Type", SOAP_FAULT_TYPE);
         headers.push("SOAPAction", "");
-        Answer { status: 200, headers, body: AnswerBody::Bytes(self.soap.clone()) }
+        Answer::new(200, headers, AnswerBody::Bytes(self.soap.clone()))
     }
 }
 

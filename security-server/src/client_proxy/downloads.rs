@@ -96,7 +96,7 @@ pub(super) async fn list_clients(cx: &Context, request: &Request<'_>) -> Result<
     let body = cx.kept.listings.get(&view.conf, &instance, form).await.ok_or_else(unknown)?;
     let mut headers = Headers::default();
     headers.push("Content-Type", content_type);
-    Ok(Answer { status: 200, headers, body: AnswerBody::Bytes(body) })
+    Ok(Answer::new(200, headers, AnswerBody::Bytes(body)))
 }
 
 /// `GET /asic?…`: containers of the messages of a client.
@@ -119,11 +119,8 @@ fn file(answer: AsicAnswer) -> Answer {
         headers.push("Content-Disposition", disposition);
     }
     let length = answer.body.len();
-    Answer {
-        status: answer.status,
-        headers,
-        body: AnswerBody::Stream { length, stream: answer.body.stream().boxed() },
-    }
+    let body = AnswerBody::Stream { length, stream: answer.body.stream().boxed() };
+    Answer::new(answer.status, headers, body)
 }
 
 /// `GET /verificationconf`: what an offline verifier needs of the configuration.
@@ -142,7 +139,7 @@ pub(super) async fn verification_conf(cx: &Context) -> Answer {
     let mut headers = Headers::default();
     headers.push("Content-Type", "application/zip");
     headers.push("Content-Disposition", "filename=\"verificationconf.zip\"");
-    Answer { status: 200, headers, body: AnswerBody::Bytes(zip.into()) }
+    Answer::new(200, headers, AnswerBody::Bytes(zip.into()))
 }
 
 /// The first value of a query parameter, unescaped.

@@ -302,7 +302,7 @@ fn plain(status: u16, sentence: &str) -> Answer {
     tracing::info!(status, %detail, cause = sentence, "refused");
     let mut headers = Headers::default();
     headers.push("Content-Type", "text/plain;charset=utf-8");
-    Answer { status, headers, body: AnswerBody::Bytes(format!("{sentence} ({detail})\n").into()) }
+    Answer::new(status, headers, AnswerBody::Bytes(format!("{sentence} ({detail})\n").into()))
 }
 
 #[cfg(test)]

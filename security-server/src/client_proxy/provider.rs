@@ -72,11 +72,15 @@ pub(super) fn headers(content_type: &str, request_id: &str, extra: &[(&'static s
 
 /// Sends while listening. An answer that comes before the request is out can only be a refusal.
 ///
+/// `in_pieces`: the request goes out while it comes in. One that is here whole waits in the channel until it is signed and logged, and
+/// then goes out in one piece: one write here, one read and one wake-up there.
+///
 /// # Errors
 /// Ours, or the fault of the other side.
 pub(super) async fn converse<T, A>(
     sending: impl Future<Output = Result<T, SendError>>,
     mut answer: Pin<&mut A>,
+    in_pieces: bool,
     limits: &Limits,
     hold: Hold,
 ) -> Result<T, Refusal>
@@ -91,7 +95,7 @@ where
             Err(SendError::Failed(failure)) => return Err(failure.into()),
             Err(SendError::Gone) => answer.await.or_fail(SIDE)?,
         },
-        early = &mut answer => early.or_fail(SIDE)?,
+        early = &mut answer, if in_pieces => early.or_fail(SIDE)?,
     };
     // `sending` stays until the answer is read: dropped, it would break the connection under it.
     let refusal = early_refusal(early, limits, hold).await;

@@ -48,7 +48,7 @@ pub(super) async fn relay(cx: &Context, mut incoming: Request<'_>) -> Result<Ans
 
     // 4. The log takes messages, and the client has a slot.
     cx.log.check_ready(now).or_fail(SIDE)?;
-    let _slot = cx.client_slots.enter(&request.client.to_string()).or_fail(SIDE)?;
+    let slot = cx.client_slots.enter(&request.client.to_string()).or_fail(SIDE)?;
 
     // 5. A verified connection to a server of the provider, and a key to sign with.
     let connection = cx
@@ -85,7 +85,7 @@ pub(super) async fn relay(cx: &Context, mut incoming: Request<'_>) -> Result<Ans
     // 9. The log has it; then the information system may.
     let logged = exchange::log(&cx.log, verified, Direction::Response, true, &ids).await.or_fail(SIDE)?;
     exchange::record_sizes(sent.size(), logged.size());
-    Ok(release(logged))
+    Ok(release(logged).holding((slot, reader.into_hold())))
 }
 
 /// Builds the header part from the request as it came.
@@ -132,10 +132,13 @@ async fn send(
     let headers = provider::headers(&out.content_type(), &ids.request_id, &extra);
     let own_tls = connection.identity().clone();
     let mut answer = pin!(connection.send(headers, body.boxed()));
+    let in_pieces = incoming.has_body();
     let sending = async {
         own_tls.ocsp.iter().for_each(|der| out.ocsp(der));
         out.rest(MessageKind::RestRequest, &request.raw);
-        out.flush().await?;
+        if in_pieces {
+            out.flush().await?;
+        }
         let log = cx.log.for_producer(&ids.service.client, true);
         let bodies = send_body(&log, incoming, &mut out).await?;
         let signed = cx.kept.batcher.sign(identity, Whole::new(request, bodies)).await.or_fail(SIDE)?;
@@ -144,7 +147,7 @@ async fn send(
         Ok(logged)
     };
     let hold = cx.kept.budget.hold();
-    let sent = provider::converse(sending, answer.as_mut(), &cx.settings.limits, hold).await?;
+    let sent = provider::converse(sending, answer.as_mut(), in_pieces, &cx.settings.limits, hold).await?;
     Ok((sent, provider::answer(answer, incoming).await?))
 }
 
@@ -210,7 +213,10 @@ fn release(logged: Logged<Verified<RestResponse>>) -> Answer {
     }
     let body = match logged.attachments() {
         [] => AnswerBody::Empty,
-        [body, ..] => AnswerBody::Stream { length: body.len(), stream: body.stream().boxed() },
+        [body, ..] => match body.in_memory() {
+            Some(bytes) => AnswerBody::Bytes(bytes.clone()),
+            None => AnswerBody::Stream { length: body.len(), stream: body.stream().boxed() },
+        },
     };
-    Answer { status: response.status, headers, body }
+    Answer::new(response.status, headers, body)
 }

@@ -58,7 +58,7 @@ pub(super) async fn relay(cx: &Context, mut incoming: Request<'_>) -> Result<Ans
 
     // 4. The log takes messages, and the client has a slot.
     cx.log.check_ready(now).or_fail(SIDE)?;
-    let _slot = cx.client_slots.enter(&ids.client.to_string()).or_fail(SIDE)?;
+    let slot = cx.client_slots.enter(&ids.client.to_string()).or_fail(SIDE)?;
 
     // 5. A verified connection to a server of the provider, and a key to sign with.
     let target = request.header.security_server.as_ref();
@@ -71,9 +71,10 @@ pub(super) async fn relay(cx: &Context, mut incoming: Request<'_>) -> Result<Ans
     let headers = headers(&incoming, &out, &ids);
     let own_tls = connection.identity().clone();
     let mut answer = pin!(connection.send(headers, body.boxed()));
+    let in_pieces = sending.parts.is_some();
     let going = send(cx, &mut incoming, out, &mut sending, request, &own_tls.ocsp, &ids, admitted, &identity);
     let hold = cx.kept.budget.hold();
-    let sent = provider::converse(going, answer.as_mut(), &cx.settings.limits, hold).await?;
+    let sent = provider::converse(going, answer.as_mut(), in_pieces, &cx.settings.limits, hold).await?;
     let answer = provider::answer(answer, &incoming).await?;
 
     // 7. The answer is read to its end, its attachments into the log's spool. A fault anywhere in it is the answer.
@@ -107,7 +108,8 @@ pub(super) async fn relay(cx: &Context, mut incoming: Request<'_>) -> Result<Ans
     // 9. The log has it; then the information system may.
     let logged = exchange::log(&cx.log, verified, Direction::Response, true, &ids).await.or_fail(SIDE)?;
     exchange::record_sizes(sent.size(), logged.size());
-    Ok(release(&logged, original, related.as_ref(), &first.head, &heads))
+    let answer = release(&logged, original, related.as_ref(), &first.head, &heads);
+    Ok(answer.holding((slot, reader.into_hold())))
 }
 
 /// Method, content type and SOAPAction; gives the content type.
@@ -240,7 +242,9 @@ async fn send(
     ocsp.iter().for_each(|der| out.ocsp(der));
     let content_type = incoming.head.headers.get("content-type").map(provider::latin1).unwrap_or_default();
     out.soap(sending.part_type(&content_type), &sending.head.headers, &request.raw);
-    out.flush().await?;
+    if sending.parts.is_some() {
+        out.flush().await?;
+    }
     let passed = match &mut sending.parts {
         None => Passed::default(),
         Some(parts) => {
@@ -302,5 +306,5 @@ fn release(
     };
     let mut headers = Headers::default();
     headers.push("Content-Type", provider::to_latin1(&content_type));
-    Answer { status: 200, headers, body }
+    Answer::new(200, headers, body)
 }

@@ -52,6 +52,26 @@ pub struct Answer {
     pub headers: Headers,
     /// The body.
     pub body: AnswerBody,
+    /// What the exchange holds until the last byte was written: a slot, memory.
+    pub held: Held,
+}
+
+/// Something that is given back when it is dropped, whatever it is.
+#[derive(Default)]
+pub struct Held(Vec<Box<dyn Send>>);
+
+impl Answer {
+    /// Nothing is held for it.
+    pub fn new(status: u16, headers: Headers, body: AnswerBody) -> Self {
+        Self { status, headers, body, held: Held::default() }
+    }
+
+    /// Holds `what` until the last byte was written.
+    #[must_use]
+    pub fn holding(mut self, what: impl Send + 'static) -> Self {
+        self.held.0.push(Box::new(what));
+        self
+    }
 }
 
 /// The body of an answer.
@@ -183,13 +203,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServerConnection<S> {
             self.send_with_body(out, answer.body).await?;
         }
         wire::flush(&mut self.wire.io, Some(self.limits.idle)).await?;
+        drop(answer.held);
         Ok(keep)
     }
 
     async fn send_with_body(&mut self, mut out: BytesMut, body: AnswerBody) -> Result<(), WireError> {
         match body {
             AnswerBody::Empty => {}
-            AnswerBody::Bytes(bytes) => out.extend_from_slice(&bytes),
+            AnswerBody::Bytes(bytes) if out.len() + bytes.len() <= WRITE_BYTES => {
+                out.extend_from_slice(&bytes)
+            }
+            AnswerBody::Bytes(bytes) => {
+                self.send(&out).await?;
+                return self.send(&bytes).await;
+            }
             AnswerBody::Stream { length, mut stream } => {
                 let mut left = length;
                 while let Some(chunk) = stream.next().await {

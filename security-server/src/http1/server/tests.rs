@@ -1,4 +1,5 @@
 //! One connection of an information system, over a pipe.
+use futures_util::FutureExt;
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 
 use super::*;
@@ -18,7 +19,7 @@ fn pair() -> (DuplexStream, ServerConnection<DuplexStream>) {
 fn answer(body: AnswerBody) -> Answer {
     let mut headers = Headers::default();
     headers.push("X-A", "b");
-    Answer { status: 200, headers, body }
+    Answer::new(200, headers, body)
 }
 
 async fn everything(mut client: DuplexStream) -> String {
@@ -72,6 +73,31 @@ async fn answers_without_a_body_where_there_can_be_none() {
         let text = everything(client).await;
         assert_eq!(text.contains("Content-Length: 0"), length, "{method} {status}");
         assert!(text.ends_with("\r\n\r\n"), "{method} {status}: {text}");
+    }
+}
+
+/// A slot and memory are in use while the answer is read, not only while it is made.
+#[tokio::test]
+async fn an_answer_holds_what_is_held_for_it_until_it_was_read() {
+    let (mut client, server) = duplex(1024);
+    let mut connection = ServerConnection::new(server, LIMITS);
+    client.write_all(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n").await.expect("sent");
+    let head = connection.request().await.expect("read").expect("a request");
+    for body in [AnswerBody::Bytes(vec![b'x'; 100_000].into()), AnswerBody::Bytes(vec![b'x'; 2000].into())] {
+        let slots = crate::admission::Admission::new(1, 1);
+        let answer = answer(body).holding(slots.enter("a client").expect("free"));
+        let mut sending = Box::pin(connection.respond(Some(&head), answer, false, NOW));
+        assert!((&mut sending).now_or_never().is_none(), "nobody reads yet");
+        assert_eq!(slots.in_use(), 1);
+        let mut taken = [0; 512];
+        while tokio::select! {
+            biased;
+            kept = &mut sending => !kept.expect("sent"),
+            read = client.read(&mut taken) => read.expect("read") > 0,
+        } {}
+        drop(sending);
+        assert_eq!(slots.in_use(), 0);
+        while client.read(&mut taken).now_or_never().is_some() {}
     }
 }
 
