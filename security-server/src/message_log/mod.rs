@@ -55,7 +55,7 @@ use pki::digest::{DigestAlgorithm, DigestValue};
 use pki::note::{Signer, Verifier};
 use proto::id::{ClientId, ServiceId};
 use proto::time::UnixTime;
-use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use self::crypt::DataKey;
 use self::services::Services;
@@ -67,7 +67,7 @@ use self::store::index::Index;
 use self::store::reader::Reader;
 use self::store::recovery::{self, Recovered, Tail};
 pub use self::store::recovery::{Damage, Report};
-use self::store::segment::Writable;
+use self::store::segment::{Payload, Writable};
 use self::store::writer::{Document, Draft, Queued, Request, Shared, Start, Writer, lock, random};
 use self::timestamper::{Order, Surroundings, Timestamper, Timestamping, state_path};
 
@@ -315,11 +315,11 @@ impl MessageLog {
     pub async fn append(&self, entry: Entry) -> Result<Logged, LogError> {
         let kept = self.inner.kept(&entry);
         let draft = self.inner.draft(&entry, &kept)?;
-        // From here on the record may be written even when the exchange gives up.
+        let slot = Inner::place(&self.inner.slots).await?;
+        // From here on the record may be written even when the exchange gives up, and not before.
         kept.attachments.iter().flatten().for_each(|stored| stored.keep());
         let (answer, done) = oneshot::channel();
-        let request = Request::Record { draft: Box::new(draft), answer };
-        self.inner.ask(&self.inner.slots, request).await?;
+        self.inner.send(Request::Record { draft: Box::new(draft), answer }, slot)?;
         let id = done.await.map_err(|_| LogError::Closed)??;
         if self.inner.settings.timestamp_immediately
             && let Err(error) = self.stamp_at_once(id, &entry.signature).await
@@ -373,8 +373,16 @@ impl MessageLog {
 impl Inner {
     /// Hands a request to the writer, waiting for a place in its queue.
     async fn ask(&self, slots: &Arc<Semaphore>, request: Request) -> Result<(), LogError> {
-        let slot = slots.clone().acquire_owned().await.map_err(|_| LogError::Closed)?;
-        self.queue.send(Queued { request, _slot: Some(slot) }).map_err(|_| LogError::Closed)
+        let place = Self::place(slots).await?;
+        self.send(request, place)
+    }
+
+    async fn place(slots: &Arc<Semaphore>) -> Result<OwnedSemaphorePermit, LogError> {
+        slots.clone().acquire_owned().await.map_err(|_| LogError::Closed)
+    }
+
+    fn send(&self, request: Request, place: OwnedSemaphorePermit) -> Result<(), LogError> {
+        self.queue.send(Queued { request, _slot: Some(place) }).map_err(|_| LogError::Closed)
     }
 
     /// What of a message goes into its record.
@@ -442,6 +450,7 @@ impl Inner {
             ..head_of(entry)
         };
         let chain_result = entry.hash_chain.as_ref().map(|(result, _)| self.document(result));
+        let payload = Payload::new(payload);
         Ok(Draft { head, payload, signature: self.document(&entry.signature), chain_result, epoch })
     }
 

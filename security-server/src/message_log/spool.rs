@@ -232,7 +232,7 @@ impl Spilled {
             }
             None => bytes,
         };
-        log.ask(&log.body_slots, Request::Body { spool, number, bytes, answer }).await?;
+        log.ask(&log.body_slots, Request::Body { spool, number, payload: bytes.into(), answer }).await?;
         self.on_the_way.push_back(placed);
         Ok(())
     }

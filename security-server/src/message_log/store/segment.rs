@@ -43,6 +43,31 @@ pub(crate) fn list(dir: &Path) -> io::Result<Vec<u64>> {
     Ok(numbers)
 }
 
+/// What a frame holds besides its head, with its checksum, which is made by whoever brings it and not by the one writer.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Payload {
+    pieces: Vec<Bytes>,
+    bytes: u64,
+    crc: u32,
+}
+
+impl Payload {
+    pub(crate) fn new(pieces: Vec<Bytes>) -> Self {
+        let bytes = pieces.iter().map(|piece| piece.len() as u64).sum();
+        let crc = pieces.iter().fold(0, |crc, piece| crc32c::crc32c_append(crc, piece));
+        Self { pieces, bytes, crc }
+    }
+    pub(crate) fn len(&self) -> u64 {
+        self.bytes
+    }
+}
+
+impl From<Bytes> for Payload {
+    fn from(bytes: Bytes) -> Self {
+        Self::new(vec![bytes])
+    }
+}
+
 /// Frames that are about to be written, in one run.
 #[derive(Debug, Default)]
 pub(crate) struct Run {
@@ -73,21 +98,21 @@ impl Run {
         kind: Kind,
         chain: Option<&Chain>,
         head: &[u8],
-        payload: &[Bytes],
+        payload: &Payload,
     ) -> u64 {
         let chain = chain.map_or(&[][..], |c| &c[..]);
         let prefix = Prefix {
             kind,
             chained: !chain.is_empty(),
             head_bytes: head.len() as u32,
-            payload_bytes: payload.iter().map(Bytes::len).sum::<usize>() as u32,
+            payload_bytes: payload.bytes as u32,
             head_crc: crc32c::crc32c_append(crc32c::crc32c(chain), head),
-            payload_crc: payload.iter().fold(0, |crc, piece| crc32c::crc32c_append(crc, piece)),
+            payload_crc: payload.crc,
         };
         self.copy(&prefix.encode(tag(salt, offset)));
         self.copy(chain);
         self.copy(head);
-        for piece in payload {
+        for piece in &payload.pieces {
             if piece.len() < COPY_BELOW {
                 self.copy(piece);
             } else {

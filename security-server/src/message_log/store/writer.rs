@@ -25,7 +25,7 @@ use super::format::{
 };
 use super::index::{Added, Index, Note, Place};
 use super::recovery::Tail;
-use super::segment::{Run, Writable};
+use super::segment::{Payload, Run, Writable};
 use crate::message_log::{LogError, RecordId};
 
 /// Most requests in one batch, and most bytes after which it is closed.
@@ -42,7 +42,7 @@ const RETRY: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub(crate) struct Draft {
     pub(crate) head: RecordHead,
-    pub(crate) payload: Vec<Bytes>,
+    pub(crate) payload: Payload,
     pub(crate) signature: Document,
     pub(crate) chain_result: Option<Document>,
     /// Epoch of the body parts that it names, when it names any.
@@ -70,7 +70,7 @@ pub(crate) enum Request {
     Body {
         spool: u64,
         number: u32,
-        bytes: Bytes,
+        payload: Payload,
         answer: Answer<Placed>,
     },
     Record {
@@ -258,7 +258,9 @@ impl Writer {
             return refuse(request, &reason);
         }
         match request {
-            Request::Body { spool, number, bytes, answer } => self.take_body(spool, number, bytes, answer),
+            Request::Body { spool, number, payload, answer } => {
+                self.take_body(spool, number, &payload, answer)
+            }
             Request::Record { draft, answer } => self.take_record(*draft, answer),
             Request::Stamp { head, leaves, answer } => self.take_stamp(head, leaves, answer),
             Request::Roll { before, answer } => self.take_roll(before, answer),
@@ -266,12 +268,12 @@ impl Writer {
         }
     }
 
-    fn take_body(&mut self, spool: u64, number: u32, bytes: Bytes, answer: Answer<Placed>) {
+    fn take_body(&mut self, spool: u64, number: u32, payload: &Payload, answer: Answer<Placed>) {
         let head = BodyHead { spool, number }.encode_to_vec();
-        if let Err(reason) = self.make_room(head.len() + bytes.len()) {
+        if let Err(reason) = self.make_room(head.len() + payload.len() as usize) {
             return drop(answer.send(Err(reason)));
         }
-        let extent = self.put(Kind::Body, &head, &[bytes]);
+        let extent = self.put(Kind::Body, &head, payload);
         self.pending.push(Pending::Body(answer, extent));
     }
 
@@ -284,7 +286,7 @@ impl Writer {
         let documents = [Some(&draft.signature), draft.chain_result.as_ref()];
         let needed =
             documents.into_iter().flatten().map(|d| d.bytes.len() as u64 + 2 * FRAME_OVERHEAD).sum::<u64>()
-                + draft.payload.iter().map(|piece| piece.len() as u64).sum::<u64>()
+                + draft.payload.len()
                 + draft.head.encoded_len() as u64
                 + 2 * FRAME_OVERHEAD;
         if let Err(reason) = self.make_room(needed as usize) {
@@ -312,7 +314,7 @@ impl Writer {
         if let Err(reason) = self.make_room(head.encoded_len() + leaves.len()) {
             return drop(answer.send(Err(reason)));
         }
-        let extent = self.put(Kind::Stamp, &head.encode_to_vec(), &[leaves]);
+        let extent = self.put(Kind::Stamp, &head.encode_to_vec(), &leaves.into());
         let place = Place { segment: extent.segment, offset: extent.offset };
         self.pending.push(Pending::Stamp(answer, place, head));
     }
@@ -322,7 +324,7 @@ impl Writer {
             Some(extent) => *extent,
             None => {
                 let head = DocumentHead { sha512: document.sha512.to_vec() }.encode_to_vec();
-                let extent = self.put(Kind::Document, &head, &[document.bytes]);
+                let extent = self.put(Kind::Document, &head, &document.bytes.into());
                 if self.documents.len() >= MAX_BATCH {
                     self.documents.clear();
                 }
@@ -334,7 +336,7 @@ impl Writer {
     }
 
     /// Adds a frame at the end; [`Self::make_room`] has been called.
-    fn put(&mut self, kind: Kind, head: &[u8], payload: &[Bytes]) -> Extent {
+    fn put(&mut self, kind: Kind, head: &[u8], payload: &Payload) -> Extent {
         let salt = self.segment.as_ref().map_or(0, |open| open.salt);
         let chain: Option<Chain> = kind.is_chained().then(|| next_chain(&self.next.chain, kind, head));
         let offset = self.next.end;
@@ -342,8 +344,7 @@ impl Writer {
         if let Some(chain) = chain {
             self.next.chain = chain;
         }
-        let length = payload.iter().map(|piece| piece.len() as u64).sum();
-        Extent { segment: self.next.segment, offset, length }
+        Extent { segment: self.next.segment, offset, length: payload.len() }
     }
 
     /// Starts a new segment when `bytes` more do not fit into this one.
@@ -359,7 +360,7 @@ impl Writer {
     /// Closes the segment, with everything put so far, and starts the next.
     fn roll(&mut self, needed: u64) -> Result<(), LogError> {
         let head = SealHead { next_sequence: self.next.next_sequence }.encode_to_vec();
-        self.put(Kind::Seal, &head, &[]);
+        self.put(Kind::Seal, &head, &Payload::default());
         if !self.write(true) {
             return Err(self.why_not());
         }
@@ -388,7 +389,7 @@ impl Writer {
         let head = head.encode_to_vec();
         let chain = next_chain(&self.synced.chain, Kind::Start, &head);
         let mut run = Run::default();
-        let length = run.put((salt, FILE_HEAD_BYTES), Kind::Start, Some(&chain), &head, &[]);
+        let length = run.put((salt, FILE_HEAD_BYTES), Kind::Start, Some(&chain), &head, &Payload::default());
         if let Err(e) = file.write(&run, FILE_HEAD_BYTES).and_then(|()| file.sync()) {
             let _ = std::fs::remove_file(super::segment::path_of(&self.start.dir, number));
             return Err(e);
@@ -421,7 +422,7 @@ impl Writer {
         }
         let head = VoidHead { spools }.encode_to_vec();
         if self.make_room(head.len()).is_ok() {
-            self.put(Kind::Void, &head, &[]);
+            self.put(Kind::Void, &head, &Payload::default());
         }
     }
 

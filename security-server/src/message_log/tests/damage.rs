@@ -154,7 +154,7 @@ async fn a_changed_or_removed_record_breaks_the_chain() {
     let mut run = store::segment::Run::default();
     let head = prost::Message::encode_to_vec(&head);
     let chain: Chain = bytes[records[1] as usize + 32..][..32].try_into().unwrap();
-    run.put((readable.salt(), records[1]), Kind::Record, Some(&chain), &head, &[frame.payload]);
+    run.put((readable.salt(), records[1]), Kind::Record, Some(&chain), &head, &frame.payload.into());
     let forged = dir.path().join("forged");
     let file = std::fs::OpenOptions::new().create(true).write(true).truncate(true).open(&forged).unwrap();
     drop(file);
