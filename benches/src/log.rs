@@ -10,13 +10,14 @@
 //!
 //! The bare loop and the log take turns, so that a busy machine is busy for both.
 
+use std::collections::VecDeque;
 use std::fs::File;
 use std::io::Cursor;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -160,15 +161,16 @@ fn bare_loop(path: &Path, bytes: usize, waiting: usize, time: Duration) -> anyho
 async fn appends(dir: &Path, bytes: usize, waiting: usize, time: Duration) -> anyhow::Result<f64> {
     let (log, _timestamper) = open(dir, Arc::new(NoService))?;
     let body = Bytes::from(noise(bytes, 3));
-    let done = Arc::new(AtomicU64::new(0));
+    let (done, signatures) = (Arc::new(AtomicU64::new(0)), Arc::new(Signatures::default()));
     let began = Instant::now();
     let tasks: Vec<_> = (0..waiting)
         .map(|task| {
-            let (log, body, done) = (log.clone(), body.clone(), done.clone());
+            let (log, body, done, signatures) = (log.clone(), body.clone(), done.clone(), signatures.clone());
             tokio::spawn(async move {
                 let mut number = task as u64;
                 while began.elapsed() < time {
-                    log.append(entry(number, &body, number / waiting as u64)).await?;
+                    let signature = signatures.of(number / waiting as u64);
+                    log.append(entry(number, &body, signature)).await?;
                     number += waiting as u64;
                     done.fetch_add(1, Ordering::Relaxed);
                 }
@@ -192,17 +194,18 @@ async fn long_log(records: u64, dir: &Path, outcome: &mut Outcome) -> anyhow::Re
     let tsa = Arc::new(Tsa::start().await?);
     let (log, timestamper) = open(dir, tsa.clone())?;
     let (next, began) = (Arc::new(AtomicU64::new(0)), Instant::now());
-    let body = Bytes::from_static(b"a small message");
+    let (body, signatures) = (Bytes::from_static(b"a small message"), Arc::new(Signatures::default()));
     let tasks: Vec<_> = (0..FILLING)
         .map(|_| {
-            let (log, next, body) = (log.clone(), next.clone(), body.clone());
+            let (log, next, body, signatures) = (log.clone(), next.clone(), body.clone(), signatures.clone());
             tokio::spawn(async move {
                 loop {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     if number >= records {
                         return anyhow::Ok(());
                     }
-                    log.append(entry(number, &body, number / FILLING as u64)).await?;
+                    let signature = signatures.of(number / FILLING as u64);
+                    log.append(entry(number, &body, signature)).await?;
                 }
             })
         })
@@ -296,10 +299,30 @@ fn client() -> ClientId {
     MemberId::new("DEV", "GOV", "1234").subsystem("consumer")
 }
 
-/// A record whose signature is that of its `batch`.
-fn entry(number: u64, body: &Bytes, batch: u64) -> Entry {
-    let mut signature = vec![b'x'; SIGNATURE_BYTES];
-    signature[..8].copy_from_slice(&batch.to_be_bytes());
+/// Signature documents: the records of a batch have clones of one, as in a server.
+#[derive(Debug, Default)]
+struct Signatures(Mutex<VecDeque<(u64, Bytes)>>);
+
+impl Signatures {
+    /// Batches whose records may still be on their way.
+    const KEPT: usize = 8;
+
+    fn of(&self, batch: u64) -> Bytes {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, made)) = kept.iter().find(|(known, _)| *known == batch) {
+            return made.clone();
+        }
+        let mut signature = vec![b'x'; SIGNATURE_BYTES];
+        signature[..8].copy_from_slice(&batch.to_be_bytes());
+        let signature = Bytes::from(signature);
+        kept.push_front((batch, signature.clone()));
+        kept.truncate(Self::KEPT);
+        signature
+    }
+}
+
+/// A record with this signature document.
+fn entry(number: u64, body: &Bytes, signature: Bytes) -> Entry {
     let digest = DigestAlgorithm::Sha256.digest(&number.to_be_bytes());
     Entry {
         direction: Direction::Request,
@@ -310,7 +333,7 @@ fn entry(number: u64, body: &Bytes, batch: u64) -> Entry {
         service: MemberId::new("DEV", "GOV", "5678").subsystem("provider").service("service"),
         message: body.clone(),
         rest: true,
-        signature: signature.into(),
+        signature,
         hash_chain: None,
         attachments: Vec::new(),
         parts: vec![("/message.xml".to_owned(), digest)],

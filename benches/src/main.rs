@@ -1,45 +1,36 @@
-//! What an exchange costs: `cargo run --release -p benches -- relay`. What the message log costs: [`log`].
+//! What an exchange costs: `cargo run --release -p benches -- relay` ([`relay`]). What the message log costs: [`log`].
 //!
 //! Both security servers and the central server run as child processes (this program again, in another role); load, backend and trust
-//! services run here. Each workload is warmed up, then measured; CPU time and memory are the kernel's figures for each process. All of
-//! it shares one machine, so the rate is that of a whole exchange with everything it needs, not of one server.
+//! services run here, and two nginx relays to compare with. Each workload is warmed up, then measured; CPU time and memory are the
+//! kernel's figures for each process. All of it shares one machine, so the rate is that of a whole exchange with everything it needs,
+//! not of one server.
 //!
 //! | Option | |
 //! |---|---|
-//! | `--quick` | shorter rows, under three minutes in all |
+//! | `--quick` | fewer and shorter rows, under three minutes in all |
+//! | `--full` | everything, under 90 minutes |
 //! | `--smoke` | a second per row: that it runs, not how fast |
 //! | `--json` | one object on standard output: `rows[]`, `headline` |
+//! | `--svg FILE` | a plot |
 
 mod load;
 mod log;
+mod nginx;
+mod plot;
+mod relay;
 mod report;
+mod servers;
+mod steps;
 
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::{Context, bail};
 use clap::{Parser, Subcommand};
-use host::metrics::Process;
-use hyper::Method;
 use pki::key::KeyKind;
-use sandbox::ecosystem::{Ecosystem, Mode, Options, Role};
-use sandbox::information_system::Call;
-use sandbox::{child, parties};
-
-use load::Plan;
-use report::{Memory, Report, Row, round};
-
-/// For exchanges under way at the end.
-const DRAIN: Duration = Duration::from_secs(40);
-/// Exchanges under way, of the headline among others.
-const CONCURRENCY: usize = 64;
-/// The same for bodies of a mebibyte, which would otherwise measure the loopback interface alone.
-const CONCURRENCY_LARGE: usize = 16;
-
-/// What the settings have as default.
-const LOG_SEGMENT_BYTES: u64 = 256 << 20;
+use relay::Extent;
+use sandbox::child;
+use sandbox::ecosystem::Role;
 
 #[derive(Debug, Parser)]
 #[command(name = "benches", about = "What an exchange costs")]
@@ -62,15 +53,21 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct Relay {
-    /// Shorter rows, under three minutes in all.
-    #[arg(long)]
+    /// Fewer and shorter rows, under three minutes in all.
+    #[arg(long, group = "extent")]
     quick: bool,
+    /// Everything, under 90 minutes.
+    #[arg(long, group = "extent")]
+    full: bool,
     /// A second per row: that it runs, not how fast.
-    #[arg(long, conflicts_with = "quick")]
+    #[arg(long, group = "extent")]
     smoke: bool,
     /// One JSON object on standard output.
     #[arg(long)]
     json: bool,
+    /// A plot of the run, as an SVG file.
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
     /// Keys of the members: rsa2048, rsa3072, p256, p384.
     #[arg(long, default_value = "rsa2048", value_parser = keys)]
     keys: KeyKind,
@@ -113,56 +110,19 @@ fn keys(text: &str) -> Result<KeyKind, String> {
     }
 }
 
-/// Name, call, least length of the answer, connections.
-fn workloads() -> [(&'static str, Call, u64, usize); 4] {
-    let (school, probe) = (parties::school(), parties::probe());
-    let echo = |bytes: usize| {
-        Call::rest(
-            &school,
-            &probe,
-            Method::POST,
-            "/echo",
-            Some(("application/octet-stream", vec![b'x'; bytes].into())),
-        )
-    };
-    // A comment fills the request up to a kilobyte.
-    let content = format!(
-        r#"<residentDetails xmlns="{}"><code>M-2019-0502</code><!--{}--></residentDetails>"#,
-        sandbox::services::soap::NAMESPACE,
-        "x".repeat(200)
-    );
-    [
-        ("REST without body", Call::rest(&school, &probe, Method::GET, "/size/0", None), 0, CONCURRENCY),
-        ("REST 10 KiB", echo(10 << 10), 10 << 10, CONCURRENCY),
-        ("REST 1 MiB", echo(1 << 20), 1 << 20, CONCURRENCY_LARGE),
-        ("SOAP 1 KiB", Call::soap(&school, &parties::resident_details(), &content), 500, CONCURRENCY),
-    ]
-}
-
 fn relay(args: &Relay) -> anyhow::Result<()> {
-    let (warm_up, measure) = match (args.smoke, args.quick) {
-        (true, _) => (Duration::from_millis(200), Duration::from_secs(1)),
-        (false, true) => (Duration::from_secs(3), Duration::from_secs(15)),
-        (false, false) => (Duration::from_secs(5), Duration::from_secs(60)),
+    let extent = match (args.smoke, args.quick, args.full) {
+        (true, ..) => Extent::Smoke,
+        (_, true, _) => Extent::Quick,
+        (_, _, true) => Extent::Full,
+        _ => Extent::Usual,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // On this thread, from which the servers must be started (see `sandbox::child`).
-    let report = runtime.block_on(async {
-        let dir = tempfile::tempdir()?;
-        let program = std::env::current_exe()?;
-        let options = Options {
-            mode: Mode::Processes { program },
-            keys: args.keys,
-            log_segment_bytes: LOG_SEGMENT_BYTES,
-            ..Options::default()
-        };
-        let ecosystem = Ecosystem::build(dir.path(), options, |stage| eprintln!("{stage}")).await?;
-        let rows = rows(&ecosystem, args.keys, warm_up, measure).await;
-        let stopped = ecosystem.stop(DRAIN).await;
-        let report = Report::new(rows?).context("there are rows")?;
-        stopped?;
-        anyhow::Ok(report)
-    })?;
+    let report = runtime.block_on(relay::run(args.keys, extent))?;
+    if let Some(file) = &args.svg {
+        std::fs::write(file, plot::svg(&report))?;
+    }
     let mut out = std::io::stdout().lock();
     if args.json {
         serde_json::to_writer_pretty(&mut out, &report)?;
@@ -171,36 +131,6 @@ fn relay(args: &Relay) -> anyhow::Result<()> {
         write!(out, "{}", report.table())?;
     }
     Ok(())
-}
-
-async fn rows(
-    ecosystem: &Ecosystem,
-    keys: KeyKind,
-    warm_up: Duration,
-    measure: Duration,
-) -> anyhow::Result<Vec<Row>> {
-    let target = ecosystem.consumer().address.to_string();
-    let pids = [ecosystem.consumer().pid, ecosystem.provider().pid, std::process::id()];
-    let mut rows = Vec::new();
-    for (name, call, answer_bytes, concurrency) in workloads() {
-        eprintln!("{name}, {concurrency} at once, {} s", measure.as_secs());
-        let plan = Plan { target: target.clone(), call, answer_bytes, concurrency, warm_up, measure };
-        let (before, outcome) = load::run(&plan, || figures(pids)).await.context(name)?;
-        let after = figures(pids)?;
-        let cpu = [0, 1, 2].map(|n| after[n].cpu_seconds - before[n].cpu_seconds);
-        let resident = |figures: &Process| round(figures.resident_bytes as f64 / f64::from(1 << 20), 1);
-        let memory = Memory { consumer: resident(&after[0]), provider: resident(&after[1]) };
-        rows.push(Row::new(name, &format!("{keys:?}"), concurrency, &outcome, cpu, memory));
-    }
-    Ok(rows)
-}
-
-fn figures(pids: [u32; 3]) -> anyhow::Result<[Process; 3]> {
-    let figures = pids.map(Process::of);
-    match figures {
-        [Some(consumer), Some(provider), Some(load)] => Ok([consumer, provider, load]),
-        _ => bail!("/proc does not tell CPU time and memory of a server: it ended, or this is not Linux"),
-    }
 }
 
 fn server(args: &Child, role: Role) -> anyhow::Result<()> {
