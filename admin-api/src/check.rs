@@ -32,6 +32,17 @@ pub const DESCRIPTION: Rule = Rule {
 };
 /// A host name or an address.
 pub const HOST_ADDRESS: Rule = Rule { name: "ValidHostAddress", holds: is_host_address };
+/// A host name or an address, with a port where it is not the usual one.
+pub const HOST_AND_PORT: Rule = Rule {
+    name: "ValidHostAddress",
+    holds: |text| {
+        is_host_address(text)
+            || text.rsplit_once(':').is_some_and(|(host, port)| {
+                let plain = !host.contains(':') || (host.starts_with('[') && host.ends_with(']'));
+                plain && is_host_address(host) && port.parse::<u16>().is_ok_and(|port| port > 0)
+            })
+    },
+};
 /// The characters of host names and addresses.
 pub const ADDRESS_CHARS: Rule = Rule {
     name: "OnlyAddressChars",
@@ -131,6 +142,24 @@ mod tests {
         ];
         let found: Vec<_> = problem.validation_errors.iter().map(|(k, v)| (k.as_str(), v.clone())).collect();
         assert_eq!(found, expected.map(|(k, v)| (k, v.iter().map(|s| s.to_string()).collect())));
+    }
+
+    #[test]
+    fn hosts_with_ports() {
+        let cases = [
+            ("cs", true),
+            ("cs:8080", true),
+            ("[::1]:8080", true),
+            ("::1", true),
+            ("cs:0", false),
+            ("cs:70000", false),
+            ("cs:port", false),
+            (":80", false),
+            ("no host:80", false),
+        ];
+        for (text, expected) in cases {
+            assert_eq!((HOST_AND_PORT.holds)(text), expected, "{text}");
+        }
     }
 
     #[test]

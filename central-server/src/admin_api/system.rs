@@ -1,6 +1,6 @@
 //! Initialisation, status, version, address of the server, alerts.
 
-use admin_api::check::{ADDRESS_CHARS, HOST_ADDRESS, IDENTIFIER_CHARS, NO_CONTROL_CHARS, SIZE};
+use admin_api::check::{ADDRESS_CHARS, HOST_AND_PORT, IDENTIFIER_CHARS, NO_CONTROL_CHARS, SIZE};
 use admin_api::types::central_server::{
     Alert, CentralServerAddress, HighAvailabilityClusterStatus, HighAvailabilityStatus, InitialServerConf,
     InitializationStatus, Node, SystemStatus, Version,
@@ -44,7 +44,7 @@ pub(super) fn initialize(api: &Api, call: &mut Call) -> Result<Answer, Problem> 
     let mut check = Check::new("initialServerConfDto");
     let instance_rules =
         [IDENTIFIER_CHARS, admin_api::check::Rule { name: "Pattern", ..IDENTIFIER_CHARS }, SIZE];
-    let address_rules = [ADDRESS_CHARS, HOST_ADDRESS, SIZE];
+    let address_rules = [ADDRESS_CHARS, HOST_AND_PORT, SIZE];
     let mut instance = String::new();
     let mut address = String::new();
     if !named {
@@ -128,7 +128,7 @@ pub(super) fn cluster_status(api: &Api, _: &mut Call) -> Result<Answer, Problem>
 pub(super) fn change_address(api: &Api, call: &mut Call) -> Result<Answer, Problem> {
     let asked: CentralServerAddress = call.json()?;
     let mut check = Check::new("centralServerAddressDto");
-    let rules = [ADDRESS_CHARS, HOST_ADDRESS, NO_CONTROL_CHARS];
+    let rules = [ADDRESS_CHARS, HOST_AND_PORT, NO_CONTROL_CHARS];
     let address = check.required("centralServerAddress", asked.central_server_address, &rules);
     check.done()?;
     call.note("centralServerAddress", address.clone());
