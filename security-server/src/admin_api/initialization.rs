@@ -11,7 +11,6 @@ use admin_api::{Answer, Call, Check, Problem};
 use proto::id::{ClientId, MemberId, ServerId};
 
 use super::{Api, Rows};
-use crate::serverconf::ConnectionType;
 use crate::serverconf::event::Event;
 
 /// Shortest PIN under the policy.
@@ -101,14 +100,8 @@ fn initialize(api: &Api, call: &mut Call) -> Result<Answer, Problem> {
         check_pin(api, pin)?;
         api.foundation.token.create(pin).map_err(Problem::internal)?;
     }
-    let events = match identity {
-        Some(id) => {
-            let client = ClientId { member: id.owner.clone(), subsystem: None };
-            let connection = ConnectionType::HttpsAuth;
-            vec![Event::ServerNamed { id }, Event::ClientAdded { client, connection }]
-        }
-        None => vec![],
-    };
+    // The owner becomes a client with it, whose information systems identify themselves.
+    let events = identity.map(|id| vec![Event::ServerNamed { id }]).unwrap_or_default();
     api.change(call, events)?;
     api.foundation.rebuild();
     Ok(Answer::empty(201))
