@@ -11,9 +11,11 @@
 //! | [`parties`] | who is who: two cities, their servers, services and rights |
 //! | [`information_system`] | the consumer's program: calls, `curl` lines, containers |
 //! | [`ecosystem`] | all of it, built in a folder or taken up again, in one call |
+//! | [`admin`] | management APIs as a script uses them |
 //! | [`child`] | servers as child processes: ready when they say so, dead when the parent is |
 //! | [`services`] | what the provider offers: the population register of one city over REST and SOAP, and a probe |
 
+pub mod admin;
 pub mod authority;
 pub mod child;
 pub mod ecosystem;

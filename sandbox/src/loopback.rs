@@ -2,8 +2,8 @@
 //!
 //! A [`Claim`] on 127.x.y.z is an exclusive lock on a file of that name in a folder of this user under the system's temporary
 //! folder, so no two claims of parallel processes are alike. The kernel frees the lock when the process dies, however it dies. The
-//! files themselves stay: removing one would let two processes lock two files of one name. Besides the lock, ports
-//! [`SERVER_PORT`] and [`OCSP_PORT`] must be free there, since other users and other programs know nothing of the locks.
+//! files themselves stay: removing one would let two processes lock two files of one name. Besides the lock, the ports that configurations
+//! take for granted must be free there, since other users and other programs know nothing of the locks.
 //!
 //! Linux answers on all of 127.0.0.0/8 without set-up; on a system that does not, the claim fails and says so.
 
@@ -17,6 +17,12 @@ use std::path::{Path, PathBuf};
 pub const SERVER_PORT: u16 = 5500;
 /// Where they give OCSP answers.
 pub const OCSP_PORT: u16 = 5577;
+/// Where a central server takes registrations of security servers.
+pub const REGISTRATION_PORT: u16 = 4001;
+/// Where it takes other management requests.
+pub const MANAGEMENT_PORT: u16 = 4002;
+/// What must be free at an address.
+const PORTS: [u16; 4] = [SERVER_PORT, OCSP_PORT, REGISTRATION_PORT, MANAGEMENT_PORT];
 
 /// First of [`COUNT`] addresses that are tried in order: 127.20.0.1.
 const FIRST: u32 = u32::from_be_bytes([127, 20, 0, 1]);
@@ -42,7 +48,7 @@ pub enum ClaimError {
         source: io::Error,
     },
     /// All are taken.
-    #[error("no loopback address with free ports {SERVER_PORT} and {OCSP_PORT} was found: {last}")]
+    #[error("no loopback address with free ports {PORTS:?} was found: {last}")]
     NoneFree {
         /// Why the last candidate could not be had.
         last: String,
@@ -121,7 +127,7 @@ impl Claim {
 }
 
 fn ports_free(address: Ipv4Addr) -> io::Result<()> {
-    for port in [SERVER_PORT, OCSP_PORT] {
+    for port in PORTS {
         let at = SocketAddr::from((address, port));
         drop(TcpListener::bind(at).map_err(|error| io::Error::new(error.kind(), format!("{at}: {error}")))?);
     }

@@ -1,11 +1,13 @@
 //! From a folder to a running ecosystem, step by step; each finds out what an earlier start has done.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
+use admin_api::operation::Role as ApiRole;
+use anyhow::{Context, ensure};
+use bytes::Bytes;
 use central_server::Offline;
 use central_server::registry::SourceKind;
 use host::clock::Clock;
@@ -18,10 +20,12 @@ use serde::Serialize;
 use tokio::task::spawn_blocking;
 
 use super::files::{self, Description, Files, PIN};
-use super::members;
+use super::front_door::{self, Joining};
 use super::registry::{self, Wanted};
 use super::state::State;
-use super::{Ecosystem, Mode, Options, Role, Server, Stage, Trust};
+use super::{Ecosystem, Filling, Mode, Options, Role, Server, Stage, Trust};
+use super::{kept, members};
+use crate::admin::Admin;
 use crate::authority::Authority;
 use crate::loopback::Claim;
 use crate::ocsp_responder::OcspResponder;
@@ -30,7 +34,7 @@ use crate::services::SampleServices;
 use crate::tsa::Tsa;
 
 /// Who changes registry and servers.
-const ACTOR: &str = "sandbox";
+pub(super) const ACTOR: &str = "sandbox";
 /// Format of the folder.
 const FORMAT: u32 = 1;
 /// For servers of a killed run to be gone: the kernel ends them with their parent.
@@ -51,67 +55,118 @@ pub(super) fn consumer_files(dir: &Path) -> Files {
     Files::new(dir, &parties::consumer_server().code)
 }
 
+/// A server's folder.
+pub(super) fn files_of(dir: &Path, server: &Server) -> Files {
+    match server.role {
+        Role::CentralServer => Files::new(dir, central_server::ROLE),
+        Role::SecurityServer | Role::Signer => {
+            Files::new(dir, server.id.rsplit('/').next().unwrap_or_default())
+        }
+    }
+}
+
+/// The management API of a server that runs.
+pub(super) fn admin(server: &Server, files: &Files) -> anyhow::Result<Admin> {
+    let path = files.api_key();
+    let key = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let url = server.admin_url().with_context(|| format!("{} has no management API", server.id))?;
+    Admin::new(&server.id, url, &files.data(), key.trim().to_owned())
+}
+
+/// What both ways build upon.
+pub(super) struct Ground {
+    pub(super) dir: PathBuf,
+    pub(super) state: State,
+    pub(super) central: Files,
+    /// The consumer's and the provider's.
+    pub(super) members: [Files; 2],
+    /// The same, then the central server's.
+    pub(super) claims: [Claim; 3],
+    pub(super) lock: DataDir,
+}
+
+impl Ground {
+    async fn lay(dir: &Path) -> anyhow::Result<Self> {
+        let lock = DataDir::open(dir, "sandbox", FORMAT)?;
+        let dir = dir.canonicalize()?;
+        let central = Files::new(&dir, central_server::ROLE);
+        let members = [consumer_files(&dir), Files::new(&dir, &parties::provider_server().code)];
+        for (files, role) in [(&central, Role::CentralServer)]
+            .into_iter()
+            .chain(members.iter().map(|files| (files, Role::SecurityServer)))
+        {
+            std::fs::create_dir_all(&files.folder)?;
+            predecessor_gone(files, role).await?;
+        }
+        let mut state = State::load(&dir)?;
+        let claims = Claim::take_all([state.consumer, state.provider, state.central])?;
+        let [consumer, provider, at] = claims.each_ref().map(|claim| Some(claim.v4()));
+        (state.consumer, state.provider, state.central) = (consumer, provider, at);
+        Ok(Self { dir, state, central, members, claims, lock })
+    }
+
+    /// Where the central server publishes.
+    pub(super) fn central_address(&mut self) -> anyhow::Result<SocketAddr> {
+        free_address(self.claims[2].v4(), &mut self.state.central_port)
+    }
+
+    pub(super) fn address(&self, member: usize) -> IpAddr {
+        self.claims[member].address()
+    }
+}
+
 /// See [`Ecosystem::build`].
 pub(super) async fn build(
     dir: &Path,
     options: Options,
+    stage: impl FnMut(Stage),
+) -> anyhow::Result<Ecosystem> {
+    let ground = Ground::lay(dir).await?;
+    match options.filling {
+        Filling::Offline => offline(ground, options, stage).await,
+        Filling::FrontDoor => by_front_door(ground, options, stage).await,
+    }
+}
+
+async fn offline(
+    mut ground: Ground,
+    options: Options,
     mut stage: impl FnMut(Stage),
 ) -> anyhow::Result<Ecosystem> {
-    let lock = DataDir::open(dir, "sandbox", FORMAT)?;
-    let dir = dir.canonicalize()?;
-    let central_files = Files::new(&dir, central_server::ROLE);
-    let member_files = [consumer_files(&dir), Files::new(&dir, &parties::provider_server().code)];
-    for (files, role) in [(&central_files, Role::CentralServer)]
-        .into_iter()
-        .chain(member_files.iter().map(|files| (files, Role::SecurityServer)))
-    {
-        std::fs::create_dir_all(&files.folder)?;
-        predecessor_gone(files, role).await?;
-    }
-    let mut state = State::load(&dir)?;
-    let claims = Claim::take_all([state.consumer, state.provider])?;
-    (state.consumer, state.provider) = (Some(claims[0].v4()), Some(claims[1].v4()));
-
     stage(Stage::Trust);
-    let trust = Trust::start(&dir, &mut state, options.keys).await?;
-    let central_address = free_address(&mut state.central_port)?;
-    state.save(&dir)?;
-    let addresses = claims.each_ref().map(Claim::address);
+    let trust = Trust::start(&ground.dir, &mut ground.state, options.keys).await?;
+    let central_address = ground.central_address()?;
+    ground.state.save(&ground.dir)?;
+    let addresses = [ground.address(0), ground.address(1)];
     let authority = trust.authority.clone();
     // Signing keys of the configuration are made beside those of the members.
     let signing_keys = {
-        let files = central_files.clone();
+        let files = ground.central.clone();
         spawn_blocking(move || prepare_central(&files, central_address, options.keys))
     };
+    let member_files = ground.members.clone();
     let members =
         spawn_blocking(move || make_members(member_files, addresses, &authority, options.keys)).await??;
     signing_keys.await??;
 
     stage(Stage::Central);
-    let wanted = Wanted {
-        servers: members.each_ref().map(|member| {
-            let client =
-                if member.id.owner == parties::rannala() { parties::school() } else { parties::population() };
-            (member.id.clone(), member.address.to_string(), member.certificate.clone(), client)
-        }),
-        root: trust.authority.root().clone(),
-        intermediate: trust.authority.intermediate().clone(),
-        ocsp_url: trust.ocsp.url(),
-        tsa: trust.authority.tsa().cert.clone(),
-        tsa_url: trust.tsa.url(),
-    };
+    let wanted = trust.wanted(
+        members
+            .each_ref()
+            .map(|member| (member.id.clone(), member.address.to_string(), Some(member.certificate.clone()))),
+    );
     let anchor = {
-        let files = central_files.clone();
+        let files = ground.central.clone();
         spawn_blocking(move || fill_registry(&files, &wanted)).await??
     };
     let central =
-        Server::start(&options.mode, Role::CentralServer, parties::INSTANCE, &central_files).await?;
+        Server::start(&options.mode, Role::CentralServer, parties::INSTANCE, &ground.central).await?;
 
     stage(Stage::SecurityServers);
     for member in &members {
         configure(member, &anchor, &trust, &options).await?;
     }
-    let signers = if options.signers { start_signers(&dir, &options.mode).await? } else { Vec::new() };
+    let signers = if options.signers { start_signers(&ground.dir, &options.mode).await? } else { Vec::new() };
     let start = |member: &Member| {
         let (mode, id, files) = (options.mode.clone(), member.id.short(), member.files.clone());
         async move {
@@ -121,29 +176,182 @@ pub(super) async fn build(
         }
     };
     let (consumer, provider) = tokio::try_join!(start(&members[0]), start(&members[1]))?;
+    let Ground { dir, claims, lock, .. } = ground;
     let mode = options.mode;
     Ok(Ecosystem { dir, mode, signers, central, consumer, provider, trust, _claims: claims, _lock: lock })
+}
+
+async fn by_front_door(
+    mut ground: Ground,
+    options: Options,
+    mut stage: impl FnMut(Stage),
+) -> anyhow::Result<Ecosystem> {
+    let plain = options.services.is_empty() && options.clients.is_empty() && !options.signers;
+    ensure!(plain, "signers, further services and clients need servers that are filled offline");
+    let kept = ground.state.clone();
+    if !kept.complete {
+        forget_servers(&ground)?;
+    }
+    stage(Stage::Trust);
+    let trust = Trust::start(&ground.dir, &mut ground.state, options.keys).await?;
+    let central_address = ground.central_address()?;
+    ground.state.save(&ground.dir)?;
+
+    stage(Stage::Central);
+    write_settings(&ground.central, &files::central_server_settings(&ground.central, central_address))?;
+    let anchor =
+        if kept.complete { Some(kept::registry(&ground, central_address, &trust).await?) } else { None };
+    let central = start_with_key(&options.mode, Role::CentralServer, parties::INSTANCE, &ground.central);
+    let central = central.await?;
+    let cs = admin(&central, &ground.central)?;
+    let anchor = match anchor {
+        Some(anchor) => anchor,
+        None => front_door::central(&cs, &central_address.to_string(), &trust).await?,
+    };
+
+    stage(Stage::SecurityServers);
+    for (files, claim) in ground.members.iter().zip(&ground.claims) {
+        let mut settings = files::security_server_settings(files, claim.address());
+        settings.message_log.segment_size = options.log_segment_bytes;
+        write_settings(files, &settings)?;
+        if kept.complete {
+            members::write(&files.data().join(security_server::config::ANCHOR_FILE), &anchor)?;
+        }
+    }
+    let ids = [parties::consumer_server(), parties::provider_server()].map(|id| id.short());
+    let start = |index: usize| {
+        start_with_key(&options.mode, Role::SecurityServer, &ids[index], &ground.members[index])
+    };
+    let (mut consumer, mut provider) = tokio::try_join!(start(0), start(1))?;
+    let [at_consumer, at_provider] =
+        [admin(&consumer, &ground.members[0])?, admin(&provider, &ground.members[1])?];
+    if kept.complete {
+        kept::services(&at_provider, &kept, &trust).await?;
+        for ss in [&at_consumer, &at_provider] {
+            kept::timestamping(ss, &trust).await?;
+        }
+    } else {
+        join(&ground, [&at_consumer, &at_provider], &cs, &trust, anchor).await?;
+        for files in ground.members.iter().chain([&ground.central]) {
+            // From the next start on they log in by themselves.
+            members::write(&files.pin(), PIN.as_bytes())?;
+        }
+        ground.state.complete = true;
+        ground.state.save(&ground.dir)?;
+    }
+    tokio::try_join!(consumer.relays(), provider.relays())?;
+    for (server, files) in [(&consumer, &ground.members[0]), (&provider, &ground.members[1])] {
+        knows_the_school(server, files).await?;
+    }
+    let Ground { dir, claims, lock, .. } = ground;
+    let (mode, signers) = (options.mode, Vec::new());
+    Ok(Ecosystem { dir, mode, signers, central, consumer, provider, trust, _claims: claims, _lock: lock })
+}
+
+/// Everything that was begun in a bring-up that was not finished: nobody has used it yet.
+fn forget_servers(ground: &Ground) -> anyhow::Result<()> {
+    for files in ground.members.iter().chain([&ground.central]) {
+        std::fs::remove_dir_all(&files.folder).with_context(|| files.folder.display().to_string())?;
+        std::fs::create_dir_all(&files.folder).with_context(|| files.folder.display().to_string())?;
+    }
+    Ok(())
+}
+
+async fn start_with_key(mode: &Mode, role: Role, id: &str, files: &Files) -> anyhow::Result<Server> {
+    let roles = match role {
+        Role::CentralServer => {
+            &[ApiRole::SecurityOfficer, ApiRole::RegistrationOfficer, ApiRole::SystemAdministrator][..]
+        }
+        Role::SecurityServer | Role::Signer => &[
+            ApiRole::SecurityOfficer,
+            ApiRole::RegistrationOfficer,
+            ApiRole::ServiceAdministrator,
+            ApiRole::SystemAdministrator,
+            ApiRole::Observer,
+        ][..],
+    };
+    let (file, data) = (files.api_key(), files.data());
+    spawn_blocking(move || crate::admin::key(&file, &data, role.name(), role.format(), roles)).await??;
+    Server::start(mode, role, id, files).await
+}
+
+/// Both security servers join, the provider's first, since it offers the management services; then their clients and services.
+async fn join(
+    ground: &Ground,
+    [consumer, provider]: [&Admin; 2],
+    cs: &Admin,
+    trust: &Trust,
+    anchor: Bytes,
+) -> anyhow::Result<()> {
+    let addresses = [ground.address(0).to_string(), ground.address(1).to_string()];
+    let ids = [parties::consumer_server(), parties::provider_server()];
+    let [consumer, provider] = [(consumer, 0), (provider, 1)].map(|(ss, index)| Joining {
+        ss,
+        cs,
+        trust,
+        server: &ids[index],
+        address: &addresses[index],
+    });
+    let (consumers, providers) = tokio::try_join!(consumer.enter(anchor.clone()), provider.enter(anchor))?;
+    provider.register(&providers).await?;
+    front_door::management_services(&provider).await?;
+    consumer.register(&consumers).await?;
+    provider.client(&parties::population(), "HTTP", false).await?;
+    consumer.client(&parties::school(), "HTTP", false).await?;
+    front_door::offer(provider.ss, &trust.services).await
+}
+
+/// Waits until a security server has a configuration by which the school asks through the consumer's server: it is stored, and was taken
+/// into use in the run that stored it or the next.
+async fn knows_the_school(server: &Server, files: &Files) -> anyhow::Result<()> {
+    let folder = files.data().join("globalconf");
+    let (school, at) = (parties::school(), parties::consumer_server());
+    let known = async {
+        while !pki::globalconf::load_directory(&folder).is_ok_and(|conf| conf.is_client_of(&school, &at)) {
+            tokio::time::sleep(POLL).await;
+        }
+        server.downloads_again().await
+    };
+    let limited = tokio::time::timeout(PREDECESSOR * 3, known).await;
+    limited.with_context(|| format!("{} does not learn who the school is", server.id))?
 }
 
 impl Trust {
     async fn start(dir: &Path, state: &mut State, keys: KeyKind) -> anyhow::Result<Self> {
         let clock = Clock::System;
-        let ocsp_address = free_address(&mut state.ocsp_port)?;
+        let local = Ipv4Addr::LOCALHOST;
+        let ocsp_address = free_address(local, &mut state.ocsp_port)?;
         let authority = {
             let (dir, now) = (dir.join("trust"), clock.now());
             let url = format!("http://{ocsp_address}/ocsp");
             Arc::new(spawn_blocking(move || Authority::open(&dir, keys, &url, now)).await??)
         };
         let ocsp = OcspResponder::start(ocsp_address, authority.clone(), clock.clone()).await?;
-        let tsa = Tsa::start(free_address(&mut state.tsa_port)?, authority.clone(), clock).await?;
-        let services = SampleServices::start(free_address(&mut state.services_port)?).await?;
+        let tsa = Tsa::start(free_address(local, &mut state.tsa_port)?, authority.clone(), clock).await?;
+        let services = SampleServices::start(free_address(local, &mut state.services_port)?).await?;
         Ok(Self { authority, ocsp, tsa, services })
+    }
+
+    /// What the registry must hold, with these servers: address, and certificate unless it was registered by request.
+    pub(super) fn wanted(&self, servers: [(ServerId, String, Option<Certificate>); 2]) -> Wanted {
+        let client = |id: &ServerId| {
+            if id.owner == parties::rannala() { parties::school() } else { parties::population() }
+        };
+        Wanted {
+            servers: servers.map(|(id, address, cert)| (id.clone(), address, cert, client(&id))),
+            root: self.authority.root().clone(),
+            intermediate: self.authority.intermediate().clone(),
+            ocsp_url: self.ocsp.url(),
+            tsa: self.authority.tsa().cert.clone(),
+            tsa_url: self.tsa.url(),
+        }
     }
 }
 
-/// `port` on loopback if it is free, else a free one, which is noted. Whoever binds it next must be quick; nobody else asks for it.
-fn free_address(port: &mut u16) -> anyhow::Result<SocketAddr> {
-    let bind = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+/// `port` at an address of loopback if it is free, else a free one, which is noted. Whoever binds it next must be quick; nobody else asks
+/// for it.
+fn free_address(at: Ipv4Addr, port: &mut u16) -> anyhow::Result<SocketAddr> {
+    let bind = |port| TcpListener::bind((at, port));
     let address = bind(*port).or_else(|_| bind(0))?.local_addr()?;
     *port = address.port();
     Ok(address)

@@ -7,7 +7,7 @@ use host::settings::Listen;
 use proto::id::ServerId;
 use serde_json::{Value, json};
 
-use crate::loopback::{OCSP_PORT, SERVER_PORT};
+use crate::loopback::{MANAGEMENT_PORT, OCSP_PORT, REGISTRATION_PORT, SERVER_PORT};
 use crate::parties;
 use crate::services::SampleServices;
 
@@ -16,6 +16,8 @@ pub(super) const TSA_NAME: &str = "Causeway Sandbox TSA";
 /// PIN of every token of the sandbox; it protects nothing but shows how it is given.
 pub(super) const PIN: &str = "sandbox-pin-1";
 
+/// Between downloads of the configuration.
+const CONFIGURATION_SECONDS: u64 = 1;
 /// For exchanges under way when a server is told to stop.
 const DRAIN_SECONDS: u64 = 10;
 
@@ -48,6 +50,10 @@ impl Files {
     pub(super) fn signer_socket(&self) -> PathBuf {
         self.folder.join("signer.socket")
     }
+    /// An API key with every role of the server.
+    pub(super) fn api_key(&self) -> PathBuf {
+        self.folder.join("api-key")
+    }
     pub(super) fn description(&self) -> PathBuf {
         self.folder.join("server.yaml")
     }
@@ -71,6 +77,8 @@ pub(super) fn security_server_settings(files: &Files, address: IpAddr) -> securi
     settings.proxy.server_listen = (address, SERVER_PORT).into();
     settings.proxy.ocsp_responder_listen = (address, OCSP_PORT).into();
     settings.signer.pin_file = Some(files.pin());
+    // Whoever waits for a registration looks on.
+    settings.configuration_client.update_interval = CONFIGURATION_SECONDS;
     settings
 }
 
@@ -85,8 +93,8 @@ pub(super) fn central_server_settings(files: &Files, address: SocketAddr) -> cen
     settings.center.http_listen = address;
     settings.center.https_listen = Listen(Some((address.ip(), 0).into()));
     settings.management_api.listen = Listen(Some((address.ip(), 0).into()));
-    settings.management_service.registration_listen = Listen(Some((address.ip(), 0).into()));
-    settings.management_service.management_listen = Listen(Some((address.ip(), 0).into()));
+    settings.management_service.registration_listen = Listen(Some((address.ip(), REGISTRATION_PORT).into()));
+    settings.management_service.management_listen = Listen(Some((address.ip(), MANAGEMENT_PORT).into()));
     settings.signer.pin_file = Some(files.pin());
     settings
 }

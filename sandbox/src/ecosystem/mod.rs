@@ -7,6 +7,8 @@
 //! | `registry` | what the central server must know |
 //! | `files` | settings and descriptions that the servers are given |
 //! | `build` | the steps between a folder and a running ecosystem |
+//! | `front_door` | the calls of the management APIs that fill empty servers |
+//! | `kept` | what such servers must learn when addresses or ports could not be had again |
 //! | [`run`] | the servers, as tasks of this process or as processes of their own |
 //!
 //! ```text
@@ -17,12 +19,15 @@
 //! DIR/ss-metsola/
 //! ```
 //!
-//! Every step finds out for itself what is already done, so that a folder stands a kill at any time and the next start finishes it.
-//! Registry and security servers are filled offline, by the functions behind the operator's commands. Addresses and ports are had again
-//! when they are free; when not, new ones are registered and configured.
+//! There are two ways to fill the servers ([`Filling`]): as people do, through their management APIs, or offline, by the functions behind the
+//! operator's commands, where the relay is tested or measured and its bring-up is not the matter. Both stand a kill at any time: offline every
+//! step finds out for itself what is already done; through the APIs a bring-up that was not finished begins anew. Addresses and
+//! ports are had again when they are free; when not, new ones are registered and configured.
 
 mod build;
 mod files;
+mod front_door;
+mod kept;
 mod members;
 mod registry;
 pub mod run;
@@ -41,6 +46,7 @@ use pki::key::KeyKind;
 use proto::globalconf::{MAX_VERSION, MIN_VERSION};
 use proto::time::UnixTime;
 
+use crate::admin::Admin;
 use crate::authority::Authority;
 use crate::information_system::InformationSystem;
 use crate::loopback::Claim;
@@ -54,11 +60,23 @@ const ASK_TIMEOUT: Duration = Duration::from_secs(10);
 /// Largest answer to such a question.
 const ASK_LIMIT_BYTES: usize = 16 << 20;
 
+/// How empty servers are filled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Filling {
+    /// While they are stopped, in one step each: hundreds of tests and benches start from here.
+    #[default]
+    Offline,
+    /// Through their management APIs, call by call, as people do. Knows no signers of their own, further services or clients.
+    FrontDoor,
+}
+
 /// How to build.
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Where the servers run.
     pub mode: Mode,
+    /// How empty servers are filled.
+    pub filling: Filling,
     /// Keys of the members and of the CA. Kept keys stay what they are.
     pub keys: KeyKind,
     /// Bytes of a segment of the message log, which takes its place on the disk at once.
@@ -75,6 +93,7 @@ impl Default for Options {
     fn default() -> Self {
         Self {
             mode: Mode::Tasks,
+            filling: Filling::Offline,
             keys: KeyKind::Rsa(2048),
             log_segment_bytes: 16 << 20,
             signers: false,
@@ -116,7 +135,7 @@ pub struct Ecosystem {
     provider: Server,
     signers: Vec<Server>,
     trust: Trust,
-    _claims: [Claim; 2],
+    _claims: [Claim; 3],
     _lock: DataDir,
 }
 
@@ -158,6 +177,19 @@ impl Ecosystem {
     /// The security server of the city that answers.
     pub fn provider(&self) -> &Server {
         &self.provider
+    }
+
+    /// A file with an API key of a server's management API, for its owner's eyes only.
+    pub fn api_key_file(&self, server: &Server) -> PathBuf {
+        build::files_of(&self.dir, server).api_key()
+    }
+
+    /// The management API of a server, with that key.
+    ///
+    /// # Errors
+    /// It has none.
+    pub fn admin(&self, server: &Server) -> anyhow::Result<Admin> {
+        build::admin(server, &build::files_of(&self.dir, server))
     }
 
     /// Kills the signers of both security servers, if they have their own, and starts them again after `pause`.

@@ -1,7 +1,7 @@
 //! What the central server's registry must hold, as the commands that are still missing.
 //!
 //! A registry that was filled before gets only what has changed: after a kill half-way the rest, after an address or a port that could
-//! not be had again the new one. Management requests will do this one day; until then the sandbox commands offline.
+//! not be had again the new one. Commanded offline, at a central server that is stopped.
 
 use central_server::registry::state::id_of;
 use central_server::registry::{CaSettings, Command, Parameter, State};
@@ -13,15 +13,16 @@ use super::files::TSA_NAME;
 use crate::parties;
 
 /// Class name of the certificate profile, as configurations carry it; what [`crate::authority::PROFILE`] is.
-const PROFILE: &str = "ee.ria.xroad.common.certificateprofile.impl.FiVRKCertificateProfileInfoProvider";
+pub(super) const PROFILE: &str =
+    "ee.ria.xroad.common.certificateprofile.impl.FiVRKCertificateProfileInfoProvider";
 
 /// The shortest interval that is allowed, so that a running demo shows its stamps soon.
 const TIMESTAMPING_SECONDS: u64 = 60;
 
 /// Everything that is registered.
 pub(super) struct Wanted {
-    /// Each security server: its address, its authentication certificate, its client.
-    pub(super) servers: [(ServerId, String, Certificate, ClientId); 2],
+    /// Each security server: its address, its authentication certificate unless that was registered by request, its client.
+    pub(super) servers: [(ServerId, String, Option<Certificate>, ClientId); 2],
     pub(super) root: Certificate,
     pub(super) intermediate: Certificate,
     pub(super) ocsp_url: String,
@@ -63,7 +64,10 @@ impl Wanted {
                 }
                 Some(_) => {}
             }
-            if known.is_none_or(|server| !server.auth_certs.contains_key(&id_of(cert.der()))) {
+            let cert = cert.as_ref().filter(|cert| {
+                known.is_none_or(|server| !server.auth_certs.contains_key(&id_of(cert.der())))
+            });
+            if let Some(cert) = cert {
                 commands.push(Command::AddAuthCert { server: id.clone(), cert: cert.der().to_vec() });
             }
             if known.is_none_or(|server| !server.clients.contains_key(client)) {

@@ -105,11 +105,14 @@ pub struct Server {
     pub id: String,
     /// Which kind.
     pub role: Role,
-    /// Where its clients reach it over HTTP: information systems, or security servers that download. Nowhere for a signer.
+    /// Where its clients reach it over HTTP: information systems, or security servers that download. Nowhere (0.0.0.0:0) for a signer, and for a
+    /// security server that is empty.
     pub address: SocketAddr,
     /// Its process, perhaps this one.
     pub pid: u32,
     ready: Ready,
+    /// Its ready file.
+    written: PathBuf,
     handle: Handle,
 }
 
@@ -146,12 +149,49 @@ impl Server {
             }
             Mode::Tasks => start_task(role, files).await.with_context(|| id.to_owned())?,
         };
-        let address = match role.main_listener() {
-            Some(name) => ready.listeners.get(name).copied(),
-            None => Some((std::net::Ipv4Addr::UNSPECIFIED, 0).into()),
+        let (nowhere, written) = ((std::net::Ipv4Addr::UNSPECIFIED, 0).into(), files.ready());
+        let mut server =
+            Self { id: id.to_owned(), role, address: nowhere, pid: ready.pid, ready, written, handle };
+        server.locate();
+        Ok(server)
+    }
+
+    /// Where its clients reach it, if they do by now.
+    fn locate(&mut self) -> bool {
+        let Some(name) = self.role.main_listener() else { return true };
+        let found = self.listener(name);
+        self.address = found.unwrap_or(self.address);
+        found.is_some()
+    }
+
+    /// Waits until a server that was started empty can exchange messages.
+    pub(super) async fn relays(&mut self) -> anyhow::Result<()> {
+        let written = self.written.clone();
+        let relays = async {
+            loop {
+                if let Some(ready) = read_ready(&written)? {
+                    self.ready = ready;
+                }
+                if self.locate() && self.healthy().await? {
+                    return anyhow::Ok(());
+                }
+                tokio::time::sleep(POLL).await;
+            }
         };
-        let Some(address) = address else { bail!("{id} does not say where it listens") };
-        Ok(Self { id: id.to_owned(), role, address, pid: ready.pid, ready, handle })
+        let limited = tokio::time::timeout(START_LIMIT, relays).await;
+        limited.with_context(|| format!("{written:?}: the server does not get ready to exchange messages"))?
+    }
+
+    /// Its health check says so.
+    async fn healthy(&self) -> anyhow::Result<bool> {
+        let Some(address) = self.listener("health") else { return Ok(false) };
+        let client = Client::new(ASK_TIMEOUT, ASK_TIMEOUT, &[]);
+        Ok(client.get(&format!("http://{address}/health"), ASK_LIMIT_BYTES).await?.status == 200)
+    }
+
+    /// Where its management API is.
+    pub fn admin_url(&self) -> Option<String> {
+        Some(format!("https://{}/api/v1", self.listener("api")?))
     }
 
     /// Waits until a security server has downloaded the configuration itself: it is ready with the one that it kept, which may name an
@@ -165,6 +205,16 @@ impl Server {
         };
         let limited = tokio::time::timeout(START_LIMIT, downloaded).await;
         limited.with_context(|| format!("{} did not download the configuration", self.id))?
+    }
+
+    /// Waits until it has downloaded the configuration once more from now on.
+    pub(super) async fn downloads_again(&self) -> anyhow::Result<()> {
+        let when = async || anyhow::Ok(self.health().await?["global_configuration"]["downloaded"].take());
+        let before = when().await?;
+        while when().await? == before {
+            tokio::time::sleep(POLL).await;
+        }
+        Ok(())
     }
 
     /// Details of its health.

@@ -8,12 +8,17 @@ use serde::{Deserialize, Serialize};
 
 /// The file's content. A port of 0 was not chosen yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(super) struct State {
-    /// Of the security servers.
+    /// Of the servers.
     pub(super) consumer: Option<Ipv4Addr>,
     pub(super) provider: Option<Ipv4Addr>,
-    /// On 127.0.0.1. The anchor names the first, so it stays.
+    pub(super) central: Option<Ipv4Addr>,
+    /// The bring-up through the management APIs was finished.
+    pub(super) complete: bool,
+    /// The anchor names it, so it stays.
     pub(super) central_port: u16,
+    /// On 127.0.0.1.
     pub(super) ocsp_port: u16,
     pub(super) tsa_port: u16,
     pub(super) services_port: u16,
