@@ -471,6 +471,14 @@ impl SoftwareSigner {
         self.pool.busy()
     }
 
+    /// An authentication key itself.
+    ///
+    /// # Errors
+    /// No such key, logged out, a key for something else.
+    pub(crate) fn authentication_key(&self, id: &KeyId) -> Result<Arc<PrivateKey>, SignerError> {
+        self.key_for(id, Purpose::Handshake)
+    }
+
     fn key_for(&self, id: &KeyId, purpose: Purpose) -> Result<Arc<PrivateKey>, SignerError> {
         let loaded = self.loaded.load();
         let Some(loaded) = loaded.as_ref() else {

@@ -16,18 +16,19 @@ use pki::cert::Certificate;
 use pki::digest::DigestAlgorithm;
 use pki::globalconf::GlobalConf;
 use pki::issue::Subject;
-use pki::key::KeyKind;
+use pki::key::{KeyKind, PrivateKey};
 use pki::public_key::{Curve, KeyType, PublicKey};
 use proto::id::{MemberId, ServerId};
 use proto::time::UnixTime;
 use rustls::SignatureScheme;
 use rustls::sign::SigningKey;
+use zeroize::Zeroizing;
 
 use super::link::{Link, LinkError};
 use super::wire::{
-    ChangePin, Csr, DeleteCertificate, DeleteCsr, DeleteKey, Describe, Failure, Generate, ImportCertificate,
-    Login, Logout, Member, Rename, RequestCertificate, SetStates, Sign, State, Status, StoredCsr, Token,
-    Usage, WriteCsr, answer, request,
+    AuthenticationKey, ChangePin, Csr, DeleteCertificate, DeleteCsr, DeleteKey, Describe, Failure, Generate,
+    ImportCertificate, Login, Logout, Member, Rename, RequestCertificate, SetStates, Sign, State, Status,
+    StoredCsr, Token, Usage, WriteCsr, answer, request,
 };
 use crate::derived::Derived;
 use crate::error::TokenError;
@@ -50,6 +51,8 @@ pub struct RemoteSigner {
 struct Known {
     mirror: ArcSwap<Mirror>,
     derived: Derived,
+    /// Authentication keys that the signer was asked for; `None` where it keeps the key to itself.
+    shared: Mutex<HashMap<KeyId, Option<Arc<PrivateKey>>>>,
     /// Held while a snapshot or a description is put in place, so that a log-out has the last word.
     placing: Mutex<()>,
 }
@@ -72,6 +75,7 @@ impl RemoteSigner {
         let known = Arc::new(Known {
             mirror: ArcSwap::default(),
             derived: Derived::open(ocsp)?,
+            shared: Mutex::default(),
             placing: Mutex::new(()),
         });
         let told = {
@@ -92,6 +96,33 @@ impl RemoteSigner {
 
     fn ask(&self, body: request::Body) -> Result<answer::Body, TokenError> {
         token_answer(self.link.call_blocking(body, ADMINISTRATION))
+    }
+
+    /// The authentication key itself, for the edge for old suites, where the signer shares it. Asked for once.
+    fn shared_key(&self, id: &KeyId, spki: &[u8]) -> Option<Arc<PrivateKey>> {
+        let shared = || self.known.shared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(asked) = shared().get(id) {
+            return asked.clone();
+        }
+        let wanted = AuthenticationKey { key: id.clone() };
+        let key = match self.link.call_blocking(request::Body::AuthenticationKey(wanted), self.wait) {
+            Ok(answer::Body::Value(der)) => PrivateKey::from_pkcs8(&Zeroizing::new(der))
+                .ok()
+                .filter(|key| key.spki() == spki)
+                .map(Arc::new),
+            Ok(_) => None,
+            // It is asked again.
+            Err(_) => return None,
+        };
+        if key.is_none() {
+            tracing::warn!(
+                key = id,
+                "security servers that know only the CBC suites of TLS 1.2 cannot be reached, nor reach us: \
+                 the signer keeps the authentication key to itself (its share-authentication-key)"
+            );
+        }
+        shared().insert(id.clone(), key.clone());
+        key
     }
 
     fn ask_for_nothing(&self, body: request::Body) -> Result<(), TokenError> {
@@ -136,6 +167,8 @@ impl Known {
         if was_open != token.logged_in {
             tracing::info!(label = token.label, logged_in = token.logged_in, "the signer's token");
         }
+        // A signer that was started again may have other settings.
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner).clear();
         if !token.logged_in {
             self.derived.without_keys();
         }
@@ -280,8 +313,9 @@ impl TokenService for RemoteSigner {
                 link: Arc::clone(&self.link),
                 wait: self.wait,
             });
-            // The edge for old suites needs the private key itself, which is not here.
-            Some((key, None))
+            // The edge for old suites needs the private key itself.
+            let spki = mirror.keys.iter().find(|key| key.id == id).map(|key| key.spki.as_slice())?;
+            Some((key, self.shared_key(&id.to_owned(), spki)))
         };
         let own = identities::build(&sources, |id| mirror.algorithm(id), tls);
         let _placing = self.known.placing.lock().unwrap_or_else(PoisonError::into_inner);

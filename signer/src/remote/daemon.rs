@@ -30,6 +30,10 @@ host::settings! {
         pub socket: PathBuf = SOCKET.into(),
         /// A file with the PIN of the token, readable by this user alone; not set: `causeway signer login` is waited for.
         pub pin_file: Option<PathBuf> = None,
+        /// Whether the security server gets a copy of its authentication key, in memory, for the TLS of X-Road servers that know only the
+        /// CBC suites of TLS 1.2: OpenSSL speaks it, and signs with a key that it has. Without it such servers cannot be reached, and
+        /// cannot reach this one. Keys of members, which sign messages, never leave the signer.
+        pub share_authentication_key: bool = false,
         /// Log lines on standard error: `text` for people, `json` for machines.
         pub log_format: host::logging::Format = host::logging::Format::Text,
         /// What is logged, as in RUST_LOG, which overrides it.
@@ -92,7 +96,9 @@ pub async fn run(settings: File, ready_file: Option<&Path>, shutdown: Shutdown) 
         logged_in = token.is_logged_in(),
         "the signer has started"
     );
-    let serving = Serving { token, clock, shutdown: shutdown.clone() }.serve(listener);
+    let serving =
+        Serving { token, clock, shutdown: shutdown.clone(), shares_key: settings.share_authentication_key };
+    let serving = serving.serve(listener);
     let drained = async {
         shutdown.stopped().await;
         tokio::time::sleep(Duration::from_secs(settings.drain_time)).await;

@@ -164,7 +164,10 @@ impl Job {
     }
     /// Asked twice it does no more than asked once.
     fn is_repeatable(&self) -> bool {
-        matches!(self.body, request::Body::Sign(_) | request::Body::Describe(_))
+        matches!(
+            self.body,
+            request::Body::Sign(_) | request::Body::Describe(_) | request::Body::AuthenticationKey(_)
+        )
     }
 }
 

@@ -24,7 +24,7 @@ use super::socket;
 use super::wire::{Answer, Done, Failure, Member, Request, Sign, Token, Unusable, VERSION, answer, request};
 use crate::error::TokenError;
 use crate::service::TokenService;
-use crate::{Signer, SoftwareSigner};
+use crate::{Purpose, Signer, SignerError, SoftwareSigner};
 
 /// Most connections at once: a server has one, an operator's command one more.
 const CONNECTIONS: usize = 16;
@@ -41,6 +41,8 @@ pub(super) struct Serving {
     pub(super) token: Arc<SoftwareSigner>,
     pub(super) clock: Clock,
     pub(super) shutdown: Shutdown,
+    /// A client may have the authentication key itself.
+    pub(super) shares_key: bool,
 }
 
 impl Serving {
@@ -144,9 +146,10 @@ impl Serving {
         }
     }
 
-    async fn answer(&self, body: Option<request::Body>) -> answer::Body {
+    pub(super) async fn answer(&self, body: Option<request::Body>) -> answer::Body {
         let refused = match body {
             Some(request::Body::Sign(sign)) => return self.sign(sign).await,
+            Some(request::Body::AuthenticationKey(wanted)) => return self.authentication_key(&wanted.key),
             Some(body) => {
                 let (token, now) = (Arc::clone(&self.token), self.clock.now());
                 let done = tokio::task::spawn_blocking(move || administer(token.as_ref(), body, now)).await;
@@ -170,6 +173,22 @@ impl Serving {
         };
         match self.token.sign(&sign.key, purpose, algorithm, form, sign.message).await {
             Ok(value) => answer::Body::Value(value),
+            Err(error) => answer::Body::Failure(Failure::of_signer(error)),
+        }
+    }
+}
+
+impl Serving {
+    fn authentication_key(&self, id: &String) -> answer::Body {
+        if !self.shares_key {
+            let refused = SignerError::Purpose { key: id.clone(), purpose: Purpose::Handshake };
+            return answer::Body::Failure(Failure::of_signer(refused));
+        }
+        match self.token.authentication_key(id) {
+            Ok(key) => {
+                tracing::info!(key = id, "the security server has a copy of its authentication key");
+                answer::Body::Value(key.to_pkcs8().to_vec())
+            }
             Err(error) => answer::Body::Failure(Failure::of_signer(error)),
         }
     }
@@ -202,7 +221,9 @@ fn administer(
     use request::Body;
     let done = answer::Body::Done(Done {});
     Ok(match body {
-        Body::Hello(_) | Body::Sign(_) => return Err(Unusable("kind of request").into()),
+        Body::Hello(_) | Body::Sign(_) | Body::AuthenticationKey(_) => {
+            return Err(Unusable("kind of request").into());
+        }
         Body::Describe(_) => answer::Body::Token(Token::of(token)),
         Body::Login(login) => {
             token.login(&Zeroizing::new(login.pin), now)?;

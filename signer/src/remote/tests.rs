@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 use super::client::{Operator, RemoteSigner};
 use super::serving::Serving;
 use super::socket;
+use super::wire::{AuthenticationKey, answer, request};
 use crate::software::tests::{NOW, PIN, Scene, furnished, new_token};
 use crate::token::{CertStatus, KeyUsage};
 use crate::{Purpose, Signer, SignerError, SoftwareSigner, TokenError, TokenService};
@@ -30,13 +31,14 @@ struct Signed {
     dir: tempfile::TempDir,
     token: Arc<SoftwareSigner>,
     task: JoinHandle<()>,
+    shares_key: bool,
 }
 
 impl Signed {
     fn start(dir: tempfile::TempDir, token: SoftwareSigner) -> Self {
         let token = Arc::new(token);
-        let task = serve(&dir, &token);
-        Self { dir, token, task }
+        let task = serve(&dir, &token, false);
+        Self { dir, token, task, shares_key: false }
     }
     fn socket(&self) -> PathBuf {
         self.dir.path().join("socket")
@@ -50,13 +52,14 @@ impl Signed {
         assert!((&mut self.task).await.unwrap_err().is_cancelled());
     }
     fn start_again(&mut self) {
-        self.task = serve(&self.dir, &self.token);
+        self.task = serve(&self.dir, &self.token, self.shares_key);
     }
 }
 
-fn serve(dir: &tempfile::TempDir, token: &Arc<SoftwareSigner>) -> JoinHandle<()> {
+fn serve(dir: &tempfile::TempDir, token: &Arc<SoftwareSigner>, shares_key: bool) -> JoinHandle<()> {
     let listener = socket::bind(&dir.path().join("socket")).unwrap();
-    let serving = Serving { token: token.clone(), clock: Clock::fixed(NOW), shutdown: Shutdown::default() };
+    let (clock, shutdown) = (Clock::fixed(NOW), Shutdown::default());
+    let serving = Serving { token: token.clone(), clock, shutdown, shares_key };
     tokio::spawn(serving.serve(listener))
 }
 
@@ -279,4 +282,38 @@ async fn another_user_is_refused() {
     let output = knocked.await.unwrap().expect("this program can be run by others");
     let said = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success() && said.contains("nobody answered"), "{output:?}");
+}
+
+/// The TLS of old suites needs the key itself: the server has it where the settings of the signer say so, and no other key ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_authentication_key_is_shared_only_where_that_is_set() {
+    let mut scene = Scene::new();
+    let (dir, token, auth_cert, sign_cert) = furnished(&mut scene);
+    let mut signed = Signed::start(dir, token);
+    let client = signed.client(WAIT);
+    scene.answer(&client, &[&auth_cert, &sign_cert], NOW);
+    let key = || {
+        client.refresh(&scene.conf(), Some(&scene.server), NOW);
+        client.own_keys().auth.as_ref().expect("handshakes are signed in any case").key.clone()
+    };
+    assert!(key().is_none());
+    signed.kill().await;
+    signed.shares_key = true;
+    signed.start_again();
+    until("a connection, and the key", || client.is_logged_in() && key().is_some()).await;
+    assert_eq!(key().unwrap().spki(), signed.token.keys()[0].spki);
+
+    let message = signed.token.keys()[1].id.clone();
+    let body = request::Body::AuthenticationKey(AuthenticationKey { key: message.clone() });
+    let serving = Serving {
+        token: signed.token.clone(),
+        clock: Clock::fixed(NOW),
+        shutdown: Shutdown::default(),
+        shares_key: true,
+    };
+    let answer::Body::Failure(refused) = serving.answer(Some(body)).await else {
+        panic!("a key of a member")
+    };
+    let purpose = Purpose::Handshake;
+    assert_eq!(refused.into_signer(purpose), SignerError::Purpose { key: message, purpose });
 }
