@@ -10,6 +10,7 @@
 //! | [`log`] | looks into a message log |
 //! | [`accounts`] | the first API key and users of a server's management API |
 //! | [`remote`] | `ss`, `cs`, `target`, `login`, `api`: everything over the servers' management APIs |
+//! | [`peer`] | what is known of other security servers' TLS |
 //! | [`config`] | prints documented sample settings |
 //! | [`exit`] | what the exit status says |
 
@@ -22,6 +23,7 @@ mod daemon;
 mod demo;
 mod exit;
 mod log;
+mod peer;
 mod remote;
 mod security_server;
 mod signer_process;
@@ -55,6 +57,7 @@ enum Command {
     Export(remote::apply::ExportArgs),
     Verify(verify::Args),
     Log(log::Args),
+    Peer(peer::Args),
     Config(config::Args),
     Ss(remote::SecurityArgs),
     Cs(remote::CentralArgs),
@@ -79,6 +82,7 @@ fn main() -> ExitCode {
         Command::Export(args) => remote::apply::export(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Log(args) => log::run(&args),
+        Command::Peer(args) => peer::run(&args),
         Command::Config(args) => config::run(&args),
         Command::Ss(args) => remote::security(&args),
         Command::Cs(args) => remote::central(&args),

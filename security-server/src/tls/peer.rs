@@ -121,7 +121,7 @@ pub enum ConnectError {
     Timeout(Duration),
     /// A certificate that was met with TLS 1.3 before was shown in a handshake of a weaker kind.
     #[error(
-        "the peer spoke TLS 1.3 before and offers CBC suites only now; if that is right, take its line out of tls/tls13-peers"
+        "the peer spoke TLS 1.3 before and offers CBC suites only now; if that is right: causeway peer forget"
     )]
     Downgraded,
     /// The key is in a token that OpenSSL cannot use.

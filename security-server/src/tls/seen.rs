@@ -8,11 +8,12 @@
 //! <SHA-256 of the certificate, hex> <address it was met at>
 //! ```
 //!
-//! A peer that truly went back to CBC is allowed to by an operator, who takes its line out of the file (or deletes the file: then all
-//! may). The server need not be stopped: it looks at the file again before it refuses. Lines are only ever appended.
+//! A peer that truly went back to CBC is allowed to by an operator (`causeway peer forget`, which puts a `#` in place of the first
+//! character of its line; deleting the file allows it to all). The server need not be stopped: it looks at the file again before it
+//! refuses. Lines are only ever appended, and never move.
 
 use std::collections::{HashMap, HashSet};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -29,6 +30,9 @@ const MAX_ADDRESSES: usize = 10_000;
 const MAX_CERTS: usize = 1_000_000;
 /// Largest file that is read.
 const MAX_FILE_BYTES: u64 = 256 << 20;
+
+/// Begins a line that does not count any more.
+const FORGOTTEN: &str = "#";
 
 /// SHA-256 of a certificate.
 pub type CertHash = [u8; 32];
@@ -100,21 +104,78 @@ impl SeenPeers {
     }
 }
 
+/// A certificate that CBC suites will not do for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Promise {
+    /// SHA-256 of the certificate, hex.
+    pub hash: String,
+    /// Where it was met.
+    pub address: String,
+}
+
+/// What the file `path` remembers, in the order of the meetings; none is an empty one.
+///
+/// # Errors
+/// It cannot be read.
+pub fn list(path: &Path) -> io::Result<Vec<Promise>> {
+    Ok(lines(&text(path)?).map(|(_, promise)| promise).collect())
+}
+
+/// Forgets whatever was met at `which`, or has it as hash, and says what that was. The server may run: one byte changes for each line.
+///
+/// # Errors
+/// The file cannot be read or written.
+pub fn forget(path: &Path, which: &str) -> io::Result<Vec<Promise>> {
+    let text = text(path)?;
+    let found: Vec<_> = lines(&text)
+        .filter(|(_, promise)| promise.address == which || promise.hash.eq_ignore_ascii_case(which))
+        .collect();
+    if found.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut file = std::fs::OpenOptions::new().write(true).open(path)?;
+    for (at, _) in &found {
+        file.seek(SeekFrom::Start(*at as u64))?;
+        file.write_all(FORGOTTEN.as_bytes())?;
+    }
+    file.sync_data()?;
+    Ok(found.into_iter().map(|(_, promise)| promise).collect())
+}
+
+/// Whole lines that count, with the place of their first character.
+fn lines(text: &str) -> impl Iterator<Item = (usize, Promise)> {
+    let mut next = 0;
+    text.split_inclusive('\n').filter_map(move |line| {
+        let at = next;
+        next += line.len();
+        let (hash, address) = line.trim().split_once(' ')?;
+        let known = hex::decode_to_slice(hash, &mut [0; 32]).is_ok() && line.starts_with(hash);
+        known.then(|| (at, Promise { hash: hash.to_owned(), address: address.to_owned() }))
+    })
+}
+
 /// Both are whole after every statement.
 fn lock<T>(guarded: &Mutex<T>) -> MutexGuard<'_, T> {
     guarded.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn read(path: &Path) -> io::Result<HashSet<CertHash>> {
+/// The whole file; none is an empty one.
+fn text(path: &Path) -> io::Result<String> {
     match std::fs::metadata(path) {
-        Ok(found) if found.len() > MAX_FILE_BYTES => return Err(io::ErrorKind::FileTooLarge.into()),
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(HashSet::new()),
-        Err(error) => return Err(error),
+        Ok(found) if found.len() > MAX_FILE_BYTES => Err(io::ErrorKind::FileTooLarge.into()),
+        Ok(_) => std::fs::read_to_string(path),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(error) => Err(error),
     }
+}
+
+fn read(path: &Path) -> io::Result<HashSet<CertHash>> {
     let mut hashes = HashSet::new();
-    for line in std::fs::read_to_string(path)?.split_inclusive('\n') {
+    for line in text(path)?.split_inclusive('\n') {
         let Some(hash) = line.split_whitespace().next() else { continue };
+        if hash.starts_with(FORGOTTEN) {
+            continue;
+        }
         let mut bytes = CertHash::default();
         match hex::decode_to_slice(hash, &mut bytes) {
             Ok(()) => _ = hashes.insert(bytes),
@@ -170,6 +231,28 @@ mod tests {
         assert!(again.is_modern([2; 32]));
         again.met_with_tls13([1; 32], "one.example");
         assert!(again.is_modern([1; 32]), "met again, promised again");
+    }
+
+    #[test]
+    fn an_operator_has_a_running_server_forget() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        assert_eq!(forget(&path, "one.example").unwrap(), []);
+        let seen = SeenPeers::open(path.clone()).unwrap();
+        for (hash, address) in [(1, "one.example"), (2, "two.example"), (3, "one.example")] {
+            seen.met_with_tls13([hash; 32], address);
+        }
+        assert_eq!(forget(&path, "one").unwrap(), [], "a whole address or a whole hash");
+        let forgotten = forget(&path, "one.example").unwrap();
+        assert_eq!(forgotten.iter().map(|f| &f.hash[..2]).collect::<Vec<_>>(), ["01", "03"]);
+        let modern = || [1, 2, 3].map(|hash| seen.is_modern([hash; 32]));
+        assert_eq!(modern(), [false, true, false]);
+        assert_eq!(list(&path).unwrap(), [Promise { hash: "02".repeat(32), address: "two.example".into() }]);
+        seen.met_with_tls13([1; 32], "one.example");
+        assert_eq!(modern(), [true, true, false], "met again, promised again");
+        assert_eq!(forget(&path, &"02".repeat(32)).unwrap().len(), 1);
+        assert_eq!(list(&path).unwrap().len(), 1);
+        assert!(SeenPeers::open(path).unwrap().is_modern([1; 32]), "after a restart");
     }
 
     #[test]
