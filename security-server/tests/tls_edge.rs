@@ -366,7 +366,10 @@ async fn our_two_proxies_exchange_messages_whichever_side_is_stock() {
                     "{consumer:?} to {provider:?}, {turn}"
                 );
             } else {
-                assert!(text.contains("network_error"), "{consumer:?} to {provider:?}: {text}");
+                assert!(
+                    text.contains("server.clientproxy.ssl_authentication_failed"),
+                    "{consumer:?} to {provider:?}: {text}"
+                );
             }
         }
         let records = if goes { (6, 6) } else { (0, 0) };

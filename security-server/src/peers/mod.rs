@@ -58,11 +58,20 @@ impl PeerError {
     fn network(cause: impl std::fmt::Display) -> Self {
         Self::new(FaultCode::NetworkError, "The provider's security server cannot be reached", cause)
     }
+    fn handshake(cause: impl std::fmt::Display) -> Self {
+        let message = "The TLS handshake with the provider's security server failed";
+        Self::new(FaultCode::SslAuthenticationFailed, message, cause)
+    }
     /// The peer ended the connection in place of an answer, or what it sent is none; a connection that fails is the network's.
     fn broken(address: &str, error: &hyper::Error) -> Self {
         let cause = format!("{address}: {error}");
         let source =
             std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
+        // With TLS 1.3 a server refuses our certificate after what is the end of the handshake for us.
+        let inner = source.and_then(|source| source.get_ref()?.downcast_ref::<rustls::Error>());
+        if let Some(rustls::Error::AlertReceived(_)) = inner {
+            return Self::handshake(cause);
+        }
         // TLS that ends without a farewell.
         let ended = source.is_some_and(|source| source.kind() == std::io::ErrorKind::UnexpectedEof);
         if ended || error.is_incomplete_message() || error.is_parse() {
@@ -302,7 +311,7 @@ fn no_tls(address: &str, error: &ConnectError) -> PeerError {
         ConnectError::NothingInCommon(_)
         | ConnectError::Handshake(_)
         | ConnectError::Timeout(_)
-        | ConnectError::NoKey => PeerError::network(format!("{address}: TLS: {error}")),
+        | ConnectError::NoKey => PeerError::handshake(format!("{address}: TLS: {error}")),
     }
 }
 
@@ -365,7 +374,9 @@ impl Connection {
                 Ok(answer.map(|body| PeerBody::new(body, self.link, key, pool)))
             }
             SendOutcome::Unsent(_) => {
-                Err(PeerError::network(format!("{}: closed before the request", self.address)))
+                let cause = format!("{}: closed before the request", self.address);
+                // A new connection, so with TLS 1.3 this is how our certificate is refused.
+                Err(if self.link.tls13 { PeerError::handshake(cause) } else { PeerError::network(cause) })
             }
             SendOutcome::Broken(error) => {
                 self.peers.0.health.failed(&self.address, Instant::now());
