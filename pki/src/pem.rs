@@ -37,13 +37,19 @@ pub fn encode(label: &str, der: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    #[test]
-    fn reads_what_it_writes() {
-        for length in [0, 1, 47, 48, 49, 200] {
-            let der = vec![7; length];
-            let text =
-                format!("Certificate: a dump before\n{}tail\n{}", encode("X", &der), encode("Y", b"y"));
-            assert_eq!(blocks(text.as_bytes(), "X"), [der]);
+    proptest::proptest! {
+        #[test]
+        fn reads_what_it_writes(
+            ders in proptest::collection::vec(proptest::collection::vec(proptest::prelude::any::<u8>(), 0..200), 0..4),
+            around in "[^-]{0,40}",
+        ) {
+            let mut text = around.clone();
+            for der in &ders {
+                text.push_str(&encode("X", der));
+                text.push_str(&around);
+                text.push_str(&encode("Y", b"y"));
+            }
+            proptest::prop_assert_eq!(blocks(text.as_bytes(), "X"), ders);
         }
     }
 

@@ -472,4 +472,23 @@ mod tests {
             assert!(error.to_string().contains(expected), "{body}: {error}");
         }
     }
+
+    proptest::proptest! {
+        #[test]
+        fn parts_that_are_written_are_read(
+            contents in proptest::collection::vec(proptest::collection::vec(proptest::prelude::any::<u8>(), 0..300), 1..5),
+            signed in proptest::prelude::any::<bool>(),
+            direct in proptest::prelude::any::<bool>(),
+        ) {
+            let part = |bytes: Vec<u8>| Part {
+                content_type: OCTETS.to_owned(),
+                algorithm: signed.then(|| "http://www.w3.org/2001/04/xmldsig-more#rsa-sha512".to_owned()),
+                bytes: bytes.into(),
+            };
+            let written: Vec<Part> = contents.into_iter().map(part).collect();
+            let way = if direct { Way::Direct } else { Way::Message };
+            let (content_type, body) = write_parts(way, "a-boundary-that-no-300-bytes-hold", &written);
+            proptest::prop_assert_eq!(parts(&content_type, &body.into()), Ok(written));
+        }
+    }
 }

@@ -155,3 +155,53 @@ fn discouraged_characters() {
         assert_eq!(is_strict_code(code), expected, "{code:?}");
     }
 }
+
+mod random {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Codes of one to forty characters of any kind but control characters and those that cut a form.
+    fn codes() -> impl Strategy<Value = Vec<String>> {
+        let code = proptest::collection::vec(any::<char>(), 1..40)
+            .prop_map(|chars| {
+                chars
+                    .into_iter()
+                    .filter(|c| !matches!(c, '/' | ':' | '.') && !c.is_control())
+                    .collect::<String>()
+            })
+            .prop_filter("no code is empty", |code| !code.is_empty());
+        proptest::collection::vec(code, 6)
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(codes in codes(), version in any::<bool>(), subsystem in any::<bool>()) {
+            let member = MemberId::new(&codes[0], &codes[1], &codes[2]);
+            let client = match subsystem {
+                true => member.clone().subsystem(&codes[3]),
+                false => member.clone().client(),
+            };
+            prop_assert_eq!(ClientId::from_header(&client.to_header()), Ok(client.clone()));
+            prop_assert_eq!(ClientId::parse_short(&client.short()), Ok(client.clone()));
+            prop_assert_eq!(ClientId::parse_encoded(&client.encoded()), Ok(client.clone()));
+            prop_assert!(client.to_header().is_ascii() && !client.to_header().contains(['\r', '\n', ' ']));
+
+            let mut service = member.clone().subsystem(&codes[3]).service(&codes[4]);
+            service.version = version.then(|| codes[5].clone());
+            prop_assert_eq!(ServiceId::parse_encoded(&service.encoded()), Ok(service));
+
+            let server = ServerId { owner: member.clone(), code: codes[3].clone() };
+            prop_assert_eq!(ServerId::from_header(&server.to_header()), Ok(server.clone()));
+            prop_assert_eq!(ServerId::parse_encoded(&server.encoded()), Ok(server));
+            let subject = Subject::Client(client);
+            prop_assert_eq!(Subject::parse_encoded(&subject.encoded()), Ok(subject));
+        }
+
+        #[test]
+        fn no_text_is_too_much_for_the_readers(text in "\\PC{0,80}|[A-Z/:%0-9]{0,40}") {
+            let _ = (ClientId::from_header(&text), ServiceId::from_header(&text), ServerId::from_header(&text));
+            let _ = (ClientId::parse_short(&text), Subject::parse_encoded(&text), MemberId::parse_encoded(&text));
+        }
+    }
+}
