@@ -58,8 +58,8 @@ host::settings! {
         pub ocsp_responder_port: u16 = 5577,
         /// TLS with other security servers, in both roles: `auto` is TLS 1.3 or 1.2 with authenticated encryption where the other side
         /// can, else the TLS 1.2 CBC suites of stock servers; `modern-only` never takes those; `cbc-only` takes nothing else, as
-        /// stock servers do. A server that was met with TLS 1.3 is not asked with CBC suites again, until its line is taken out of
-        /// tls/tls13-peers in the data folder.
+        /// stock servers do. A server that was met with TLS 1.3 is not asked with CBC suites again, until
+        /// `causeway peer forget`.
         pub tls_edge: TlsEdge = TlsEdge::Auto,
         /// Milliseconds that connecting to another security server may take, its TLS handshake included.
         pub client_timeout: u64 = 30_000,
@@ -102,8 +102,8 @@ host::settings! {
         /// A file with the PIN of the token, readable by the server alone; not set: token-pin in the data folder when it is there.
         pub pin_file: Option<PathBuf> = None,
         /// The socket of a signer that is a process of its own (its `socket`); not set: this server keeps the keys itself. The PIN is
-        /// then the signer's matter, and other security servers that know no suite of TLS newer than CBC cannot be reached: for them the
-        /// authentication key must be in this process.
+        /// then the signer's matter. Security servers that know only the CBC suites of TLS 1.2, as stock ones do, need its setting
+        /// share-authentication-key: OpenSSL signs with a key that it has.
         pub socket: Option<PathBuf> = None,
         /// Seconds that a signature waits for such a signer, a restart of it included.
         pub wait_time: u64 = 10,
@@ -216,6 +216,10 @@ host::settings! {
         /// Of these, most from one address (of IPv6: from one /64 network). Raise it where a proxy or an address translation stands
         /// in front of the server.
         pub connections_per_address: usize = 2_000,
+        /// Most open connections of those who ask for OCSP answers (port 5577); an answer takes moments.
+        pub ocsp_connections: usize = 256,
+        /// Of these, most from one address.
+        pub ocsp_connections_per_address: usize = 64,
         /// Most TLS handshakes at once per listener, a quarter of them from one address; more wait, within handshake-time.
         pub handshakes: usize = 512,
         /// Seconds that a TLS handshake of an accepted connection may take, from its first byte to its last.
@@ -437,6 +441,8 @@ pub struct Limits {
     pub connections: usize,
     /// Of these, per address.
     pub connections_per_address: usize,
+    /// The listener for OCSP answers.
+    pub ocsp_port: crate::ocsp_port::Bounds,
     /// TLS handshakes at once, per listener.
     pub handshakes: usize,
     /// For the TLS handshake of an accepted connection.
@@ -569,6 +575,7 @@ impl LimitsSection {
                 "limits.connections-per-address",
                 self.connections_per_address,
             )?,
+            ocsp_port: self.ocsp_port()?,
             handshakes: above_zero("limits.handshakes", self.handshakes)?,
             handshake: seconds("limits.handshake-time", self.handshake_time)?,
             client_exchanges: above_zero("limits.client-exchanges", self.client_exchanges)?,
@@ -585,6 +592,17 @@ impl LimitsSection {
             message_time: seconds("limits.message-time", self.message_time)?,
             attachments_bytes: self.attachments_bytes,
             transport: self.transport()?,
+        })
+    }
+
+    fn ocsp_port(&self) -> Result<crate::ocsp_port::Bounds, ConfigError> {
+        Ok(crate::ocsp_port::Bounds {
+            connections: above_zero("limits.ocsp-connections", self.ocsp_connections)?,
+            connections_per_address: above_zero(
+                "limits.ocsp-connections-per-address",
+                self.ocsp_connections_per_address,
+            )?,
+            idle: seconds("limits.idle-time", self.idle_time)?,
         })
     }
 

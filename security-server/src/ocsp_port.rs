@@ -26,25 +26,35 @@ use crate::door::Door;
 pub const MAX_CERTS: usize = 16;
 /// Largest single OCSP answer.
 pub const MAX_ANSWER_BYTES: usize = 64 * 1024;
-/// Connections at once, and those of one address: an answer takes moments.
-const CONNECTIONS: usize = 256;
-const CONNECTIONS_PER_ADDRESS: usize = 64;
+/// Largest head of a question; one about [`MAX_CERTS`] certificates has 2 KiB.
+const HEAD_BYTES: usize = 8 * 1024;
 const PART_TYPE: &str = "application/ocsp-response";
 
+/// Bounds of the listener, from `[limits]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    /// `ocsp-connections`.
+    pub connections: usize,
+    /// `ocsp-connections-per-address`.
+    pub connections_per_address: usize,
+    /// `idle-time`: for a question to come in, and for the next one.
+    pub idle: Duration,
+}
+
 /// Serves until told to stop.
-pub async fn serve(listener: TcpListener, signer: Arc<dyn Signer>, shutdown: Shutdown) {
+pub async fn serve(listener: TcpListener, signer: Arc<dyn Signer>, bounds: Bounds, shutdown: Shutdown) {
     let limits = Limits {
-        head_bytes: 8 * 1024,
-        head_read: Duration::from_secs(10),
-        idle: Duration::from_secs(30),
-        connections: CONNECTIONS,
+        head_bytes: HEAD_BYTES,
+        head_read: bounds.idle,
+        idle: bounds.idle,
+        connections: bounds.connections,
         ..Limits::default()
     };
     let handler = move |request: Request<RequestBody>, _| {
         let answer = answer(request.method(), request.uri().query(), &signer.own_keys().ocsp_by_sha1);
         async { answer }
     };
-    let door = Door::new("ocsp", limits.connections, CONNECTIONS_PER_ADDRESS);
+    let door = Door::new("ocsp", bounds.connections, bounds.connections_per_address);
     let Ok(local) = listener.local_addr() else { return };
     while let Some((socket, address, place)) = door.accept(&listener, &shutdown).await {
         let (handler, shutdown) = (handler.clone(), shutdown.clone());
@@ -219,7 +229,8 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let shutdown = Shutdown::default();
-        tokio::spawn(serve(listener, signer, shutdown.clone()));
+        let bounds = crate::config::File::default().resolve().unwrap().limits.ocsp_port;
+        tokio::spawn(serve(listener, signer, bounds, shutdown.clone()));
         (shutdown, port)
     }
 

@@ -151,7 +151,15 @@ impl Opened {
         }
         let acceptor = Acceptor::peer(peer_tls, handshake).handshakes(handshakes);
         tasks.spawn("server proxy", server_proxy::serve(ctx.clone(), listeners.server, acceptor));
-        tasks.spawn("OCSP port", ocsp_port::serve(listeners.ocsp, ctx.signer.clone(), shutdown.clone()));
+        tasks.spawn(
+            "OCSP port",
+            ocsp_port::serve(
+                listeners.ocsp,
+                ctx.signer.clone(),
+                ctx.settings.limits.ocsp_port,
+                shutdown.clone(),
+            ),
+        );
     }
 }
 

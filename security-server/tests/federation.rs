@@ -124,7 +124,12 @@ async fn members_of_federated_instances_exchange_messages() {
     let keys = signer(&fed_pki, &fed(), &fed_pki.signing(&fed()), &fed_auth);
     let parts = Parts { clock: &clock, globalconf: &at_provider, options: &options, ports };
     let provider = parts.start(keys, &provider_state(&backend), messages, fed_pki.tls("s9 internal")).await;
-    tokio::spawn(ocsp_port::serve(ocsp, provider.signer.clone(), provider.cx.shutdown.clone()));
+    tokio::spawn(ocsp_port::serve(
+        ocsp,
+        provider.signer.clone(),
+        provider.cx.settings.limits.ocsp_port,
+        provider.cx.shutdown.clone(),
+    ));
     let keys = signer(&dev_pki, &consumer_member(), &dev_pki.signing(&consumer_member()), &dev_auth);
     let parts = Parts { clock: &clock, globalconf: &at_consumer, options: &options, ports };
     let server = parts.start(keys, &consumer_state(), listen().await, dev_pki.tls("ss1 internal")).await;

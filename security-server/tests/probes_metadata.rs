@@ -33,14 +33,17 @@ enum Ours {
 /// Services that are there since a later area was recorded.
 const LATER: &str = "\"ist950";
 
+const METADATA: &str = "Metadata services answer what was asked";
+
+/// A heading of `docs/differences.md`, or why a case is not played; what ours does; where.
 const RULES: &[(&str, Ours, &[&str])] = &[
     (
-        "disabled services are not listed",
+        "Disabled is disabled",
         Ours::Entries(&["\"disabled\"", "\"disabled2\"", LATER]),
         &["rm-lm", "rm-lm-norights", "rm-lm-path", "rm-lm-headers"],
     ),
     (
-        "disabled services are not listed; an endpoint is one that may be called when a right covers it, however it is written",
+        METADATA,
         Ours::Entries(&[
             "\"disabled\"",
             "\"disabled2\"",
@@ -52,12 +55,12 @@ const RULES: &[(&str, Ours, &[&str])] = &[
         &["rm-am"],
     ),
     (
-        "what is wrong with a request is the client's to hear",
+        "What is wrong with a request is the client's to hear",
         Ours::Code("client.invalid_content_type"),
         &["lc-m-POST", "asic-post"],
     ),
-    ("an empty id is none", Ours::Status(400), &["asic-emptyid"]),
-    ("the folder of the configuration may be a link", Ours::Entries(&["shared-params.xml"]), &["vc-query"]),
+    (METADATA, Ours::Status(400), &["asic-emptyid"]),
+    ("Metadata has an order of ours", Ours::Entries(&["shared-params.xml"]), &["vc-query"]),
     (
         "needs a timestamp: tests of the message log play these",
         Ours::NotPlayed,
@@ -72,6 +75,8 @@ fn rule(name: &str) -> Option<&'static (&'static str, Ours, &'static [&'static s
 #[tokio::test(flavor = "multi_thread")]
 async fn metadata_is_answered_alike_or_better() {
     let Some((folder, expected)) = vectors::area(AREA) else { return };
+    let played = RULES.iter().filter(|(_, ours, _)| !matches!(ours, Ours::NotPlayed));
+    support::differences::assert_listed(played.map(|(heading, ..)| *heading));
     let environment = folder.join("../environment");
     let Some(laboratory) = Laboratory::start(&environment).await else {
         return testkit::say(&format!("vectors {AREA}: skipped, this machine has no 127.0.1.3"));

@@ -107,7 +107,12 @@ impl Suite {
                 pki.tls("ss2"),
             )
             .await;
-        tokio::spawn(ocsp_port::serve(ocsp, provider.signer.clone(), provider.cx.shutdown.clone()));
+        tokio::spawn(ocsp_port::serve(
+            ocsp,
+            provider.signer.clone(),
+            provider.cx.settings.limits.ocsp_port,
+            provider.cx.shutdown.clone(),
+        ));
         let one = signer(&pki, &member("consumer"), &sign1, &auth1);
         let consumer =
             real.start(one, &named("SS1", "consumer"), listen().await.unwrap(), pki.tls("ss1")).await;

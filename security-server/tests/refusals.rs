@@ -438,6 +438,16 @@ async fn bodies_over_the_loggable_size() {
         ("an answer", get("CONSUMER", "echo/big/300000"), format!("{SP}logging_failed"), CALLED),
     ];
     run_rest(&world, &rows).await;
+    // What stock servers said when they were at their limit.
+    let Some(folder) = testkit::vectors::dir().map(|dir| dir.join("captures/large")) else { return };
+    let files = ["post-100m-default-config.consumer-response.http", "get-100m-default-config.head"];
+    for (file, (name, _, code, _)) in files.iter().zip(&rows) {
+        let said = std::fs::read_to_string(folder.join(file)).unwrap();
+        assert!(
+            said.contains("HTTP/1.1 500 ") && said.contains(&format!("X-Road-Error: {code}\r\n")),
+            "{name}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

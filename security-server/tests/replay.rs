@@ -96,7 +96,12 @@ impl Stage {
             (issuers.signer(&env, "ss2", "GOV", "2222"), provider_state(&services, service.address));
         let provider =
             parts.start(keys, &state, listen().await.unwrap(), pair(&services, "ss2-internal-tls")).await;
-        tokio::spawn(ocsp_port::serve(ocsp, provider.signer.clone(), provider.cx.shutdown.clone()));
+        tokio::spawn(ocsp_port::serve(
+            ocsp,
+            provider.signer.clone(),
+            provider.cx.settings.limits.ocsp_port,
+            provider.cx.shutdown.clone(),
+        ));
         let (keys, state) = (issuers.signer(&env, "ss1", "COM", "1111"), consumer_state(&services));
         let consumer =
             parts.start(keys, &state, listen().await.unwrap(), pair(&services, "ss1-internal-tls")).await;

@@ -89,13 +89,23 @@ impl Laboratory {
         let state = |server: &str| state(environment, &list[server], &service);
         let provider =
             parts.start(keys("ss2", "GOV", "2222"), &state("ss2"), messages, of("ss2-internal-tls")).await;
-        tokio::spawn(ocsp_port::serve(ocsp, provider.signer.clone(), provider.cx.shutdown.clone()));
+        tokio::spawn(ocsp_port::serve(
+            ocsp,
+            provider.signer.clone(),
+            provider.cx.settings.limits.ocsp_port,
+            provider.cx.shutdown.clone(),
+        ));
         let (keys, internal) = (keys("ss1", "COM", "1111"), of("ss1-internal-tls"));
         let second = of("ss1-sign-5555");
         let good = vec![pki.good(&second.cert)];
         keys.add(signing_identity(&member("COM", "5555"), &second, good, NOW), &second.key);
         let consumer = parts.start(keys, &state("ss1"), own_messages, copy(&internal)).await;
-        tokio::spawn(ocsp_port::serve(own_ocsp, consumer.signer.clone(), consumer.cx.shutdown.clone()));
+        tokio::spawn(ocsp_port::serve(
+            own_ocsp,
+            consumer.signer.clone(),
+            consumer.cx.settings.limits.ocsp_port,
+            consumer.cx.shutdown.clone(),
+        ));
         let environment = environment.to_owned();
         Some(Self { environment, pki, consumer, provider, service, ports, internal })
     }

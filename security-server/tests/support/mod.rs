@@ -41,6 +41,7 @@ use self::pki::{NOW, Pair, Pki, TestSigner};
 
 pub mod backend;
 pub mod client;
+pub mod differences;
 pub mod peer;
 pub mod pki;
 pub mod recorded;
@@ -202,7 +203,12 @@ impl World {
         };
         let provider =
             server.start(provider_signer, &provider_state, messages, pki.tls("ss2 internal")).await;
-        tokio::spawn(ocsp_port::serve(ocsp, provider.signer.clone(), provider.cx.shutdown.clone()));
+        tokio::spawn(ocsp_port::serve(
+            ocsp,
+            provider.signer.clone(),
+            provider.cx.settings.limits.ocsp_port,
+            provider.cx.shutdown.clone(),
+        ));
 
         let edge = options.consumer_edge.unwrap_or(options.edge);
         let server = Parts { options: &Options { edge, ..options.clone() }, ..server };
