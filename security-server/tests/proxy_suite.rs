@@ -29,7 +29,7 @@ use support::backend::read_message;
 use support::client::{Reply, ask, ask_tls};
 use support::peer::{RESET, Transport, fault};
 use support::pki::{NOW, Pair, Pki};
-use support::{Options, Parts, Server, signer};
+use support::{Options, Parts, Server, World, signer};
 use testkit::vectors::{self, Tally};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
@@ -434,4 +434,95 @@ async fn the_proxy_suite_ends_as_it_does_there() {
         }
     }
     tally.finish();
+}
+
+/// The REST part of the suite, under the identifiers of our world and with its services.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rest_suite_ends_as_it_does_there() {
+    let Some((_, expected)) = vectors::area("rest") else { return };
+    let world = World::start().await;
+    let mut tally = Tally::new("rest (proxy suite)");
+    for case in expected["cases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|case| case["test"].as_str().unwrap().contains("RestProxyTest"))
+    {
+        let name = case["name"].as_str().unwrap();
+        if name == "shouldAcceptPercentEncodedIdentifiers" {
+            tally.not_applicable("about identifiers that the message decides, run in proto");
+            continue;
+        }
+        tally.ok(name, rest_case(&world, case).await);
+    }
+    tally.finish();
+}
+
+/// Where a service of the suite is in our world.
+fn rest_target(name: &str, path: &str) -> String {
+    let path = match name {
+        "shouldNotFollow302Redirects" => path.replace("/service", "/echo/redirect"),
+        "shouldNotAllowPATCH" => path.replace("/service", "/endpoint/a/b"),
+        _ => path.replace("/echo", "/echo/mirror").replace("/test?bytes=", "/echo/big/"),
+    };
+    path.replace("EE/BUSINESS/producer/sub/", "DEV/GOV/2222/PROVIDER/")
+}
+
+fn rest_request(name: &str, request: &Value, more: &[(&str, &str)]) -> Vec<u8> {
+    let (verb, target) =
+        (request["verb"].as_str().unwrap(), rest_target(name, request["path"].as_str().unwrap()));
+    let body = request["body"].as_str().unwrap_or_default();
+    let mut head = format!("{verb} {target} HTTP/1.1\r\nHost: h\r\nConnection: close\r\n");
+    let own = request["headers"].as_array().unwrap().iter();
+    let own = own.map(|pair| (pair[0].as_str().unwrap(), pair[1].as_str().unwrap()));
+    for (name, value) in own.chain(more.iter().copied()) {
+        let value = if name == "X-Road-Client" { "DEV/COM/1111/CONSUMER" } else { value };
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    format!("{head}Content-Length: {}\r\n\r\n{body}", body.len()).into_bytes()
+}
+
+async fn rest_case(world: &World, case: &Value) -> Result<(), String> {
+    let (name, request, expect) = (case["name"].as_str().unwrap(), &case["request"], &case["expect"]);
+    let same = |what: &str, found: Option<&str>, expected: &str| match found {
+        Some(found) if found == expected => Ok(()),
+        found => Err(format!("{what}: {found:?} instead of {expected:?}")),
+    };
+    if let Some(rows) = expect["rows"].as_array() {
+        for row in rows {
+            let accept: Vec<_> =
+                row["Accept"].as_str().map(|accept| ("Accept", accept)).into_iter().collect();
+            let reply = ask(world.consumer.http, &rest_request(name, request, &accept)).await;
+            same("type", reply.header("content-type"), row["Content-Type"].as_str().unwrap())?;
+        }
+        return Ok(());
+    }
+    let times = request["repeat"].as_u64().unwrap_or(1);
+    let mut hashes = BTreeSet::new();
+    for _ in 0..times {
+        let reply = ask(world.consumer.http, &rest_request(name, request, &[])).await;
+        let seen = if reply.status == 200 { world.backend.last().head } else { String::new() };
+        let status = expect["status"].as_u64().unwrap_or(200);
+        same("status", Some(&reply.status.to_string()), &status.to_string())?;
+        if let Some(header) = expect["header_present"].as_str() {
+            hashes.insert(reply.header(header).ok_or(format!("no {header}"))?.to_owned());
+        }
+        for (header, value) in expect["header"].as_object().into_iter().flatten() {
+            same(header, reply.header(header), value.as_str().unwrap())?;
+        }
+        for (header, value) in expect["service_sees_header"].as_object().into_iter().flatten() {
+            let line = format!("{header}: {}", value.as_str().unwrap());
+            if !seen.lines().any(|found| found.eq_ignore_ascii_case(&line)) {
+                return Err(format!("the service saw no {line}"));
+            }
+        }
+        if expect["json"].is_object() {
+            let found: Value = serde_json::from_slice(&reply.body).map_err(|e| e.to_string())?;
+            same("body", Some(&found.to_string()), &expect["json"].to_string())?;
+        }
+        if let Some(length) = expect["body_length"].as_u64() {
+            same("length", Some(&reply.body.len().to_string()), &length.to_string())?;
+        }
+    }
+    same("different answers", Some(&hashes.len().max(1).to_string()), &times.to_string())
 }

@@ -282,13 +282,17 @@ async fn answer(
 /// Refuses servers that are older than the configured release.
 fn check_version(cx: &Context, head: &http::request::Parts) -> Result<(), Failure> {
     let Some(least) = cx.settings.min_client_version else { return Ok(()) };
-    let sent = head.headers.get(transport::PROXY_VERSION).and_then(|v| v.to_str().ok()).and_then(version);
-    if sent.is_some_and(|sent| sent >= least) {
+    let sent = head.headers.get(transport::PROXY_VERSION).and_then(|v| v.to_str().ok());
+    if is_of_release(sent, least) {
         return Ok(());
     }
     let [major, minor, patch] = least;
     let message = format!("the sender's security server must be of release {major}.{minor}.{patch} or later");
     Err(Failure::new(SIDE, &[FaultCode::ClientProxyVersionNotSupported], message))
+}
+
+fn is_of_release(sent: Option<&str>, least: [u32; 3]) -> bool {
+    sent.and_then(version).is_some_and(|sent| sent >= least)
 }
 
 /// `7.8.0`, or `7.8.0-suffix`, which is less than the release it leads to.
@@ -417,6 +421,19 @@ mod tests {
         tokio::time::sleep(limits.idle).await;
         assert_eq!(slots.in_use(), 0, "nothing was taken for {:?}", limits.idle);
         assert!(served.await.expect("no panic").is_err());
+    }
+
+    #[test]
+    fn old_releases_are_refused_as_by_stock_servers() {
+        let Some((_, expected)) = testkit::vectors::area("proxy-messages") else { return };
+        let mut tally = testkit::vectors::Tally::new("proxy-messages (versions of peers)");
+        let cases = expected["cases"].as_array().expect("cases").iter();
+        for row in cases.filter_map(|case| case["rows"].as_array()).flatten() {
+            let least = row["minimum"].as_str().map(|text| version(text).expect("a version"));
+            let taken = least.is_none_or(|least| is_of_release(row["header"].as_str(), least));
+            tally.equal(&row["header"], taken, row["expect"]["verdict"] == "accept");
+        }
+        tally.finish();
     }
 
     #[test]

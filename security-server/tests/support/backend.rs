@@ -136,6 +136,10 @@ async fn serve(socket: &mut (impl AsyncRead + AsyncWrite + Unpin), backend: &Bac
             let length = (!matches!(status, "204" | "304")).then_some(0);
             write(socket, &format!("{status} Odd Reason"), "X-Kept: yes\r\n", b"", length).await?;
         }
+        "redirect" => {
+            let line = "Location: /r1/EE/BUSINESS/producer/sub/notexists\r\n";
+            write(socket, "302 Found", line, b"", Some(0)).await?;
+        }
         "gzip" => {
             let packed = gzip(b"plain text");
             let lines = "Content-Encoding: gzip\r\nContent-Type: text/plain\r\n";

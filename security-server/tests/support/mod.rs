@@ -451,6 +451,8 @@ fn provider_state(backend: SocketAddr, pinned: &Certificate, secure: [SocketAddr
     for (code, url) in soap {
         service(&mut events, code, Some("v1"), &url, ServiceKind::Wsdl, Some(everything.clone()), 5);
     }
+    let soap = format!("{base}/soap/echo");
+    service(&mut events, "wsdl", None, &soap, ServiceKind::Wsdl, Some(everything.clone()), 5);
     for (code, address) in ["pinned", "otherpin"].into_iter().zip(secure) {
         let url = format!("https://{address}/rest");
         service(&mut events, code, None, &url, ServiceKind::Rest, Some(everything.clone()), 5);
