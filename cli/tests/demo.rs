@@ -38,7 +38,8 @@ fn check(report: &Value) {
     assert_eq!(servers.len(), 3, "{report}");
     for server in servers {
         assert_eq!(keys(server), ["address", "admin_url", "id", "pid", "role"]);
-        assert!(server["admin_url"].is_null());
+        let admin = server["admin_url"].as_str().unwrap();
+        assert!(admin.starts_with("https://127.") && admin.ends_with("/api/v1"), "{admin}");
         assert!(server["address"].as_str().unwrap().starts_with("127."));
     }
     assert_eq!(report["globalconf"]["versions"], serde_json::json!([2, 3, 4, 5, 6]));
@@ -185,4 +186,30 @@ fn two_demos_do_not_share_a_folder() {
     let output = demo(&dir).args(["--once"]).output().unwrap();
     assert_eq!(output.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&output.stderr).contains("in use"), "{output:?}");
+}
+
+/// The commands that the README shows, as they stand there.
+#[test]
+fn a_new_member_joins_the_running_demo_by_commands_within_a_minute() {
+    if testkit::tools::tool("curl", "joining the demo").is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let demo = dir.path().join("demo");
+    let (_running, _) = Running::start(&demo);
+    let program = Path::new(env!("CARGO_BIN_EXE_causeway"));
+    let path = format!("{}:{}", program.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/join-the-demo.sh");
+    let begun = Instant::now();
+    let output = Command::new("timeout")
+        .args(["60", "sh", "-c", ". \"$0/env\" && . \"$1\""])
+        .arg(&demo)
+        .arg(script)
+        .env("PATH", path)
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success() && out.contains("Korpi"), "{}\n{out}\n{err}", output.status);
+    println!("joined in {:.1} s", begun.elapsed().as_secs_f64());
 }

@@ -34,6 +34,7 @@ const BOUNDARY: &str = "causeway-sandbox-form";
 pub struct Admin {
     name: String,
     url: String,
+    fingerprint: String,
     key: String,
     http: Client,
 }
@@ -92,7 +93,13 @@ impl Admin {
         let pem = std::fs::read(&path).with_context(|| path.display().to_string())?;
         let pin = Certificate::parse(&pem).with_context(|| path.display().to_string())?;
         let http = Client::pinned(CONNECT, TOTAL, pin.der().to_vec());
-        Ok(Self { name: name.to_owned(), url, key, http })
+        let fingerprint = hex::encode_upper(pin.sha256());
+        Ok(Self { name: name.to_owned(), url, fingerprint, key, http })
+    }
+
+    /// SHA-256 of its certificate.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
     }
 
     /// Where it is, below which paths begin.

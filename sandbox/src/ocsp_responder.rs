@@ -2,6 +2,9 @@
 //!
 //! It answers about every certificate of its CA at the time of asking; answers hold for [`NEXT_UPDATE`]. [`Behaviour`] makes it fail
 //! the ways responders fail.
+//!
+//! At the same address the CA takes certificate signing requests, as a test CA does: POST to `/certify/signing` or
+//! `/certify/authentication` answers with the certificate (PEM), whoever asks. That is for loopback and its demo.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +15,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use host::clock::Clock;
 use hyper::{Method, Request, Response, StatusCode};
+use pki::csr::Usage;
 use pki::ocsp::respond::{Answer, NamedBy, Responder, read_request, refuse, respond as sign};
 use proto::time::UnixTime;
 
@@ -22,6 +26,8 @@ use crate::http::{HttpServer, RequestBody, ResponseBody, read_all, respond};
 pub const NEXT_UPDATE: Duration = Duration::from_secs(12 * 3600);
 /// Longest request.
 const MAX_REQUEST_BYTES: usize = 4096;
+/// Longest certificate signing request.
+const MAX_CSR_BYTES: usize = 16 * 1024;
 const ANSWER_TYPE: &str = "application/ocsp-response";
 /// OCSPResponseStatus malformedRequest and tryLater.
 const MALFORMED_REQUEST: u8 = 1;
@@ -82,6 +88,10 @@ impl OcspResponder {
     pub fn url(&self) -> String {
         self.server.url("/ocsp")
     }
+    /// Where its CA takes certificate signing requests; `signing` or `authentication` follows.
+    pub fn certify_url(&self) -> String {
+        self.server.url("/certify")
+    }
     /// What it does from now on.
     pub fn behave(&self, behaviour: Behaviour) {
         *self.shared.behaviour.lock().unwrap_or_else(PoisonError::into_inner) = behaviour;
@@ -93,6 +103,11 @@ impl OcspResponder {
 }
 
 async fn answer(shared: Arc<Shared>, request: Request<RequestBody>) -> Response<ResponseBody> {
+    match request.uri().path() {
+        "/certify/signing" => return certify(&shared, Usage::Signing, request).await,
+        "/certify/authentication" => return certify(&shared, Usage::Authentication, request).await,
+        _ => {}
+    }
     shared.requests.fetch_add(1, Ordering::Relaxed);
     let behaviour = *shared.behaviour.lock().unwrap_or_else(PoisonError::into_inner);
     let age = match behaviour {
@@ -114,6 +129,28 @@ async fn answer(shared: Arc<Shared>, request: Request<RequestBody>) -> Response<
         .and_then(|der| shared.say(&der, now.minus(age), now))
         .unwrap_or_else(|| refuse(MALFORMED_REQUEST));
     respond(StatusCode::OK, ANSWER_TYPE, answer)
+}
+
+/// A certificate for whoever asks.
+async fn certify(
+    shared: &Arc<Shared>,
+    usage: Usage,
+    request: Request<RequestBody>,
+) -> Response<ResponseBody> {
+    let refuse = |why: String| respond(StatusCode::BAD_REQUEST, "text/plain", format!("{why}\n"));
+    if request.method() != Method::POST {
+        return respond(StatusCode::METHOD_NOT_ALLOWED, "text/plain", "POST\n");
+    }
+    let Ok(csr) = read_all(request.into_body(), MAX_CSR_BYTES).await else {
+        return refuse(format!("the request is larger than {MAX_CSR_BYTES} bytes"));
+    };
+    let shared = Arc::clone(shared);
+    let issued = move || shared.authority.certify(&csr, usage, shared.clock.now());
+    match tokio::task::spawn_blocking(issued).await {
+        Ok(Ok(cert)) => respond(StatusCode::OK, "application/x-pem-file", cert.to_pem()),
+        Ok(Err(error)) => refuse(error.to_string()),
+        Err(error) => respond(StatusCode::INTERNAL_SERVER_ERROR, "text/plain", format!("{error}\n")),
+    }
 }
 
 /// The base64 of a request, percent-encoded, behind the last part of the responder's own path.

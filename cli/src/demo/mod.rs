@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use proto::time::UnixTime;
-use sandbox::ecosystem::{Ecosystem, Mode, Options};
+use sandbox::ecosystem::{Ecosystem, Filling, Mode, Options, Role};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::Exit;
@@ -23,6 +23,8 @@ use exchanges::Asked;
 use report::{Report, Server};
 use story::{Story, seconds};
 
+/// A file in the demo's folder, for the shell.
+const ENVIRONMENT: &str = "env";
 /// For exchanges under way when the demo is told to stop.
 const DRAIN: Duration = Duration::from_secs(40);
 
@@ -62,7 +64,8 @@ async fn demo(args: &Args) -> anyhow::Result<Exit> {
     ));
 
     let program = std::env::current_exe().context("this program's own path")?;
-    let options = Options { mode: Mode::Processes { program }, ..Options::default() };
+    let options =
+        Options { mode: Mode::Processes { program }, filling: Filling::FrontDoor, ..Options::default() };
     let built = Ecosystem::build(&args.dir, options, |stage| story.step(&stage.to_string()));
     let mut ecosystem = tokio::select! {
         built = built => built.context("the demo could not be started")?,
@@ -70,6 +73,7 @@ async fn demo(args: &Args) -> anyhow::Result<Exit> {
         () = stop.told() => return Ok(Exit::Failed),
     };
     story.done();
+    for_administrators(&ecosystem)?;
     let servers = servers(&ecosystem);
     if let Some(path) = &args.ready_file {
         let ready = serde_json::json!({ "instance": sandbox::parties::INSTANCE, "servers": servers });
@@ -83,6 +87,9 @@ async fn demo(args: &Args) -> anyhow::Result<Exit> {
     let held = match &outcome {
         Ok((report, asked)) => {
             tell(&story, args, report, asked, &ecosystem)?;
+            if !args.once {
+                tell_administrators(&story, &ecosystem, ecosystem.dir())?;
+            }
             asked.iter().all(Asked::held)
         }
         Err(_) => false,
@@ -163,6 +170,65 @@ fn tell(
     Ok(())
 }
 
+/// How the servers are administered while they run.
+fn tell_administrators(story: &Story, ecosystem: &Ecosystem, folder: &Path) -> anyhow::Result<()> {
+    story
+        .line("The servers were filled through their management APIs, and go on being administered there:\n");
+    for server in ecosystem.servers() {
+        let url = server.admin_url().unwrap_or_default();
+        let key = ecosystem.api_key_file(server);
+        story.line(&format!("{:<10}  {url}\n            API key: {}", name(server), key.display()));
+    }
+    let program = std::env::current_exe().context("this program's own path")?;
+    let (program, consumer) = (program.display(), ecosystem.consumer());
+    story.line(&format!(
+        "\n. '{}'\n'{program}' cs -t central request list\n'{program}' ss -t {} client list\n\
+         key=$(cat '{}') && curl -sk -H \"Authorization: X-Road-ApiKey token=$key\" {}/clients\n",
+        folder.join(ENVIRONMENT).display(),
+        name(consumer),
+        ecosystem.api_key_file(consumer).display(),
+        consumer.admin_url().unwrap_or_default(),
+    ));
+    Ok(())
+}
+
+/// What a server is called on the command line.
+fn name(server: &sandbox::ecosystem::Server) -> &str {
+    match server.role {
+        Role::CentralServer => "central",
+        Role::SecurityServer | Role::Signer => server.id.rsplit('/').next().unwrap_or_default(),
+    }
+}
+
+/// Writes what the command line needs to administer the servers: a settings file of targets, and an environment that names it, the CA and
+/// where Rannala's information systems ask.
+fn for_administrators(ecosystem: &Ecosystem) -> anyhow::Result<()> {
+    let mut text = String::from("# Written by causeway demo at every start.\n");
+    for server in ecosystem.servers() {
+        let kind = if server.role == Role::CentralServer { "cs" } else { "ss" };
+        let url = server.admin_url().context("a server without a management API")?;
+        let certificate = ecosystem.admin(server)?.fingerprint().to_owned();
+        text.push_str(&format!(
+            "\n[target.{}]\nurl = {:?}\nkind = {kind:?}\nfingerprint = {certificate:?}\nkey-file = {:?}\n",
+            name(server),
+            url.trim_end_matches("/api/v1"),
+            ecosystem.api_key_file(server).display().to_string(),
+        ));
+    }
+    let targets = ecosystem.dir().join("targets.toml");
+    let environment = format!(
+        "export CAUSEWAY_TARGETS='{}'\nexport DEMO_CA='{}'\nexport DEMO_RANNALA='http://{}'\n",
+        targets.display(),
+        ecosystem.ocsp().certify_url(),
+        ecosystem.consumer().address,
+    );
+    for (path, text) in [(targets, text), (ecosystem.dir().join(ENVIRONMENT), environment)] {
+        let written = host::files::write_atomic(&path, text.as_bytes(), 0o600);
+        written.with_context(|| path.display().to_string())?;
+    }
+    Ok(())
+}
+
 /// Until it is told to stop, or a server ends by itself.
 async fn keep_running(story: &Story, ecosystem: &mut Ecosystem, stop: &mut Stop) -> anyhow::Result<()> {
     story.line("Everything runs until Ctrl-C.");
@@ -180,7 +246,7 @@ fn servers(ecosystem: &Ecosystem) -> Vec<Server> {
             role: server.role.name(),
             address: server.address.to_string(),
             pid: server.pid,
-            admin_url: None,
+            admin_url: server.admin_url(),
         })
         .collect()
 }

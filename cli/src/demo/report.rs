@@ -30,7 +30,7 @@ pub(super) struct Server {
     pub(super) address: String,
     /// Its process.
     pub(super) pid: u32,
-    /// Where its management API is; null until there is one.
+    /// Where its management API is.
     pub(super) admin_url: Option<String>,
 }
 

@@ -240,8 +240,11 @@ async fn by_front_door(
         ground.state.save(&ground.dir)?;
     }
     tokio::try_join!(consumer.relays(), provider.relays())?;
-    for (server, files) in [(&consumer, &ground.members[0]), (&provider, &ground.members[1])] {
-        knows_the_school(server, files).await?;
+    if kept.complete {
+        tokio::try_join!(consumer.has_present_configuration(), provider.has_present_configuration())?;
+    } else {
+        let [at_consumer, at_provider] = &ground.members;
+        tokio::try_join!(knows_the_school(&consumer, at_consumer), knows_the_school(&provider, at_provider))?;
     }
     let Ground { dir, claims, lock, .. } = ground;
     let (mode, signers) = (options.mode, Vec::new());
