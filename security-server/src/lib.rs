@@ -11,6 +11,7 @@
 //! | [`admin_api`] | the management API |
 //! | [`context`] | what one exchange reads: snapshots and services, taken once |
 //! | [`serverconf`] | clients, services, rights: decide, record, apply; the snapshot |
+//! | [`service_description`] | reads WSDL and OpenAPI documents |
 //! | [`apply`] | fills a stopped server from a file |
 //! | [`configuration_client`] | downloads, verifies, swaps the global configuration |
 //! | [`peers`] | connections to other security servers: TLS, verification, pool |

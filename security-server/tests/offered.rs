@@ -1,0 +1,13 @@
+//! The management API over what a server offers and to whom: clients, descriptions, services, endpoints, rights, local groups
+//! [admin dossier §6, A39–A69]. Every line of that list which needs no user interface is a test here.
+
+#[path = "offered/clients.rs"]
+mod clients;
+#[path = "offered/groups.rs"]
+mod groups;
+#[path = "offered/rights.rs"]
+mod rights;
+#[path = "offered/scene.rs"]
+mod scene;
+#[path = "offered/services.rs"]
+mod services;
