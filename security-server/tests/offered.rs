@@ -11,3 +11,5 @@ mod rights;
 mod scene;
 #[path = "offered/services.rs"]
 mod services;
+#[path = "offered/sweep.rs"]
+mod sweep;

@@ -1,14 +1,16 @@
-//! TLS certificates of a client's information systems [admin dossier §1.5].
+//! Certificates of a client: those that sign for its member, and the TLS certificates of its information systems [admin dossier §1.5].
 //!
 //! A certificate is named by the SHA-256 of its DER, in hex of any case.
 
 use admin_api::operation::{delete, get, post};
 use admin_api::types::certificate::CertificateDetails;
+use admin_api::types::security_server::tokens::TokenCertificate;
 use admin_api::{Answer, Call, Problem};
 use pki::cert::Certificate;
 use proto::id::ClientId;
 
 use super::clients::{local, local_named};
+use super::tokens::certificate_shown;
 use super::{Api, Rows, ids};
 use crate::serverconf::event::Event;
 use crate::serverconf::state::ClientState;
@@ -16,6 +18,11 @@ use crate::serverconf::state::ClientState;
 /// Rows of the table.
 pub(super) fn rows() -> Rows {
     vec![
+        get("getClientSignCertificates", "/clients/{id}/sign-certificates")
+            .right("VIEW_CLIENT_DETAILS")
+            .gives::<Vec<TokenCertificate>>(200)
+            .refuses(&[(404, "client_not_found")])
+            .by(signing),
         get("getClientTlsCertificates", "/clients/{id}/tls-certificates")
             .right("VIEW_CLIENT_INTERNAL_CERTS")
             .gives::<Vec<CertificateDetails>>(200)
@@ -45,6 +52,15 @@ pub(super) fn rows() -> Rows {
             .refuses(&[(404, "client_not_found"), (404, "certificate_not_found")])
             .by(remove),
     ]
+}
+
+fn signing(api: &Api, call: &mut Call) -> Result<Answer, Problem> {
+    let client = ids::client(call.path("id"))?;
+    local_named(&api.state(), &client)?;
+    let keys = api.foundation.token.get().map(|token| token.keys()).unwrap_or_default();
+    let certs = keys.iter().flat_map(|key| key.certs.iter().map(move |cert| (key, cert)));
+    let own = certs.filter(|(_, cert)| cert.member.as_ref() == Some(&client.member));
+    Answer::ok(&own.map(|(key, cert)| certificate_shown(api, key, cert)).collect::<Vec<_>>())
 }
 
 fn all(api: &Api, call: &mut Call) -> Result<Answer, Problem> {

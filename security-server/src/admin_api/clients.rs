@@ -7,25 +7,32 @@ use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use admin_api::check::{IDENTIFIER_CHARS, NO_CONTROL_CHARS, Rule, SIZE};
+use admin_api::check::{NO_CONTROL_CHARS, Rule, SIZE};
 use admin_api::operation::{delete, get, patch, post};
 use admin_api::problem::Warning;
 use admin_api::types::security_server::clients::{
     Client, ClientAdd, ConnectionType as WireConnection, ConnectionTypeWrapper, OrphanInformation,
 };
+use admin_api::types::security_server::trust::SecurityServer;
 use admin_api::{Answer, Call, Check, Problem};
 use pki::globalconf::GlobalConf;
 use proto::id::{ClientId, MemberId, Subject};
-use signer::token::KeyInfo;
+use signer::token::{CertStatus, KeyInfo};
 
+use super::trust::server_shown;
 use super::{Api, Rows, ids, problems};
 use crate::serverconf::ConnectionType;
+use crate::serverconf::decide::is_code;
 use crate::serverconf::event::{Event, PendingName};
 use crate::serverconf::state::{ClientState, State};
 use crate::serverconf::status::ClientStatus;
 
+/// Characters that every written form of identifiers can carry. Which of them new members may have is the central server's matter: here
+/// whoever is registered must be usable.
+const CODE_CHARS: Rule =
+    Rule { name: "IdentifierChars", holds: |text| text.is_empty() || text.chars().count() > 255 || is_code(text) };
 /// Of codes.
-pub(super) const CODE: [Rule; 3] = [NO_CONTROL_CHARS, IDENTIFIER_CHARS, SIZE];
+pub(super) const CODE: [Rule; 3] = [NO_CONTROL_CHARS, CODE_CHARS, SIZE];
 /// Of names.
 const NAME: [Rule; 2] = [NO_CONTROL_CHARS, SIZE];
 
@@ -79,6 +86,10 @@ pub(super) fn rows() -> Rows {
             .gives_nothing(204)
             .refuses(&[(404, "client_not_found"), (409, "cannot_delete_owner"), (409, "action_not_possible")])
             .by(remove),
+        get("getClientSecurityServers", "/clients/{id}/security-servers")
+            .right("VIEW_SECURITY_SERVERS")
+            .gives::<Vec<SecurityServer>>(200)
+            .by(servers),
         get("getClientOrphans", "/clients/{id}/orphans")
             .right("DELETE_CLIENT")
             .gives::<OrphanInformation>(200)
@@ -137,14 +148,18 @@ struct Shown<'a> {
     state: &'a State,
     names: Names<'a>,
     conf: Option<&'a GlobalConf>,
-    /// Members with a certificate that signs now.
+    /// Members with a certificate that signs.
     signers: BTreeSet<MemberId>,
 }
 
 impl<'a> Shown<'a> {
     fn new(api: &Api, state: &'a State, conf: Option<&'a GlobalConf>) -> Self {
-        let keys = api.foundation.token.get().map(|token| token.own_keys());
-        let signers = keys.map(|keys| keys.signing.keys().cloned().collect()).unwrap_or_default();
+        let keys = api.foundation.token.get().map(|token| token.keys()).unwrap_or_default();
+        let certs = keys.into_iter().flat_map(|key| key.certs);
+        let good = certs.filter(|cert| {
+            cert.status == CertStatus::Registered && api.ocsp_status(&cert.cert) == Some("OCSP_RESPONSE_GOOD")
+        });
+        let signers = good.filter_map(|cert| cert.member).collect();
         Self { state, names: Names::of(conf), conf, signers }
     }
 
@@ -392,6 +407,15 @@ fn forgotten(state: &State, gone: &ClientId) -> Vec<Event> {
         }
     }
     events
+}
+
+/// Where a client is registered; of one that nobody knows nowhere.
+fn servers(api: &Api, call: &mut Call) -> Result<Answer, Problem> {
+    let client = ids::client(call.path("id"))?;
+    let conf = api.globalconf()?;
+    let all = conf.instances().into_iter().flat_map(|instance| conf.servers(instance));
+    let own = all.filter(|server| conf.is_client_of(&client, &server.id));
+    Answer::ok(&own.map(|server| server_shown(&server.id, &server.address)).collect::<Vec<_>>())
 }
 
 /// What a token holds of a member that has no client here any more.

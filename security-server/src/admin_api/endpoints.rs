@@ -3,6 +3,7 @@
 //! Those that a service's description has, and the one that stands for the whole service, are generated: nobody changes or removes
 //! them by hand.
 
+use admin_api::check::Rule;
 use admin_api::operation::{delete, get, patch, post};
 use admin_api::types::security_server::services::{Endpoint as WireEndpoint, EndpointAdd, EndpointUpdate};
 use admin_api::{Answer, Call, Check, Problem};
@@ -14,6 +15,12 @@ use crate::serverconf::ServiceKind;
 use crate::serverconf::event::{Endpoint, Event};
 use crate::serverconf::path::MAX_PATTERN_BYTES;
 use crate::serverconf::state::{EndpointState, State};
+
+/// Of patterns of paths, which begin with a slash unless they are the whole service.
+const PATH: [Rule; 2] = [
+    Rule { name: "Size", holds: |path| (1..=MAX_PATTERN_BYTES).contains(&path.len()) },
+    Rule { name: "Pattern", holds: |path| path.is_empty() || path.starts_with('/') || path == "**" },
+];
 
 /// Rows of the table.
 pub(super) fn rows() -> Rows {
@@ -91,23 +98,12 @@ impl Found<'_> {
     }
 }
 
-/// A pattern of paths begins with a slash.
-fn check_path(check: &mut Check, path: &str) {
-    if !path.is_empty() && !path.starts_with('/') && path != "**" {
-        check.fail("path", "Pattern");
-    }
-    if path.len() > MAX_PATTERN_BYTES {
-        check.fail("path", "Size");
-    }
-}
-
 fn add(api: &Api, call: &mut Call) -> Result<Answer, Problem> {
     let asked: EndpointAdd = call.json()?;
     let mut check = Check::new("endpointDto");
     check.present("serviceCode", asked.service_code);
     let method = check.present("method", asked.method);
-    let path = check.required("path", asked.path, &[]);
-    check_path(&mut check, &path);
+    let path = check.required("path", asked.path, &PATH);
     check.done()?;
     if asked.id.is_some_and(|id| !id.is_empty()) {
         return Err(Problem::bad_request("endpoint_id_should_not_be_provided"));
@@ -149,11 +145,7 @@ fn update(api: &Api, call: &mut Call) -> Result<Answer, Problem> {
     let asked: EndpointUpdate = call.json()?;
     let mut check = Check::new("endpointUpdateDto");
     let method = check.present("method", asked.method);
-    let path = check.required("path", asked.path, &[]);
-    if path.is_empty() {
-        check.fail("path", "Size");
-    }
-    check_path(&mut check, &path);
+    let path = check.required("path", asked.path, &PATH);
     check.done()?;
     let number = number(call)?;
     let to = Endpoint { method: method.map(|method| method.name().to_owned()).unwrap_or_default(), path };

@@ -251,7 +251,8 @@ fn member_name(api: &Api, call: &mut Call) -> Result<Answer, Problem> {
     }
 }
 
-fn server_shown(id: &ServerId, address: &str) -> SecurityServer {
+/// A server of the global configuration.
+pub(super) fn server_shown(id: &ServerId, address: &str) -> SecurityServer {
     SecurityServer {
         id: id.encoded(),
         instance_id: id.owner.instance.clone(),

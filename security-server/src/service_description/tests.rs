@@ -1,5 +1,6 @@
 //! Every document of the vectors, judged as an administrator who adds it is answered.
 
+use proptest::prelude::*;
 use serde_json::Value;
 use testkit::vectors::{self, Tally};
 
@@ -81,4 +82,53 @@ fn disagreement(wanted: &Value, found: &Outcome) -> Option<&'static str> {
         ("number", number("services").or(number("operations")).is_none_or(|count| found.count == count)),
     ];
     checks.into_iter().find(|(_, right)| !right).map(|(what, _)| what)
+}
+
+/// A document of each kind that has most of what is read.
+const DOCUMENTS: [&str; 3] = [
+    r#"<d:definitions xmlns:d="http://schemas.xmlsoap.org/wsdl/" xmlns:t="urn:t" xmlns:s="http://schemas.xmlsoap.org/wsdl/soap/"
+    targetNamespace="urn:t"><d:portType name="p"><d:operation name="o"><d:documentation><title>T</title></d:documentation><d:input/>
+    </d:operation></d:portType><d:binding name="b" type="t:p"><s:binding transport="http://schemas.xmlsoap.org/soap/http"/>
+    <d:operation name="o"><version>v1</version></d:operation></d:binding><d:service name="s"><d:port name="q" binding="t:b">
+    <s:address location="http://is/"/></d:port></d:service></d:definitions>"#,
+    "openapi: 3.0.1\ninfo: {title: t, version: 1}\nservers: [{url: ../api}]\npaths:\n  /a/{b}-{c}:\n    parameters: [{$ref: '#/x~1y'}]\n    \
+     get: {operationId: g, responses: {200: {}}}\nx/y: {in: path, name: b}\nc: &c [1, 2]\nd: *c\n",
+    r#"{"openapi":"3.1.0","info":{"title":"t","version":"1"},"paths":{"/a":{"put":{}}},"s":{"required":["a","a"]}}"#,
+];
+
+proptest! {
+    /// Whatever comes over the network: it is read or refused, and what was read keeps to its bounds.
+    #[test]
+    fn no_document_breaks_a_reader(
+        which in 0..DOCUMENTS.len(),
+        cuts in proptest::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>()), 0..6),
+        noise in proptest::collection::vec(any::<u8>(), 0..40),
+    ) {
+        let mut bytes = DOCUMENTS[which].as_bytes().to_vec();
+        for (at, to, value) in cuts {
+            let (at, to) = (at.index(bytes.len()), to.index(bytes.len()));
+            match value % 3 {
+                0 => bytes[at] = value,
+                1 => bytes.insert(at, bytes[to]),
+                _ => drop(bytes.splice(at.min(to)..at.max(to), noise.iter().copied())),
+            }
+            if bytes.is_empty() {
+                break;
+            }
+        }
+        if let Ok(read) = wsdl::read(&bytes) {
+            prop_assert!(read.remarks.len() <= MAX_REMARKS && read.services.len() <= wsdl::MAX_SERVICES);
+        }
+        if let Ok(read) = openapi::read(&bytes, "http://is/docs/api.yaml") {
+            prop_assert!(read.remarks.len() <= MAX_REMARKS);
+            prop_assert!(read.operations.iter().all(|(_, path)| path.starts_with('/')));
+        }
+    }
+
+    /// A redirect leads somewhere or is refused.
+    #[test]
+    fn no_reference_breaks_the_resolver(base in "\\PC{0,30}", reference in "\\PC{0,30}") {
+        uri::resolve(&base, &reference);
+        uri::resolve("https://host/a/b?c", &reference);
+    }
 }

@@ -48,6 +48,22 @@ async fn clients_are_added_and_found() {
     }
     let (_, foreign) = scene.get("/clients?internal_search=false&name=yearly").await;
     assert_eq!(foreign[0].get("status"), None, "no client of this server");
+    let server = json!({"id": "DEV:COM:1:SS1", "instance_id": "DEV", "member_class": "COM", "member_code": "1",
+        "server_code": "SS1", "server_address": "ss1"});
+    for (client, servers) in
+        [("DEV:COM:2:X", json!([server])), ("DEV:COM:1:NEW", json!([])), ("DEV:COM:none:NONE", json!([]))]
+    {
+        assert_eq!(
+            scene.get(&format!("/clients/{client}/security-servers")).await,
+            (200, servers),
+            "{client}"
+        );
+    }
+    assert_eq!(
+        scene.get("/clients/DEV:COM:1:NEW/sign-certificates").await,
+        (200, json!([])),
+        "there is no token"
+    );
     let (_, one) = scene.get("/clients/DEV%3ACOM%3A1%3ANEW").await;
     assert_eq!(one["is_management_services_provider"], false);
     let (status, refused) = scene.get("/clients?show_members=maybe").await;

@@ -35,6 +35,8 @@ pub(crate) struct Scene {
     pub(crate) foundation: Arc<Foundation>,
     address: SocketAddr,
     key: String,
+    /// Of somebody with one role, by what recordings call it.
+    others: BTreeMap<&'static str, String>,
     documents: Documents,
     _shutdown: Shutdown,
     _folder: tempfile::TempDir,
@@ -68,13 +70,15 @@ impl Scene {
         let frame = Frame::new(api.server(), rates.resolve().unwrap(), &admin, clock).unwrap();
         let roles = [Role::RegistrationOfficer, Role::ServiceAdministrator];
         let key = frame.keys().create(&roles).unwrap().key;
+        let one = |role| frame.keys().create(&[role]).unwrap().key;
+        let others = [("so", one(Role::SecurityOfficer)), ("sy", one(Role::SystemAdministrator))].into();
         let frame = Arc::new(frame);
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let handler = move |request, peer| Arc::clone(&frame).answer(request, peer);
         tokio::spawn(serve(listener, Transport::Plain, Limits::default(), shutdown.clone(), handler));
         let documents = Documents::start().await;
-        let scene = Self { foundation, address, key, documents, _shutdown: shutdown, _folder: folder };
+        let scene = Self { foundation, address, key, others, documents, _shutdown: shutdown, _folder: folder };
         scene.list(listed);
         scene
     }
@@ -141,16 +145,35 @@ impl Scene {
         content_type: &str,
         body: &[u8],
     ) -> (u16, Value) {
-        let mut head = format!(
-            "{method} /api/v1{path} HTTP/1.1\r\nHost: ss1:4000\r\nConnection: close\r\nAuthorization: X-Road-ApiKey token={}\r\n",
-            self.key
-        );
+        let has_body = !body.is_empty() || matches!(method, "POST" | "PUT" | "PATCH");
+        let lines: &[_] = if has_body { &[("Content-Type", content_type)] } else { &[] };
+        self.send_as("all", method, path, lines, body).await
+    }
+
+    /// A call of somebody else, with these header lines.
+    pub(crate) async fn send_as(
+        &self,
+        who: &str,
+        method: &str,
+        path: &str,
+        lines: &[(&str, &str)],
+        body: &[u8],
+    ) -> (u16, Value) {
+        let mut head = format!("{method} /api/v1{path} HTTP/1.1\r\nHost: ss1:4000\r\nConnection: close\r\n");
+        let key = if who == "all" { Some(&self.key) } else { self.others.get(who) };
+        if let Some(key) = key {
+            head.push_str(&format!("Authorization: X-Road-ApiKey token={key}\r\n"));
+        }
+        for (name, value) in lines {
+            head.push_str(&format!("{name}: {value}\r\n"));
+        }
         if !body.is_empty() || matches!(method, "POST" | "PUT" | "PATCH") {
-            head.push_str(&format!("Content-Type: {content_type}\r\nContent-Length: {}\r\n", body.len()));
+            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
         }
         head.push_str("\r\n");
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(head.as_bytes()).await.unwrap();
+        // A server that refuses early need not read all of it.
         let _ = stream.write_all(body).await;
         let mut bytes = Vec::new();
         let _ = stream.read_to_end(&mut bytes).await;
