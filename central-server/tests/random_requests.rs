@@ -10,28 +10,8 @@ use admin_api::operation::{BodyKind, Operation};
 use central_server::admin_api::{Api, table};
 use central_server::registry::State;
 use scene::Scene;
-use serde_json::{Map, Value, json};
-
-/// A small generator whose numbers are the same everywhere (SplitMix64).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit as u64) as usize
-    }
-
-    fn pick<'a>(&mut self, from: &[&'a str]) -> &'a str {
-        from[self.below(from.len())]
-    }
-}
+use serde_json::Value;
+use testkit::requests::{Maker, Random, number};
 
 const TEXTS: [&str; 30] = [
     "",
@@ -66,86 +46,9 @@ const TEXTS: [&str; 30] = [
     "../../etc/passwd",
 ];
 
-fn value(random: &mut Random, depth: usize) -> Value {
-    match random.below(if depth > 3 { 6 } else { 9 }) {
-        0..=3 => json!(random.pick(&TEXTS)),
-        4 => json!(random.next() as i64),
-        5 => match random.below(3) {
-            0 => Value::Null,
-            1 => json!(1.5),
-            _ => json!(random.below(2) == 0),
-        },
-        6 => Value::Array((0..random.below(4)).map(|_| value(random, depth + 1)).collect()),
-        7 => json!("x".repeat(random.below(2000))),
-        _ => Value::Object(Map::from_iter([(random.pick(&TEXTS).to_owned(), value(random, depth + 1))])),
-    }
-}
-
-/// A value that a schema asks for, mostly.
-fn from_schema(random: &mut Random, schema: &Value, all: &Value, depth: usize) -> Value {
-    if depth > 6 || random.below(12) == 0 {
-        return value(random, depth);
-    }
-    if let Some(name) = schema["$ref"].as_str() {
-        let name = name.rsplit('/').next().unwrap();
-        return from_schema(random, &all["components"]["schemas"][name], all, depth + 1);
-    }
-    if let Some(any) = schema["anyOf"].as_array() {
-        let index = random.below(any.len());
-        return from_schema(random, &any[index], all, depth + 1);
-    }
-    let kind = match &schema["type"] {
-        Value::String(kind) => kind.clone(),
-        Value::Array(kinds) => kinds[random.below(kinds.len())].as_str().unwrap().to_owned(),
-        _ => String::new(),
-    };
-    match kind.as_str() {
-        "object" => {
-            let mut object = Map::new();
-            for (key, schema) in schema["properties"].as_object().into_iter().flatten() {
-                if random.below(6) != 0 {
-                    object.insert(key.clone(), from_schema(random, schema, all, depth + 1));
-                }
-            }
-            Value::Object(object)
-        }
-        "array" => {
-            let count = random.below(3);
-            Value::Array((0..count).map(|_| from_schema(random, &schema["items"], all, depth + 1)).collect())
-        }
-        "string" => json!(random.pick(&TEXTS)),
-        "integer" | "number" => json!(random.below(1000) as i64 - 10),
-        "boolean" => json!(random.below(2) == 0),
-        _ => value(random, depth),
-    }
-}
-
-fn escaped(text: &str) -> String {
-    text.bytes()
-        .map(|b| {
-            if b.is_ascii_alphanumeric() || b":-.".contains(&b) {
-                char::from(b).to_string()
-            } else {
-                format!("%{b:02X}")
-            }
-        })
-        .collect()
-}
-
 /// Path with query, media type and body of a random call of an operation.
-fn call(random: &mut Random, row: &Operation<Api>, document: &Value) -> (String, Option<String>, Vec<u8>) {
-    let segments: Vec<String> = row
-        .path
-        .split('/')
-        .map(|part| if part.starts_with('{') { escaped(random.pick(&TEXTS)) } else { part.to_owned() })
-        .collect();
-    let mut target = format!("/api/v1{}", segments.join("/"));
-    for (index, name) in row.query.iter().enumerate() {
-        let sign = if index == 0 { '?' } else { '&' };
-        let text = escaped(random.pick(&TEXTS));
-        target.push_str(&format!("{sign}{name}={text}"));
-    }
-    let schema = &document["paths"][row.path][row.verb.name().to_lowercase()]["requestBody"]["content"];
+fn call(random: &mut Random, row: &Operation<Api>, maker: Maker<'_>) -> (String, Option<String>, Vec<u8>) {
+    let target = format!("/api/v1{}", maker.target(random, row.path, row.query));
     match row.body {
         BodyKind::None => (target, None, Vec::new()),
         BodyKind::Form => {
@@ -173,8 +76,8 @@ fn call(random: &mut Random, row: &Operation<Api>, document: &Value) -> (String,
             (target, Some("multipart/form-data; boundary=b".into()), body)
         }
         _ => {
-            let body = from_schema(random, &schema["application/json"]["schema"], document, 0).to_string();
-            (target, Some("application/json".into()), body.into_bytes())
+            let body = maker.body(random, row.path, row.verb.name());
+            (target, Some("application/json".into()), body)
         }
     }
 }
@@ -184,10 +87,6 @@ fn content(scene: &Scene) -> State {
     // A refusal is recorded, and that is all it does.
     state.revision = 0;
     state
-}
-
-fn number(variable: &str, otherwise: u64) -> u64 {
-    std::env::var(variable).ok().and_then(|text| text.parse().ok()).unwrap_or(otherwise)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -220,7 +119,7 @@ async fn nothing_fails_and_nothing_changes_without_success() {
     for index in 0..number("CAUSEWAY_REQUESTS", 2_000) {
         let row = &rows[random.below(rows.len())];
         let caller = random.pick(&["all", "all", "all", "all", "ms", "none"]);
-        let (target, media_type, body) = call(&mut random, row, &document);
+        let (target, media_type, body) = call(&mut random, row, Maker { texts: &TEXTS, document: &document });
         let (status, answer) =
             scene.send(row.verb.name(), &target, caller, media_type.as_deref(), None, &body).await;
         let shown = || {

@@ -5,6 +5,8 @@
 mod clients;
 #[path = "offered/groups.rs"]
 mod groups;
+#[path = "offered/random.rs"]
+mod random;
 #[path = "offered/rights.rs"]
 mod rights;
 #[path = "offered/scene.rs"]

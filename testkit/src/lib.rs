@@ -3,6 +3,7 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`vectors`] | conformance vectors: where they lie, what they expect, how many of them held |
+//! | [`requests`] | random requests made from an API document |
 //! | [`tools`] | programs that some tests compare us with; what is skipped without them |
 //!
 //! It knows none of the other crates, so that the test of a lower one does not build the higher ones. A whole exchange for scenario
@@ -10,6 +11,7 @@
 
 use std::io::Write;
 
+pub mod requests;
 pub mod tools;
 pub mod vectors;
 

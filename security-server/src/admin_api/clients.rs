@@ -29,8 +29,10 @@ use crate::serverconf::status::ClientStatus;
 
 /// Characters that every written form of identifiers can carry. Which of them new members may have is the central server's matter: here
 /// whoever is registered must be usable.
-const CODE_CHARS: Rule =
-    Rule { name: "IdentifierChars", holds: |text| text.is_empty() || text.chars().count() > 255 || is_code(text) };
+const CODE_CHARS: Rule = Rule {
+    name: "IdentifierChars",
+    holds: |text| text.is_empty() || text.chars().count() > 255 || is_code(text),
+};
 /// Of codes.
 pub(super) const CODE: [Rule; 3] = [NO_CONTROL_CHARS, CODE_CHARS, SIZE];
 /// Of names.

@@ -78,7 +78,8 @@ impl Scene {
         let handler = move |request, peer| Arc::clone(&frame).answer(request, peer);
         tokio::spawn(serve(listener, Transport::Plain, Limits::default(), shutdown.clone(), handler));
         let documents = Documents::start().await;
-        let scene = Self { foundation, address, key, others, documents, _shutdown: shutdown, _folder: folder };
+        let scene =
+            Self { foundation, address, key, others, documents, _shutdown: shutdown, _folder: folder };
         scene.list(listed);
         scene
     }
@@ -180,6 +181,17 @@ impl Scene {
         let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
         let status = std::str::from_utf8(&bytes[9..12]).unwrap().parse().unwrap();
         (status, serde_json::from_slice(&bytes[end..]).unwrap_or_default())
+    }
+
+    /// The server's own API document.
+    pub(crate) async fn document_of_api(&self) -> Value {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        let head = "GET /api/v1/openapi.yaml HTTP/1.0\r\nHost: ss1:4000\r\nConnection: close\r\n\r\n";
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut bytes = Vec::new();
+        stream.read_to_end(&mut bytes).await.unwrap();
+        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
+        serde_yaml_ng::from_slice(&bytes[end..]).unwrap()
     }
 
     /// Every call is refused with its status and code; `""` is a body without a code.
