@@ -1,6 +1,8 @@
 //! The management API over what a server offers and to whom: clients, descriptions, services, endpoints, rights, local groups
 //! [admin dossier §6, A39–A69]. Every line of that list which needs no user interface is a test here.
 
+#![allow(clippy::unwrap_used, reason = "a test: its panic is the report")]
+
 #[path = "offered/clients.rs"]
 mod clients;
 #[path = "offered/groups.rs"]

@@ -236,7 +236,7 @@ fn grant(api: &Api, call: &mut Call, place: FindPlace) -> Result<Vec<ServiceClie
         let place = place(state, call)?;
         let mut events = Vec::new();
         for named in &wanted {
-            let subject = named.existing(state, &place.client, &conf, |code| Problem::bad_request(code))?;
+            let subject = named.existing(state, &place.client, &conf, Problem::bad_request)?;
             if place.holders(state).is_some_and(|holders| holders.contains_key(&subject)) {
                 return Err(Problem::conflict("duplicate_accessright"));
             }
@@ -284,7 +284,7 @@ fn grant_service(api: &Api, call: &mut Call) -> Result<Answer, Problem> {
 }
 
 fn withdraw_service(api: &Api, call: &mut Call) -> Result<Answer, Problem> {
-    withdraw(api, call, place_of_service, |code| Problem::bad_request(code))
+    withdraw(api, call, place_of_service, Problem::bad_request)
 }
 
 fn of_endpoint(api: &Api, call: &mut Call) -> Result<Answer, Problem> {
@@ -296,7 +296,7 @@ fn grant_endpoint(api: &Api, call: &mut Call) -> Result<Answer, Problem> {
 }
 
 fn withdraw_endpoint(api: &Api, call: &mut Call) -> Result<Answer, Problem> {
-    withdraw(api, call, place_of_endpoint, |code| Problem::missing(code))
+    withdraw(api, call, place_of_endpoint, Problem::missing)
 }
 
 /// Rights on whole services of a client: code, subject, since when.
@@ -451,7 +451,7 @@ fn grant_subject(api: &Api, call: &mut Call) -> Result<Answer, Problem> {
     let conf = api.globalconf()?;
     let subject = api.change_with(call, |state| {
         let client = local(state, &id)?;
-        let subject = named.existing(state, &id, &conf, |code| Problem::missing(code))?;
+        let subject = named.existing(state, &id, &conf, Problem::missing)?;
         let mut events = Vec::new();
         for place in places(client, &id, &codes)? {
             if place.holders(state).is_some_and(|holders| holders.contains_key(&subject)) {
