@@ -7,14 +7,14 @@
 //!
 //! | Key | Value |
 //! |---|---|
-//! | `s` block of 512 records | of each: segment, offset, leaf of the tree; zeros for one that is not there |
-//! | `u` block of 512 records | of each that waits: SHA-512 of the signature document (64), time of the record (8), until when a stamp is in time (8) |
+//! | `s` block of 64 records | of each: segment, offset, leaf of the tree; zeros for one that is not there |
+//! | `u` block of 64 records | of each that waits: SHA-512 of the signature document (64), time of the record (8), until when a stamp is in time (8) |
 //! | `w` number | first and last record of ranges that wait |
 //! | `t` first record of a range | its last record, segment and offset of the stamp, place of the first in its batch |
 //! | `i` run, first entry | entries of a sorted run ([`runs`]): first 16 bytes of SHA-256(message id ‖ 0 ‖ local client), response (1), record |
 //! | `d` | the list of runs |
 //! | `r` segment, record | nothing: the record lies in a later segment and has its body in this one |
-//! | `m` | how far the index has come: segment, offset, next sequence, chain value |
+//! | `k` | how far the index has come: segment, offset, next sequence, chain value |
 //! | `n` | how far the log was durable, at most [`WITNESS_EVERY`] ago |
 //!
 //! Numbers are big-endian.
@@ -45,9 +45,9 @@ use crate::message_log::LogError;
 
 const TREE: &str = "log";
 /// Another letter than in the forms of the index before, so that an older one is rebuilt.
-const MARKER: &[u8] = b"m";
+const MARKER: &[u8] = b"k";
 const WITNESS: &[u8] = b"n";
-const CACHE_BYTES: u64 = 16 * 1024 * 1024;
+const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// Notes that may wait for the index's thread, each of a whole commit.
 const QUEUE: usize = 256;
 /// Notes taken at once.

@@ -18,15 +18,15 @@ use super::{
 use crate::message_log::store::format::{Client, RecordHead, StampHead};
 use crate::message_log::store::recovery::Tail;
 
-/// Records in one value, whether of places or of what waits.
-const BLOCK: u64 = 512;
+/// Records in one value, whether of places or of what waits: a few KB, since the store reads and writes some sixteen values as one page.
+const BLOCK: u64 = 64;
 /// Segment, offset, leaf of the tree.
 const PLACE_BYTES: usize = 48;
 /// Leaf of the timestamp's tree, time, until when.
 const WAITING_BYTES: usize = LEAF_BYTES + 16;
 const LEAF_BYTES: usize = 64;
 /// Ranges of waiting records in one value.
-const RANGES: usize = 3000;
+const RANGES: usize = 250;
 
 /// The index's contents. One thread adds to them.
 #[derive(Debug)]

@@ -9,12 +9,12 @@ use host::store::{Store, StoreError};
 
 /// Of an id and its client, a direction and a record: 16 bytes of a hash, 1, 8.
 pub(super) const ENTRY_BYTES: usize = 25;
-/// Entries of one value; below the store's bound on values.
-const CHUNK: usize = 2000;
+/// Entries of one value, 4 KB: the store reads and writes some sixteen neighbouring values as one page.
+const CHUNK: usize = 160;
 const FANOUT: usize = 8;
 const LEVELS: u8 = 3;
 /// Values written at once.
-const AT_ONCE: usize = 64;
+const AT_ONCE: usize = 256;
 /// Key of the list of runs.
 const DIRECTORY: &[u8] = b"d";
 const RUN_BYTES: usize = 25;
