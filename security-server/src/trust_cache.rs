@@ -9,7 +9,7 @@
 //! Never cached: whether a signature covers the message at hand. Bounded by [`ENTRIES`], [`DOCUMENTS`], [`CERTIFICATES`] and
 //! [`KEPT_DOCUMENT_BYTES`]; the older half goes first.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
@@ -30,6 +30,8 @@ use crate::exchange::{Evidence, Message, Proven, Whole};
 pub const ENTRIES: usize = 20_000;
 /// Most signature documents kept as they were read: those of the batches under way.
 pub const DOCUMENTS: usize = 128;
+/// Documents that are compared with a new one before its digest is made.
+const LATEST: usize = 8;
 /// Most certificates of other servers and members kept as they were read.
 pub const CERTIFICATES: usize = 4096;
 /// Longest document that is kept, bytes.
@@ -100,6 +102,8 @@ impl PeerIdentity {
 pub struct TrustCache {
     verdicts: Arc<Mutex<Verdicts>>,
     documents: Arc<Mutex<Recent<Arc<Read>>>>,
+    /// The newest of them, found by their bytes.
+    latest: Arc<Mutex<VecDeque<Arc<Read>>>>,
     certs: Arc<Mutex<Recent<Certificate>>>,
 }
 
@@ -199,6 +203,10 @@ impl TrustCache {
     }
 
     fn read(&self, bytes: &Bytes) -> Result<Arc<Read>, SignatureError> {
+        // Two documents differ early, so that comparing them is much cheaper than a digest.
+        if let Some(read) = lock(&self.latest).iter().find(|read| read.bytes == *bytes) {
+            return Ok(read.clone());
+        }
         let sha256 = sha256(bytes);
         if let Some(read) = lock(&self.documents).get(&sha256, DOCUMENTS) {
             return Ok(read);
@@ -211,6 +219,9 @@ impl TrustCache {
         let bytes = Bytes::copy_from_slice(bytes);
         let read = Arc::new(Read { document, sha256, bytes, result: OnceLock::new() });
         lock(&self.documents).insert(sha256, read.clone(), DOCUMENTS);
+        let mut latest = lock(&self.latest);
+        latest.push_front(read.clone());
+        latest.truncate(LATEST);
         Ok(read)
     }
 

@@ -285,8 +285,8 @@ fn refused(cx: &Context, handler: Handler, refusal: Refusal, accept: &[Vec<u8>])
 /// One line and two metrics per exchange.
 pub(crate) fn finished(side: &'static str, kind: &'static str, outcome: &str, begun: Instant) {
     let elapsed = begun.elapsed();
-    let labels = [("side", side.to_owned()), ("kind", kind.to_owned()), ("outcome", outcome.to_owned())];
-    metrics::counter!("causeway_exchanges_total", &labels).increment(1);
+    metrics::counter!("causeway_exchanges_total", "side" => side, "kind" => kind, "outcome" => outcome.to_owned())
+        .increment(1);
     metrics::histogram!("causeway_exchange_seconds", "side" => side, "kind" => kind)
         .record(elapsed.as_secs_f64());
     tracing::debug!(
