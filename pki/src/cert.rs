@@ -24,6 +24,10 @@ use crate::public_key::{PublicKey, Strength, VerifyError};
 
 /// Longest certificate, DER or PEM.
 pub const MAX_CERT_BYTES: usize = 64 * 1024;
+/// Most certificates in one file.
+pub const MAX_CERTS: usize = 1000;
+/// Longest serial number; RFC 5280 §4.1.2.2 has 20 bytes, and CAs that have more do not have many more.
+const MAX_SERIAL_BYTES: usize = 128;
 
 /// A parsed certificate. Cheap to clone; equal when the DER is.
 #[derive(Clone)]
@@ -137,20 +141,27 @@ impl Certificate {
     /// Every certificate of a PEM text, or the one of a DER file.
     ///
     /// # Errors
-    /// [`CertError::Malformed`], also when there is none.
+    /// [`CertError::Malformed`], also when there is none or more than [`MAX_CERTS`].
     pub fn parse_all(bytes: &[u8]) -> Result<Vec<Self>, CertError> {
         if bytes.first() == Some(&0x30) {
             return Ok(vec![Self::parse(bytes)?]);
         }
-        let certs: Vec<_> = from_pem(bytes).into_iter().map(Self::parse_der).collect::<Result<_, _>>()?;
-        if certs.is_empty() { Err(CertError::Malformed) } else { Ok(certs) }
+        let ders = from_pem(bytes);
+        if ders.is_empty() || ders.len() > MAX_CERTS {
+            return Err(CertError::Malformed);
+        }
+        ders.into_iter().map(Self::parse_der).collect()
     }
 
     fn parse_der(der: Vec<u8>) -> Result<Self, CertError> {
+        if der.len() > MAX_CERT_BYTES {
+            return Err(CertError::Malformed);
+        }
         let (rest, parsed) = X509Certificate::from_der(&der).map_err(|_| CertError::Malformed)?;
         // Every signature is whole bytes; another count of unused bits would be another certificate with the same signature.
         let whole = parsed.signature_value.unused_bits == 0;
-        if !rest.is_empty() || !whole || !says_its_algorithm_twice(&der) {
+        let short = parsed.raw_serial().len() <= MAX_SERIAL_BYTES;
+        if !rest.is_empty() || !whole || !short || !says_its_algorithm_twice(&der) {
             return Err(CertError::Malformed);
         }
         let tbs = parsed.tbs_certificate.as_ref();
@@ -464,7 +475,7 @@ fn from_pem(text: &[u8]) -> Vec<Vec<u8>> {
 /// Key usage, basic constraints, extended key usage.
 const DECIDES_TRUST: [&str; 3] = ["2.5.29.15", "2.5.29.19", "2.5.29.37"];
 
-/// Big-endian bytes in decimal. Serial numbers have twenty bytes, so the square of that is no matter.
+/// Big-endian bytes in decimal, in the square of their number, which [`MAX_SERIAL_BYTES`] keeps small.
 fn decimal(bytes: &[u8]) -> String {
     let mut digits = vec![0_u8];
     for byte in bytes {
@@ -522,6 +533,32 @@ mod tests {
             assert_eq!(Certificate::parse(bad).err(), Some(CertError::Malformed));
         }
         assert_eq!(Certificate::parse_all(b"no certificate").err(), Some(CertError::Malformed));
+    }
+
+    #[test]
+    fn there_is_a_bound_on_serial_numbers_and_on_certificates_in_a_file() {
+        let key = PrivateKey::generate(KeyKind::P256).unwrap();
+        let subject = vec![(crate::name::COMMON_NAME, "long".to_owned())];
+        let made = |bytes: usize| {
+            let template = crate::issue::Template {
+                subject: &subject,
+                role: Role::Authority(0),
+                serial: &vec![7; bytes],
+                not_before: UnixTime::from_secs(0),
+                not_after: UnixTime::from_secs(1_000_000_000),
+                dns_names: &[],
+                addresses: &[],
+                ocsp_url: None,
+            };
+            crate::issue::self_signed(&template, &key)
+        };
+        let longest = made(MAX_SERIAL_BYTES).unwrap();
+        assert_eq!(longest.serial().len(), MAX_SERIAL_BYTES);
+        assert!(made(MAX_SERIAL_BYTES + 1).is_err(), "it is read where it is made");
+        let pem = longest.to_pem();
+        assert_eq!(Certificate::parse_all(pem.repeat(2).as_bytes()).unwrap().len(), 2);
+        let many = pem.repeat(MAX_CERTS + 1);
+        assert_eq!(Certificate::parse_all(many.as_bytes()), Err(CertError::Malformed));
     }
 
     #[test]

@@ -49,16 +49,26 @@ fn hide(document: &mut Node) -> Result<(), OpenApiError> {
     {
         return Err(OpenApiError::Version);
     }
-    let Some(Node::List(servers)) = document.get_mut("servers") else { return Ok(()) };
-    for server in servers {
-        if let Some(url) = server.get_mut("url")
-            && let Node::Text(text) = url
-            && !(text.contains('{') && text.contains('}'))
-        {
-            *url = path_of(text)?.map_or(Node::Null, Node::Text);
+    for servers in all(document, "servers") {
+        let Node::List(servers) = servers else { continue };
+        for url in servers.iter_mut().flat_map(|server| all(server, "url")) {
+            if let Node::Text(text) = url
+                && !(text.contains('{') && text.contains('}'))
+            {
+                *url = path_of(text)?.map_or(Node::Null, Node::Text);
+            }
         }
     }
     Ok(())
+}
+
+/// Every value of a key: what stands there twice is read first by one reader and last by another.
+fn all<'a>(node: &'a mut Node, key: &'static str) -> impl Iterator<Item = &'a mut Node> {
+    let entries = match node {
+        Node::Map(entries) => entries.as_mut_slice(),
+        _ => &mut [],
+    };
+    entries.iter_mut().filter(move |(name, _)| name == key).map(|(_, node)| node)
 }
 
 /// The path of a URL or of a reference to one; `None` when it has none, as `mailto:x`.
@@ -215,6 +225,9 @@ mod tests {
             assert_eq!(json(&text), expected, "{url}");
         }
         assert_eq!(json("{\"servers\":[{\"url\":\"mailto:a\"}]}").unwrap(), "{\"servers\":[{\"url\":null}]}");
+        let twice = "{\"servers\":[{\"url\":\"http://a/1\"}],\"servers\":[{\"url\":\"http://b/2\",\"url\":\"http://c/3\"}]}";
+        let hidden = "{\"servers\":[{\"url\":\"/1\"}],\"servers\":[{\"url\":\"/2\",\"url\":\"/3\"}]}";
+        assert_eq!(json(twice).unwrap(), hidden);
         let others = "{\"servers\":[1,{\"url\":[\"http://a/\"]},{}],\"x\":{\"url\":\"http://a/\"}}";
         assert_eq!(json(others).unwrap(), others);
     }
