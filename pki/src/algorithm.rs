@@ -1,8 +1,8 @@
 //! Signature algorithms: XML-DSig URIs, the names management requests use, and X.509 AlgorithmIdentifiers [RFC 4055, RFC 5758].
 //!
-//! Two doors with different width. URIs and names come from messages and configurations, where SHA-1 has no place (wire dossier
-//! §22 row 5): they do not know it. AlgorithmIdentifiers come from certificates, OCSP answers and timestamps, some of which are
-//! old evidence: they do, and [`crate::public_key`] decides. Verification is there, signing in [`crate::key`].
+//! Two doors with different width. URIs and names come from messages and configurations, where SHA-1 has no place: they do not know
+//! it. AlgorithmIdentifiers come from certificates, OCSP answers and timestamps, some of which are old evidence: they do, and
+//! [`crate::public_key`] decides. Verification is there, signing in [`crate::key`].
 
 use x509_parser::asn1_rs::FromDer;
 use x509_parser::asn1_rs::Oid;

@@ -1,5 +1,4 @@
-//! Archive files of the message log: containers in a ZIP, and the `linkinginfo` that chains them within a file and from file to file
-//! [wire dossier §15.5].
+//! Archive files of the message log: containers in a ZIP, and the `linkinginfo` that chains them within a file and from file to file.
 //!
 //! Line 1 of `linkinginfo` names the digest and the file name of the archive before (`-` for the first of its group) and the hash
 //! algorithm, SHA-512 in files of ours; each further line a container with its digest. Digest n = hex H(hex digest n−1 ‖ hex H(container)); digest 0 is that of

@@ -1,4 +1,4 @@
-//! ASiC-E containers: write one message as evidence, read it back, verify it [TS 102 918; wire dossier §15.4; trust dossier §7.7].
+//! ASiC-E containers: write one message as evidence, read it back, verify it [TS 102 918].
 //!
 //! A container is a ZIP with the message, its signature, the hash chains and timestamp that belong to it, and two manifests for
 //! readers of the general standard. [`write()`] makes one as the stock servers do. [`Container::open`] reads one within bounds and

@@ -289,7 +289,7 @@ impl Certificate {
     pub fn has_unknown_critical_extension(&self) -> bool {
         self.0.extensions.unknown_critical
     }
-    /// Key usage says nonRepudiation (trust dossier §3.1).
+    /// Key usage says nonRepudiation.
     pub fn is_signing(&self) -> bool {
         self.key_usage().is_some_and(|usage| usage.non_repudiation)
     }
@@ -591,7 +591,6 @@ mod tests {
         assert!(!with_extensions(&[(&[1, 2, 3], false, &[5, 0])]).unwrap().has_unknown_critical_extension());
     }
 
-    /// The table of trust dossier §3.1.
     #[test]
     fn what_a_certificate_is_for() {
         let client_auth: &[u8] = &[0x30, 10, 6, 8, 0x2b, 6, 1, 5, 5, 7, 3, 2];

@@ -1,4 +1,4 @@
-//! Certificate paths: from a leaf over given intermediates to one trust anchor [RFC 5280 §6; wire dossier §11.1].
+//! Certificate paths: from a leaf over given intermediates to one trust anchor [RFC 5280 §6].
 //!
 //! The anchor is a name and a key: configured, and therefore trusted whatever its own dates say [RFC 5280 §6.1.1 (d)]. Every
 //! certificate below it must be signed by the next one, hold at the given time, and have no critical extension that we do not

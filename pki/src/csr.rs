@@ -1,4 +1,4 @@
-//! Certificate signing requests as certification services expect them [RFC 2986; trust dossier §3.2].
+//! Certificate signing requests as certification services expect them [RFC 2986].
 //!
 //! The request asks for key usage, not critical: an authentication key for digitalSignature, keyEncipherment, dataEncipherment; a
 //! signing key for nonRepudiation and keyCertSign, which is what the services' profiles have always been given. It is signed with

@@ -1,7 +1,7 @@
 //! Message digests by name, URI and OID; one streaming hasher.
 //!
-//! Ring computes all of them but SHA-512, through which every byte of every message passes: OpenSSL's has AVX2. SHA-1 exists only for OCSP CertIDs, the 5577 look-up and configuration version 2 (wire dossier §22
-//! row 5): [`DigestAlgorithm::for_signatures`] leaves it out.
+//! Ring computes all of them but SHA-512, through which every byte of every message passes: OpenSSL's has AVX2. SHA-1 exists only for
+//! OCSP CertIDs, the 5577 look-up and configuration version 2: [`DigestAlgorithm::for_signatures`] leaves it out.
 
 /// A digest algorithm.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,7 +30,7 @@ impl DigestAlgorithm {
     pub fn from_uri(uri: &str) -> Option<Self> {
         [Self::Sha1, Self::Sha256, Self::Sha384, Self::Sha512].into_iter().find(|a| a.uri() == uri)
     }
-    /// As `x-hash-algorithm` spells it, in any of the spellings of wire dossier §5.1.
+    /// As `x-hash-algorithm` spells it, in any of its spellings.
     pub fn from_name(name: &str) -> Option<Self> {
         match name.to_ascii_uppercase().replace('-', "").as_str() {
             "SHA1" => Some(Self::Sha1),

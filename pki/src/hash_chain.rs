@@ -1,4 +1,4 @@
-//! Hash chains: one signature or timestamp for many messages [BATCH-TS; wire dossier §10; trust dossier §7.8].
+//! Hash chains: one signature or timestamp for many messages [BATCH-TS].
 //!
 //! A *result* document holds one digest, which is signed or stamped. A *chain* document leads from that digest down to the parts
 //! of one message, step by step; the siblings on the way are digests only, so that it says nothing of other messages. A step is

@@ -11,10 +11,10 @@
 //! | is the signature document sound | [`xades`], [`c14n`], [`hash_chain`] | TS 101 903, C14N 1.0, [BATCH-TS] |
 //! | does this signature prove this message of this member | [`message_signature`] | all of the above |
 //! | is the container evidence | [`asic`] | TS 102 918 |
-//! | is the archive file one link of its chain | [`archive`] | wire dossier §15.5 |
+//! | is the archive file one link of its chain | [`archive`] | UG-SS |
 //! | is the log the one it was | [`merkle`], [`note`] | RFC 9162 §2.1, C2SP signed-note |
 //! | who is who | [`globalconf`] | [PR-GCONF] |
-//! | may this certificate speak for that client | [`trust`] | wire dossier §11 |
+//! | may this certificate speak for that client | [`trust`] | PR-MESSTRANSP |
 
 pub mod algorithm;
 pub mod archive;

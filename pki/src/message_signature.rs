@@ -1,4 +1,4 @@
-//! Does this signature prove this message of this member? The whole of wire dossier §9.5 and §10.4, with the rules of §22.
+//! Does this signature prove this message of this member? All that a signature must be, with the rules of ours.
 //!
 //! Used alike for messages that arrive (at now) and for containers (at the timestamp's time). A verification is a chain of checks
 //! in the order of the stock servers, since the first that fails chooses the fault code:
@@ -229,7 +229,7 @@ impl<R: FnMut(&DataRef<'_>) -> Result<Option<Found>, HashChainError>> Coverage<'
         Ok(())
     }
 
-    /// The references are the chain's result, or exactly the parts (wire dossier §22 row 2).
+    /// The references are the chain's result, or exactly the parts.
     fn check_complete(&self) -> Result<(), VerifyError> {
         let references = &self.document.references;
         if self.document.reference(SIGNATURE_RESULT_URI).is_some() {

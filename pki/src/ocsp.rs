@@ -1,4 +1,4 @@
-//! OCSP: requests, responses, and how long to believe them [RFC 6960; wire dossier §11.2].
+//! OCSP: requests, responses, and how long to believe them [RFC 6960].
 //!
 //! [`Response::parse`] reads one; [`judge`] decides over all answers at hand for one certificate. Only the first single answer of a
 //! response says whom it is about, as the reference has it. There is no nonce: a server fetches a response once and hands it to
@@ -35,7 +35,7 @@ pub struct Rules {
     pub freshness: Duration,
     /// `verifyNextUpdate` of the optional part, on by default.
     pub verify_next_update: bool,
-    /// How far ahead thisUpdate may lie: 300 s (wire dossier §22 row 8). `None` for old evidence in conformance vectors.
+    /// How far ahead thisUpdate may lie: 300 s. `None` for old evidence in conformance vectors.
     pub future_tolerance: Option<Duration>,
 }
 
@@ -351,7 +351,7 @@ impl Single {
 }
 
 /// Judges a certificate by all answers at hand: every answer for it must be authentic, any that is not good decides, else the newest
-/// one (wire dossier §22 row 8). Answers for other certificates do not matter.
+/// one. Answers for other certificates do not matter.
 ///
 /// # Errors
 /// [`OcspError::Missing`] when none is for it; else as [`Response::verify`].

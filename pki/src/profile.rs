@@ -1,4 +1,4 @@
-//! Certificate profiles: how a CA writes a member into a subject name, and how to read it back [trust dossier §3.3].
+//! Certificate profiles: how a CA writes a member into a subject name, and how to read it back.
 //!
 //! Global configuration names a profile by a Java class; [`Profile::from_class_name`] knows those of the X-Road releases. A profile
 //! works both ways: [`Profile::authentication_subject`] and [`Profile::signing_subject`] fill in a signing request,

@@ -233,8 +233,8 @@ fn ring_rsa(algorithm: SignatureAlgorithm) -> Option<&'static RsaParameters> {
     }
 }
 
-/// Reads r and s. Raw halves may be shorter than the field, since their writer strips leading zeros of the longer one (wire
-/// dossier §9.1); the DER form must be the canonical one.
+/// Reads r and s. Raw halves may be shorter than the field, since their writer strips leading zeros of the longer one;
+/// the DER form must be the canonical one.
 fn ecdsa_value(curve: Curve, form: EcdsaForm, bytes: &[u8]) -> Option<EcdsaSig> {
     match form {
         EcdsaForm::Der => {

@@ -1,4 +1,4 @@
-//! Whether a certificate may speak for a client: path, OCSP answers, binding [wire dossier §3.2, §11].
+//! Whether a certificate may speak for a client: path, OCSP answers, binding.
 //!
 //! | Question | Path leads to | Bound by |
 //! |---|---|---|
@@ -169,7 +169,7 @@ pub struct Trusted {
     pub ocsp: ocsp::Good,
 }
 
-/// What a certificate says of itself: it is for signing, and its subject names `member` by the profile of its CA [§11.3]. The first
+/// What a certificate says of itself: it is for signing, and its subject names `member` by the profile of its CA. The first
 /// half of [`signer`], for those who look at a signature value before the path.
 ///
 /// # Errors
@@ -193,7 +193,7 @@ pub fn check_signing_certificate<'a>(
     Ok(ca)
 }
 
-/// A signing certificate of `member` at `at` [§11.1 row 1, §11.3].
+/// A signing certificate of `member` at `at`.
 ///
 /// # Errors
 /// The first check that fails.
@@ -213,7 +213,7 @@ pub fn signer(
     check_path(conf, &path, ocsp, &member.instance, at)
 }
 
-/// The TLS chain (leaf first) of a security server that acts for `client` at `at` [§3.2, §11.1 rows 2 and 3].
+/// The TLS chain (leaf first) of a security server that acts for `client` at `at`.
 ///
 /// `client` is the service's client when the provider is checked, the message's client when the consumer is.
 ///

@@ -1,4 +1,4 @@
-//! Timestamps: requests and tokens [RFC 3161, RFC 5652 §5, RFC 5035; trust dossier §3.10, §8.2].
+//! Timestamps: requests and tokens [RFC 3161, RFC 5652 §5, RFC 5035].
 //!
 //! A token proves that a digest existed at its genTime, said by a service whose very certificate global configuration lists: no
 //! chain, no validity period, no revocation. [`Token::verify`] checks the imprint, then that one listed certificate is the signer's,
@@ -107,7 +107,7 @@ pub enum TspError {
 }
 
 impl TspError {
-    /// The code that the reference reports for it (trust dossier §8.3, §10.3).
+    /// The code that the reference reports for it.
     pub fn code(&self) -> &'static str {
         match self {
             Self::Malformed => "mlog.timestamp_response_object_creation_failed",

@@ -1,5 +1,5 @@
 //! The signature document: XAdES in one fixed shape that we write, and the two shapes that are in the field, which we read
-//! [TS 101 903; wire dossier §9].
+//! [TS 101 903].
 //!
 //! Writing ([`Template`]): everything that depends on certificate and OCSP answers is rendered once; a signature fills in the
 //! time, two digests and the value. Our text is its own canonical form, but for the namespaces that the canonical form repeats

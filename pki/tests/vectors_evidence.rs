@@ -115,7 +115,7 @@ impl Make {
         let response = Response::parse(&respond(&[answer], by, now).unwrap()).unwrap();
         let known = [issuer.clone(), signer.clone()];
         let responders = Responders { configured: &[], known: &known };
-        // As upstream verifies: no bound on the future. Ours is tested where it is made, and stands in wire dossier §22 row 8.
+        // As upstream verifies: no bound on the future. Ours is tested where it is made, and stands in docs/differences.md.
         let rules =
             Rules { freshness: Duration::from_secs(3600), verify_next_update: true, future_tolerance: None };
         let issuer = if self.verified_with_subject { &self.subject } else { issuer };

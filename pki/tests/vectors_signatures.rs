@@ -1,7 +1,7 @@
 //! Conformance vectors, area `signatures`: verdict and code of every document and case.
 //!
 //! Two things of the upstream test are its own: for instance EE a certificate profile that reads the common name as member code, and
-//! everywhere OCSP answers from the future, which we refuse (wire dossier §22 row 8). The steps are therefore taken one by one, in
+//! everywhere OCSP answers from the future, which we refuse. The steps are therefore taken one by one, in
 //! the order of `message_signature::verify`, with both set right.
 
 mod recorded;

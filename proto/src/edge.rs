@@ -1,4 +1,4 @@
-//! The request target of an information system's request, as the consumer edge accepts it [wire dossier §12.2].
+//! The request target of an information system's request, as the consumer edge accepts it.
 //!
 //! Whatever has two readings is refused here with a plain 400, before anything is signed: encoded dot segments, empty segments,
 //! doubly escaped text, controls, characters that a URI does not have. What passes is signed and called as it stands, apart from a

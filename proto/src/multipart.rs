@@ -1,6 +1,6 @@
 //! Streaming MIME multipart (RFC 2046 §5.1) without I/O: bytes go in, events come out, part bytes are never changed.
 //!
-//! Lenient where the reference's parser is (wire dossier §6.3): LF for CRLF, a preamble, an epilogue, white space after a
+//! Lenient where the reference's parser is: LF for CRLF, a preamble, an epilogue, white space after a
 //! delimiter, folded header lines, header lines without colon, an end without delimiter. The line break before a delimiter belongs
 //! to it. Bounded everywhere by [`Limits`].
 //!

@@ -1,11 +1,11 @@
-//! REST messages: the header part that is signed, its rules, its identifiers [PR-REST §4; wire dossier §7].
+//! REST messages: the header part that is signed, its rules, its identifiers [PR-REST §4].
 //!
 //! Both messages keep `raw`, the exact bytes of the header part; all fields are read from it or were written into it. A header part
 //! is lines ended by CR LF: two first lines, then `Name:value` without white space around the colon and without an empty line at
 //! the end. Names are HTTP tokens and values hold no control character but tab, so that nothing inside a value can become a line.
 //!
 //! Header bytes of an information system are ISO-8859-1 and stand in the part as UTF-8; [`to_service_value`] and
-//! [`to_client_value`] are the ways back. Which bodies come with a message is not decided here (wire dossier §7.5).
+//! [`to_client_value`] are the ways back. Which bodies come with a message is not decided here.
 use std::borrow::Cow;
 
 use crate::fault::FaultCode;

@@ -1,4 +1,4 @@
-//! SOAP messages: header, body rules, request hash [PR-MESS §2; wire dossier §8].
+//! SOAP messages: header, body rules, request hash [PR-MESS §2].
 //!
 //! A message keeps `raw`, the exact bytes that arrived, byte order mark included: they are what is signed as `/message.xml`.
 //! [`parse`] reads the whole document in one pass, keeps the X-Road header and the name of the body element, and builds nothing of

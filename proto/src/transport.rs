@@ -1,4 +1,4 @@
-//! The message between two security servers: one HTTP body on port 5500 [PR-MESSTRANSP §3; wire dossier §5, §6].
+//! The message between two security servers: one HTTP body on port 5500 [PR-MESSTRANSP §3].
 //!
 //! [`Decoder`] turns body chunks into [`Event`]s in the order the protocol demands and refuses any other order;
 //! [`Encoder`] writes the parts byte for byte as the reference does. Neither holds a body: attachment bytes pass through as they

@@ -1,7 +1,7 @@
 //! One signature for many messages: one line per signing certificate, one private-key operation under way in each [BATCH-TS].
 //!
 //! An idle line signs at once, alone; whatever arrives while a signature is being made forms the next hash tree. There is no timer,
-//! so nobody waits for company, and load makes its own batches (wire dossier §10.1, §16.2). A lone message of one part is referred
+//! so nobody waits for company, and load makes its own batches. A lone message of one part is referred
 //! to directly; a lone message of several parts gets a chain of one step; several messages share a Merkle tree.
 //!
 //! A line ends with its identity: a new certificate or a new OCSP answer begins a new one. At most [`QUEUE`] messages wait in a line.

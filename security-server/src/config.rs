@@ -623,7 +623,7 @@ impl LimitsSection {
     }
 }
 
-/// Longest header line of a part: the protocol's own bound, which stock servers keep to (wire dossier §6.3).
+/// Longest header line of a part: the protocol's own bound, which stock servers keep to.
 const PART_HEADER_LINE_BYTES: usize = 1000;
 
 /// Metrics tell a stranger what the server does, so they stay on this machine.

@@ -219,7 +219,7 @@ pub fn label(header: Option<&str>, side: Side) -> Result<DigestAlgorithm, Failur
     })
 }
 
-/// `x-road-request-hash` or `xroad:requestHash` of a request with these parts (wire dossier §7.4, §8.3), base64.
+/// `x-road-request-hash` or `xroad:requestHash` of a request with these parts, base64.
 ///
 /// REST covers the body with a second digest over both; SOAP covers the envelope alone. The parts are digested with SHA-512.
 pub fn request_hash(parts: &Parts, rest: bool) -> String {
@@ -357,7 +357,7 @@ pub async fn log<P: Proven>(
 mod tests {
     use super::*;
 
-    /// Wire dossier §20.
+    /// Computed by another program.
     #[test]
     fn request_hash_covers_the_body_of_rest_and_only_of_rest() {
         let header = "POST\r\n/r1/DEV/COM/1234/Sub/svc/p?q=1\r\nContent-Type:application/json\r\n\

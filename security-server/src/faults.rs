@@ -1,7 +1,7 @@
 //! Where an error becomes an answer: which side raised it, its code, what the reader is told, what the log keeps.
 //!
 //! Each error family of the relay chooses its fault path here or in its own module, in an exhaustive match; [`Failure`] puts the side
-//! in front. The cause goes to the log under the id that the fault carries as its detail, and nowhere else (wire dossier §22 row 15).
+//! in front. The cause goes to the log under the id that the fault carries as its detail, and nowhere else.
 //! A fault of the other side is passed on as it came, unless it is too long to be passed on (row 12).
 //!
 //! | Edge | Form | Status |
@@ -219,7 +219,7 @@ impl Told {
 /// `Content-Type` of a plain SOAP fault.
 pub const SOAP_FAULT_TYPE: &str = "text/xml;charset=utf-8";
 
-/// The XML type that `Accept` asks for, wherever it stands in it; quality values play no part (wire dossier §14.3).
+/// The XML type that `Accept` asks for, wherever it stands in it; quality values play no part.
 fn xml_type<'a>(accept: impl Iterator<Item = &'a [u8]>) -> Option<&'static str> {
     let mut ranges = accept.flat_map(|line| line.split(|&b| b == b','));
     ranges.find_map(|range| {

@@ -1,7 +1,7 @@
 //! OCSP answers about other servers' TLS certificates: verified before they are kept, believed for as long as the rules say.
 //!
 //! Keyed by the SHA-256 of the certificate. An answer that does not verify, or is not good, is never kept; an older one never takes
-//! the place of a newer one (wire dossier §22 row 9). At most [`MAX_ENTRIES`]; memory only, since a peer can be asked again.
+//! the place of a newer one. At most [`MAX_ENTRIES`]; memory only, since a peer can be asked again.
 //! Answers about our own certificates are the signer's.
 
 use std::collections::HashMap;
@@ -119,7 +119,6 @@ mod tests {
 
     const HOUR: Duration = Duration::from_secs(3600);
 
-    /// [wire dossier §22 row 9].
     #[test]
     fn keeps_only_good_answers_and_never_an_older_one() {
         let (conf, cache) = (globalconf(&[], &[]), OcspCache::default());

@@ -1,4 +1,4 @@
-//! Port 5577 in both roles: a security server hands out the OCSP answers of its own TLS chain [wire dossier §4].
+//! Port 5577 in both roles: a security server hands out the OCSP answers of its own TLS chain.
 //!
 //! Asked: `GET /?cert={sha1}&cert=…&cert_hash={sha256}…`, lower-case hex; only `cert` is looked at, the path is not. Answered:
 //! `multipart/related` with one `application/ocsp-response` part per `cert`, in order, or 500 with a fixed text for all of them.
@@ -234,7 +234,7 @@ mod tests {
         (shutdown, port)
     }
 
-    /// Both roles against each other [wire dossier §4].
+    /// Both roles against each other.
     #[tokio::test]
     async fn answers_come_in_the_order_of_the_questions() {
         let (leaf, intermediate, unknown) = (ca().tls("a").1, ca().tls("b").1, ca().tls("c").1);

@@ -1,4 +1,4 @@
-//! No transport message has its effect twice [wire dossier §22 row 10].
+//! No transport message has its effect twice.
 //!
 //! A request is told by its signature value (what only the signer could write of it), its place in the batch that was signed and the
 //! digest of its message part. It is remembered for as long as the OCSP answers in its signature hold, since after that it is refused

@@ -1,7 +1,7 @@
 //! Verdicts on signatures and TLS certificates, kept for as long as every input holds.
 //!
 //! A verdict depends on bytes, on the configuration and on time. The key is a SHA-256 over all the bytes and the configuration's
-//! generation, the value is the earliest instant at which anything in it stops holding [wire dossier §16.2]. Refusals are not kept,
+//! generation, the value is the earliest instant at which anything in it stops holding. Refusals are not kept,
 //! and everything is dropped when another configuration is seen. Two questions are cached apart: whether a signature document is good
 //! (a batch carries one document in many messages) and whether its certificate is (all documents of a member carry the same one).
 //! What a document says depends on its bytes alone, so it is read once for a whole batch.
@@ -355,7 +355,7 @@ fn key_of(question: &str, generation: u64, client: &ClientId, inputs: &[&[u8]]) 
     key
 }
 
-/// The digests a signature is held against. In a hash chain the parts have the digest of their label and no other [§10.4].
+/// The digests a signature is held against. In a hash chain the parts have the digest of their label and no other.
 fn digests(parts: &Parts, labelled: &Parts, chained: bool) -> Parts {
     let parts = if chained && !labelled.is_empty() { &[] } else { parts.as_slice() };
     parts.iter().chain(labelled).cloned().collect()

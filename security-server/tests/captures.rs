@@ -3,7 +3,7 @@
 //!
 //! Compared are what the service was sent and what the information system got: request line, header lines with their spelling and
 //! order, bodies, status, fault codes. Free are ids and times of ours, framing, wording, and what the HTTP libraries add. Where ours
-//! deliberately differs (wire dossier §22) the difference itself is checked.
+//! deliberately differs the difference itself is checked.
 
 #![allow(clippy::unwrap_used, reason = "a set-up that fails is a test that fails")]
 

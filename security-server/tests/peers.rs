@@ -1,6 +1,6 @@
 //! The two roles on port 5500, each against another server that says what a test wants it to say.
 //!
-//! Codes are those of wire dossier §5, §6, §13.1 and §22, and of the recorded answers of the stock servers.
+//! Codes are those of the recorded answers of stock servers, and of docs/differences.md.
 
 #![allow(clippy::unwrap_used, reason = "a set-up that fails is a test that fails")]
 

@@ -1,4 +1,4 @@
-//! Port 5577 as stock servers have it: what they answered to questions of every kind, and what they ask [wire dossier §4].
+//! Port 5577 as stock servers have it: what they answered to questions of every kind, and what they ask.
 //!
 //! As the server: the recorded questions go to ours; status and number of parts must agree, and the parts must stand in the order of
 //! the questions. As the client: a listener says what a stock server said, byte for byte, and ours must find the same answers in it.

@@ -1,6 +1,6 @@
 //! Bad input of every kind, and what each draws: code, status, shape, an id, and no message in a log that should not have one.
 //!
-//! Codes are those of wire dossier §12–§14 and §22, and of the recorded answers of the stock servers.
+//! Codes are those of the recorded answers of stock servers, and of docs/differences.md.
 
 #![allow(clippy::unwrap_used, reason = "a set-up that fails is a test that fails")]
 

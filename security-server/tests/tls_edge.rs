@@ -1,5 +1,5 @@
 //! Port 5500 with the suites of stock servers, which here are `openssl s_client` and `openssl s_server`; then our own two proxies with
-//! either side forced to them [wire dossier §3.1, §3.2].
+//! either side forced to them.
 
 #![allow(clippy::unwrap_used, reason = "a set-up that fails is a test that fails")]
 
@@ -202,7 +202,7 @@ async fn stock_clients_are_accepted_and_resume_with_their_whole_chain() {
     }
 }
 
-/// The alerts of stock servers [wire dossier §3.1], and sessions that outlive the registration of their certificate.
+/// The alerts of stock servers, and sessions that outlive the registration of their certificate.
 #[tokio::test(flavor = "multi_thread")]
 async fn stock_clients_without_a_registered_certificate_are_refused() {
     if tool("openssl", "tls_edge").is_none() {

@@ -1,4 +1,4 @@
-//! Which certificates are in use: the snapshot [`OwnKeys`] from keys, OCSP answers and global configuration (trust dossier §3.7).
+//! Which certificates are in use: the snapshot [`OwnKeys`] from keys, OCSP answers and global configuration.
 //!
 //! A certificate is used when it is active and registered, holds now, and it and every intermediate above it have a good OCSP
 //! answer. For TLS it must also be registered for this very server. Of several the first key in the token counts. The rest of the

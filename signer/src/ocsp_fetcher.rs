@@ -1,4 +1,4 @@
-//! Keeps the OCSP answers of own certificates fresh (trust dossier §3.5), and with them the snapshot of keys in use.
+//! Keeps the OCSP answers of own certificates fresh, and with them the snapshot of keys in use.
 //!
 //! For each active, registered certificate and the intermediates above it the responders are asked in the configuration's order,
 //! then the one the certificate names itself. An answer is verified by the rules that peers apply before it is kept; one that says

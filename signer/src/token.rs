@@ -58,7 +58,7 @@ impl KeyUsage {
     }
 }
 
-/// State of a certificate (trust dossier §3.9), spelled as the reference does.
+/// State of a certificate, spelled as the reference does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum CertStatus {
     /// Imported, not registered yet.

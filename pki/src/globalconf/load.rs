@@ -1,4 +1,4 @@
-//! Reading a stored configuration in the reference's layout [trust dossier §2.9].
+//! Reading a stored configuration in the reference's layout.
 //!
 //! ```text
 //! instance-identifier               main instance

@@ -5,7 +5,7 @@
 //! | this | [`GlobalConf`], its [`Builder`] and its lookups |
 //! | [`verify`] | signed directories and hashes of parts |
 //! | `instance` | [`Instance`]: the shared parameters of one instance behind hash indexes |
-//! | `load` | [`load_directory`], [`load_files`]: the reference's folder layout [trust dossier §2.9] |
+//! | `load` | [`load_directory`], [`load_files`]: the reference's folder layout |
 //!
 //! Built from verified documents only. An exchange takes one `Arc` of it and keeps it to its end. A snapshot knows no time: who
 //! publishes it takes expired federated instances out ([`GlobalConf::without_expired`]), so that they vanish from every lookup;
@@ -36,7 +36,7 @@ pub mod verify;
 pub use instance::Instance;
 pub use load::{Files, load_directory, load_files};
 
-/// How far ahead of our clock an OCSP answer may lie (wire dossier §22 row 8).
+/// How far ahead of our clock an OCSP answer may lie.
 const OCSP_FUTURE_TOLERANCE: Duration = Duration::from_secs(300);
 /// Seconds between OCSP fetches when the configuration does not say, and the least it may say.
 const OCSP_FETCH_SECONDS: u64 = 1200;

@@ -1,4 +1,4 @@
-//! Whether a signed directory, and the parts it lists, are what the configuration source signed [trust dossier §2.5, §2.6].
+//! Whether a signed directory, and the parts it lists, are what the configuration source signed.
 //!
 //! The order is the reference's, since it decides the code: certificate by hash, signature, content, expiry. Digests are SHA-256,
 //! 384 or 512; signatures RSA PKCS#1, RSA-PSS or ECDSA (as ASN.1 DER) with these. The certificates only carry public keys: their

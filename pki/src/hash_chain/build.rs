@@ -1,7 +1,7 @@
 //! Building a hash chain: a Merkle tree over messages, and the documents that lead from its root to each of them.
 //!
 //! Leaf of a message: the digest of its one part, or one step over the digests of its parts. Inner node: one step over two
-//! children; a node without a sibling moves up unchanged [wire dossier §10.3]. The text is the stock servers', to the byte.
+//! children; a node without a sibling moves up unchanged. The text is the stock servers', to the byte.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

@@ -26,7 +26,7 @@ fn check(tree: &Tree, index: usize, parts: &Parts) -> Result<Vec<String>, HashCh
     outcome.map(|outcome| outcome.by_digest)
 }
 
-/// Wire dossier §20, computed by another program.
+/// Computed by another program.
 #[test]
 fn known_roots() {
     let cases = [
@@ -60,7 +60,7 @@ fn a_list_of_digests_is_der() {
     assert_eq!(digest_list(three_hundred)[..4], [0x30, 0x82, 0x82, 0x14]);
 }
 
-/// The definition of wire dossier §10.3, word for word, against what [`Tree`] does level by level.
+/// The definition, word for word, against what [`Tree`] does level by level.
 #[test]
 fn every_size_of_tree_is_the_recursive_one() {
     fn root(leaves: &[DigestValue]) -> DigestValue {

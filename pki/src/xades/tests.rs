@@ -154,7 +154,7 @@ fn our_text_is_its_own_canonical_form() {
     );
 }
 
-/// What a reader of the classic shape goes by: prefixes and positions [wire dossier §9.4].
+/// What a reader of the classic shape goes by: prefixes and positions.
 #[test]
 fn the_shape_is_the_classic_one() {
     let xml = document();

@@ -1,4 +1,4 @@
-//! The configuration anchor: where to download from and whose signature to believe [PR-GCONF §3.1; trust dossier §2.3].
+//! The configuration anchor: where to download from and whose signature to believe [PR-GCONF §3.1].
 //!
 //! Root `configurationAnchor`; the same content without a root of its own stands in private parameters, one per federated instance.
 //! The certificates only carry public keys: validity, chain and usages say nothing. Stock consumers drop `https://` sources and

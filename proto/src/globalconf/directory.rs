@@ -1,4 +1,4 @@
-//! The signed directory: one MIME document listing parts and their hashes [PR-GCONF §3.2; trust dossier §2.5].
+//! The signed directory: one MIME document listing parts and their hashes [PR-GCONF §3.2].
 //!
 //! The HTTP body starts with its own MIME header. Its first part, itself a multipart, is what is signed: the bytes from the first
 //! inner delimiter up to and including the line end after the closing one, without the line end that belongs to the outer delimiter.

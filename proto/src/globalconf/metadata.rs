@@ -1,4 +1,4 @@
-//! The `.metadata` files beside stored configuration parts: one JSON object each [trust dossier §2.9].
+//! The `.metadata` files beside stored configuration parts: one JSON object each.
 //!
 //! Keys are the reference's, since other tools read them; a missing version means 2, a missing expiry means never. Keys that we do
 //! not know are skipped. At most [`MAX_BYTES`].

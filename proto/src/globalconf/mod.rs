@@ -1,13 +1,13 @@
 //! Global configuration documents: anchor, signed directory, shared and private parameters, versions 2 to 6 [PR-GCONF].
 //!
-//! | Document | Module | Dossier |
-//! |---|---|---|
-//! | `configuration-anchor.xml` | [`anchor`] | §2.3 |
-//! | signed directory | [`directory`] | §2.5 |
-//! | `shared-params.xml` | [`shared_parameters`] | §2.8.1 |
-//! | `private-params.xml` | [`private_parameters`] | §2.8.2 |
-//! | optional parts | [`optional_parts`] | §2.8.3 |
-//! | `.metadata` of stored parts | [`metadata`] | §2.9 |
+//! | Document | Module |
+//! |---|---|
+//! | `configuration-anchor.xml` | [`anchor`] |
+//! | signed directory | [`directory`] |
+//! | `shared-params.xml` | [`shared_parameters`] |
+//! | `private-params.xml` | [`private_parameters`] |
+//! | optional parts | [`optional_parts`] |
+//! | `.metadata` of stored parts | [`metadata`] |
 //!
 //! Readers are strict: what the schema of a version does not allow is refused, except behind its extension points. Writers give
 //! exactly what the schema of the asked version demands, laid out as the reference lays it out. Certificates are kept as they were

@@ -1,4 +1,4 @@
-//! The optional parts of the internal configuration that security servers act on [trust dossier §2.8.3].
+//! The optional parts of the internal configuration that security servers act on.
 //!
 //! | Content-identifier | File | Says |
 //! |---|---|---|

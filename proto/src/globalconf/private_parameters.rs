@@ -1,4 +1,4 @@
-//! Private parameters: management services, federation anchors, timestamping interval [PR-GCONF §3.4; trust dossier §2.8.2].
+//! Private parameters: management services, federation anchors, timestamping interval [PR-GCONF §3.4].
 //!
 //! Two schemas: version 2, and version 3 for every later one, which only adds an extension point at the end.
 use super::anchor::Anchor;

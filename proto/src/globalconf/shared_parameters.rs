@@ -1,4 +1,4 @@
-//! Shared parameters: members, servers, approved CAs and TSAs, groups [PR-GCONF §3.3; trust dossier §2.8.1].
+//! Shared parameters: members, servers, approved CAs and TSAs, groups [PR-GCONF §3.3].
 //!
 //! The types are the same for every version; [`SharedParameters::read`] and [`SharedParameters::write`] know which elements a
 //! version has. A document refers to members and subsystems by `id`; the types name them in full. Counts are bounded by the size of

@@ -443,7 +443,7 @@ fn directory() -> Directory {
 }
 
 #[test]
-fn a_directory_reads_and_writes_in_the_layout_of_the_dossier() {
+fn a_directory_reads_and_writes_as_it_is_laid_out_in_the_field() {
     let text = document(INNER);
     let signed = SignedDirectory::parse(text.as_bytes()).unwrap();
     assert_eq!(signed.signed, INNER.as_bytes());

@@ -1,5 +1,5 @@
 //! The parts of a multipart with every nested multipart opened: what an information system sends, as the reference reads it at its
-//! edges [wire dossier §17 trap 39].
+//! edges.
 //!
 //! A part that is a multipart itself, or a `message/rfc822`, is not told; the parts inside it are, in order, as if they stood there
 //! themselves. One whose transfer encoding hides its parts, or that lies deeper than [`MAX_DEPTH`], is told whole. Between security

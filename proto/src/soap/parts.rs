@@ -1,5 +1,5 @@
 //! A SOAP message with attachments as an information system sends it: `multipart/related` in, envelope and attachments out
-//! [PR-MESS §2.7; wire dossier §8.4, §17 trap 39].
+//! [PR-MESS §2.7].
 //!
 //! The first part is the envelope, whatever `start` says, and must say that it is SOAP; it is given whole. Every further part is an
 //! attachment and must say its type; nested multiparts are opened, so that their parts are attachments of their own. Bytes are never

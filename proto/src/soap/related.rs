@@ -1,5 +1,4 @@
-//! How a message is handed to an information system: the envelope alone, or a `multipart/related` with its attachments [wire dossier
-//! §8.5].
+//! How a message is handed to an information system: the envelope alone, or a `multipart/related` with its attachments.
 //!
 //! The type that the message had at its sender decides, with its boundary: what leaves is announced by that type, or is refused. Part
 //! headers are written as the reference writes them, in the order in which they came; of repeated ones of the same spelling the last

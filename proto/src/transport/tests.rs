@@ -306,7 +306,7 @@ fn every_bound_holds() {
     }
 }
 
-/// Line by line as wire dossier §6.2 has it.
+/// Line by line as stock servers write it.
 #[test]
 fn the_layout_is_the_reference_s() {
     let (mut encoder, mut out) = (Encoder::new("Q"), BytesMut::new());

@@ -1,4 +1,4 @@
-//! May this connection speak for that client? [wire dossier §12.4]
+//! May this connection speak for that client?
 
 use pki::cert::Certificate;
 use proto::fault::{FaultCode, Side};
@@ -124,7 +124,7 @@ mod tests {
     use super::*;
     use crate::testing::{DAY, NOW, ca, client};
 
-    /// [wire dossier §12.4]: how a client's information systems identify themselves, with which connection.
+    /// How a client's information systems identify themselves, with which connection.
     #[test]
     fn the_connection_type_decides_who_may_speak() {
         let ((_, stored), (_, other), (_, own)) = (ca().tls("IS"), ca().tls("other"), ca().tls("own"));

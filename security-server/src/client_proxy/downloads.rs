@@ -1,4 +1,4 @@
-//! What an information system may fetch from its own server, without a message: members, evidence, configuration [trust dossier §5.1].
+//! What an information system may fetch from its own server, without a message: members, evidence, configuration.
 //!
 //! Members and configuration are for everybody who reaches the port. Evidence is for the client it is of, identified as for messages;
 //! an expired configuration does not keep it back. Errors of `/asic` and `/verificationconf` are statuses with plain text.

@@ -1,4 +1,4 @@
-//! Information system → us: the two listeners, and which handler answers which request [wire dossier §12].
+//! Information system → us: the two listeners, and which handler answers which request.
 //!
 //! | Request | Handler |
 //! |---|---|
@@ -309,7 +309,7 @@ fn plain(status: u16, sentence: &str) -> Answer {
 mod tests {
     use super::*;
 
-    /// Wire dossier §12.1: the raw target decides, compared exactly.
+    /// The raw target decides, compared exactly.
     #[test]
     fn routes_by_the_raw_path() {
         let cases = [

@@ -251,7 +251,7 @@ pub(super) fn latin1(bytes: &[u8]) -> String {
     bytes.iter().copied().map(char::from).collect()
 }
 
-/// Text as header bytes; what ISO-8859-1 does not have becomes a question mark (wire dossier §7.1), and so does a control character,
+/// Text as header bytes; what ISO-8859-1 does not have becomes a question mark, and so does a control character,
 /// which a part header may hold and an HTTP header must not.
 pub(super) fn to_latin1(text: &str) -> Bytes {
     let byte = |c: char| u8::try_from(c).ok().filter(|b| !b.is_ascii_control()).unwrap_or(b'?');

@@ -1,4 +1,4 @@
-//! A REST request of an information system, from its head to the last byte of the answer [PR-REST §4; wire dossier §1, §7, §12].
+//! A REST request of an information system, from its head to the last byte of the answer [PR-REST §4].
 //!
 //! [`relay`] is the protocol in its order. The body goes through once: to the provider's server, through the digest and into the
 //! message log's spool at the same time; the answer's body lies in the log when it is released. Memory does not grow with either.
@@ -28,7 +28,7 @@ use crate::peers::Connection;
 
 const SIDE: Side = Side::ClientProxy;
 
-/// Most bytes of headers that are passed to an information system (wire dossier §22 row 12).
+/// Most bytes of headers that are passed to an information system.
 const ANSWER_HEAD_BYTES: usize = 64 * 1024;
 
 /// Relays one request and gives the provider's answer, or the reason why there is none.
@@ -151,7 +151,7 @@ async fn send(
     Ok((sent, provider::answer(answer, incoming).await?))
 }
 
-/// Sends the body, digests it and keeps it, in one pass. A body without a byte is no part (wire dossier §7.5).
+/// Sends the body, digests it and keeps it, in one pass. A body without a byte is no part.
 async fn send_body(
     log: &MessageLog,
     incoming: &mut Request<'_>,
@@ -170,7 +170,7 @@ async fn send_body(
     Ok(Passed { stored: vec![spool.finish().await?], digests: vec![hasher.finish()] })
 }
 
-/// A body that may not be logged is `io_error` at this edge, as information systems know it (wire dossier §15.2).
+/// A body that may not be logged is `io_error` at this edge, as information systems know it.
 fn too_large_is_io(error: LogError) -> SendError {
     match error {
         LogError::BodyTooLarge { .. } => {

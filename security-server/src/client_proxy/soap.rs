@@ -1,4 +1,4 @@
-//! A SOAP request of an information system, and every request that no other handler takes [PR-MESS; wire dossier §8, §12].
+//! A SOAP request of an information system, and every request that no other handler takes [PR-MESS].
 //!
 //! [`relay`] is the protocol in its order, as `rest` has it for REST; the envelope is held whole, since who asks for what stands in
 //! it, and is bounded. Attachments pass while they are read, and are released from where they lie. What the information system did
@@ -36,7 +36,7 @@ use crate::message_log::Direction;
 
 const SIDE: Side = Side::ClientProxy;
 
-/// Within this time the envelope must be there (wire dossier §12.2).
+/// Within this time the envelope must be there.
 const ENVELOPE: Duration = Duration::from_secs(30);
 
 /// Relays one request and gives the provider's answer, or the reason why there is none.

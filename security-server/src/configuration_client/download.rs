@@ -1,4 +1,4 @@
-//! One location: which version, the directory, its parts; everything is verified before anything is written [trust dossier §2.6].
+//! One location: which version, the directory, its parts; everything is verified before anything is written.
 //!
 //! A part whose stored file has the listed hash is kept and not fetched; shared parameters that did not change are not parsed
 //! again. Directories are at most 1 MiB, parts as large as their kind may be.

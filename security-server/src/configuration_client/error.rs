@@ -1,4 +1,4 @@
-//! Why a configuration could not be downloaded, each reason with the code that stock servers give [trust dossier §10.4].
+//! Why a configuration could not be downloaded, each reason with the code that stock servers give.
 
 use std::io;
 use std::path::PathBuf;

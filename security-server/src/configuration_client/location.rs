@@ -1,4 +1,4 @@
-//! Where to look for a configuration: candidates in order, each with the certificates that may have signed it [trust dossier §2.6].
+//! Where to look for a configuration: candidates in order, each with the certificates that may have signed it.
 //!
 //! First what the stored shared parameters name, then what the anchor names. In each group `https://` comes before `http://`, and
 //! each of the two is shuffled, so that servers spread over the sources. The location that worked last time comes first of all.

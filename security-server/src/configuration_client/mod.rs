@@ -1,11 +1,11 @@
-//! The configuration client: downloads the global configuration, verifies it, stores it, swaps it in [PR-GCONF; trust dossier §2.6].
+//! The configuration client: downloads the global configuration, verifies it, stores it, swaps it in [PR-GCONF].
 //!
 //! | Module | Holds |
 //! |---|---|
 //! | this | [`ConfigurationClient`]: one run after another, what is published, what is told |
 //! | [`location`] | where to look, in which order, with whose certificates |
 //! | [`download`] | one location: version, directory, parts, everything verified before anything is written |
-//! | [`store`] | files in the reference's layout [trust dossier §2.9] |
+//! | [`store`] | files in the reference's layout |
 //!
 //! A run that fails changes nothing: what was good stays until it expires, and then [`GlobalConf::check_valid`] says so to every
 //! exchange. Expired federated instances are taken out of the snapshot. Integrity comes from the signature alone, never from TLS.

@@ -1,4 +1,4 @@
-//! The stored configuration, in the layout that other tools read [trust dossier §2.9].
+//! The stored configuration, in the layout that other tools read.
 //!
 //! ```text
 //! <folder>/instance-identifier            main instance

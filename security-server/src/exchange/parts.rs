@@ -1,5 +1,5 @@
 //! SOAP messages with attachments at the two edges: read from an information system, passed on while they come, and handed to one
-//! [PR-MESS §2.7; wire dossier §8.5].
+//! [PR-MESS §2.7].
 //!
 //! The envelope is held whole and counted against the server's budget; attachments pass in the pieces in which they come, each piece
 //! digested once. What is to be logged of them goes into the log's spool on the way, until it is more than the log keeps.

@@ -14,7 +14,7 @@ impl Failure {
     }
 }
 
-/// What each family says under each side; codes as wire dossier §13.1, §14 and trust dossier §10.2 have them.
+/// What each family says under each side; codes are those of stock servers.
 #[test]
 fn every_family_chooses_its_code() {
     use Side::{ClientProxy as C, ServerProxy as S};

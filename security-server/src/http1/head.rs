@@ -1,6 +1,6 @@
 //! Heads of HTTP/1.1 messages: found, bounded, split, and their framing decided [RFC 9112 §2–§6].
 //!
-//! Requests are read strictly (wire dossier §12.2): lines end in CRLF, no folding, no control characters, one `Host`, one way to
+//! Requests are read strictly: lines end in CRLF, no folding, no control characters, one `Host`, one way to
 //! frame the body. Answers of services may fold lines and end them in LF, as deployed services do. Every slice of a head shares the
 //! buffer it arrived in.
 
@@ -142,7 +142,7 @@ pub enum HeadError {
 }
 
 impl HeadError {
-    /// The status an information system is given, in plain HTTP (wire dossier §12.2).
+    /// The status an information system is given, in plain HTTP.
     pub const fn status(self) -> u16 {
         match self {
             Self::Bad(_) => 400,
@@ -333,7 +333,7 @@ const fn is_host_byte(byte: u8) -> bool {
         )
 }
 
-/// An upgrade that `Connection` does not name is none: what stands behind would understand it otherwise (wire dossier §12.5).
+/// An upgrade that `Connection` does not name is none: what stands behind would understand it otherwise.
 fn check_upgrade(headers: &Headers) -> Result<(), HeadError> {
     for name in ["upgrade", "http2-settings"] {
         if headers.get(name).is_some() && !headers.lists("connection", name) {

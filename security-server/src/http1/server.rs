@@ -323,7 +323,7 @@ fn write_head(out: &mut BytesMut, request: Option<&RequestHead>, answer: &Answer
         AnswerBody::Bytes(bytes) => bytes.len() as u64,
         AnswerBody::Stream { length, .. } => *length,
     };
-    // HEAD and 304 would misstate the length of a body that nobody sent (wire dossier §22 row 16).
+    // HEAD and 304 would misstate the length of a body that nobody sent.
     let says_length = !is_bodiless(answer.status) && request.is_none_or(|r| r.method != "HEAD");
     if says_length {
         write_line(out, "Content-Length", length.to_string().as_bytes());

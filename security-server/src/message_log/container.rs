@@ -1,4 +1,4 @@
-//! ASiC-E containers of records: what an auditor takes away [wire dossier §15.4].
+//! ASiC-E containers of records: what an auditor takes away.
 //!
 //! A record that was stamped alone gets its token put into a copy of its signature document; the logged document stays as it was.
 use std::io::{Read, Seek, Write};

@@ -1,4 +1,4 @@
-//! The answers to `GET /asic` and `GET /verificationconf` on the ports of information systems [trust dossier §5.1, §7.6].
+//! The answers to `GET /asic` and `GET /verificationconf` on the ports of information systems.
 //!
 //! Who may ask is decided by the caller between [`AsicQuery::parse`] and [`MessageLog::download`], by the same rule as for messages:
 //! the client's connection type; it answers 401 otherwise. Errors are plain text in the reference's words. Containers are made in a

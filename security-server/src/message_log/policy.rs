@@ -1,4 +1,4 @@
-//! What of a message goes into the log: all of it, or what says that it was exchanged [wire dossier §15.2].
+//! What of a message goes into the log: all of it, or what says that it was exchanged.
 //!
 //! A record is made either way; without the body it holds the digests of all parts, as they were signed, the signature, and the
 //! [`stripped`] message. Such a record says who exchanged what and when, and proves a body that somebody else kept; a container of

@@ -1,5 +1,4 @@
-//! Timestamps in the background: one token for up to `timestamp-records-limit` records, so that the log stays proof
-//! [trust dossier §8].
+//! Timestamps in the background: one token for up to `timestamp-records-limit` records, so that the log stays proof.
 //!
 //! The records that wait are taken in order, every timestamping interval of the global configuration (clamped to
 //! [`MIN_INTERVAL`]…[`MAX_INTERVAL`]), and at once on demand or, where the operator wants it, for every message before it goes on. A

@@ -1,4 +1,4 @@
-//! Which security servers may answer for a provider, and which of them is tried first [wire dossier §3.3].
+//! Which security servers may answer for a provider, and which of them is tried first.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};

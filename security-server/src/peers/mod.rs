@@ -1,4 +1,4 @@
-//! Connections to providers' security servers: mutual TLS on port 5500, verified before a byte is sent, then kept [wire dossier §3].
+//! Connections to providers' security servers: mutual TLS on port 5500, verified before a byte is sent, then kept.
 //!
 //! [`Peers::connect`] reads as the protocol's steps: choose ([`choose`]), take a waiting connection or make one ([`link`]), verify the
 //! peer for this client ([`verify`]). TLS is chosen by `tls` ([`crate::tls::PeerConnector`]); ALPN `causeway/1` marks a peer of our

@@ -1,5 +1,4 @@
-//! Whether a peer's certificate may speak for a client: OCSP answers are found or fetched, then `pki::trust` decides
-//! [wire dossier §3.2, §11].
+//! Whether a peer's certificate may speak for a client: OCSP answers are found or fetched, then `pki::trust` decides.
 //!
 //! Verdicts are kept as all others are ([`TrustCache`]). Refusals are not kept.
 

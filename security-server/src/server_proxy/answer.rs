@@ -1,4 +1,4 @@
-//! One request of another security server, from its head to the last byte of the answer [PR-MESSTRANSP §3; wire dossier §1, §13.1].
+//! One request of another security server, from its head to the last byte of the answer [PR-MESSTRANSP §3].
 //!
 //! [`answer`] is the protocol in its order, which is the order in which a bad request is refused by every server. Until the answer
 //! opens, a refusal is a plain SOAP fault; afterwards it is a part of the multipart. The request is read to its end before a refusal

@@ -1,4 +1,4 @@
-//! What another security server asks of us: the message part of either protocol, and who may ask it [wire dossier §7, §8, §13.1].
+//! What another security server asks of us: the message part of either protocol, and who may ask it.
 
 use bytes::Bytes;
 use http::HeaderMap;
@@ -135,11 +135,11 @@ impl Asked {
         Ok((Self::Soap(Box::new(asked)), ids))
     }
 
-    /// Rows 1 and 2 of wire dossier §13.1: it is for this server, and for a client of it.
+    /// It is for this server, and for a client of it.
     pub(super) fn check_addressee(&self, view: &View, ids: &Ids) -> Result<(), Failure> {
         let target = match self {
             Self::Soap(asked) => asked.message.header.security_server.as_ref(),
-            // The consumer's server has chosen by it; here it says nothing (§7.2).
+            // The consumer's server has chosen by it; here it says nothing.
             Self::Rest(_) => None,
         };
         let refuse = |code, message: String| Err(Failure::new(SIDE, &[code], message).of_next_hop());
@@ -200,7 +200,7 @@ fn check_lengths(ids: &Ids) -> Result<(), Failure> {
     ))
 }
 
-/// Why a request may not reach its service (rows 6 to 9 of wire dossier §13.1).
+/// Why a request may not reach its service.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum AccessError {
     /// Code or version.
@@ -247,12 +247,12 @@ impl Faulty for AccessError {
 pub(super) enum Permit {
     /// A service.
     Service(Authorised),
-    /// This server itself: rows 6 to 9 of wire dossier §13.1 are not for metadata services.
+    /// This server itself: rights are not for metadata services.
     Metadata(Question),
 }
 
 impl Permit {
-    /// Rows 6 to 9, for a client that the peer may speak for.
+    /// Whether the service may be called by a client that the peer may speak for.
     pub(super) fn check(
         view: &View,
         asked: &Asked,
@@ -273,7 +273,7 @@ pub(super) struct Authorised {
 }
 
 impl Authorised {
-    /// Rows 6 to 9 of wire dossier §13.1, for a client that the peer may speak for.
+    /// Whether the service may be called by a client that the peer may speak for.
     fn check(view: &View, asked: &Asked, ids: &Ids, _peer: PeerIdentity) -> Result<Self, AccessError> {
         let id = || Box::new(ids.service.clone());
         let service = view.server.service(&ids.service).ok_or_else(|| AccessError::UnknownService(id()))?;

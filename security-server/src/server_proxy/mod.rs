@@ -1,4 +1,4 @@
-//! Other security servers → us: port 5500 [PR-MESSTRANSP §3; wire dossier §5, §13].
+//! Other security servers → us: port 5500 [PR-MESSTRANSP §3].
 //!
 //! [`answer`] is the protocol in its order; [`asked`] what may be asked of us and by whom; [`rest`] and [`soap`] call the service and
 //! write the answer; [`metadata`] answers itself; [`services`] keeps connections to information systems, [`unpack`] unpacks their answers.

@@ -1,4 +1,4 @@
-//! The answer to a REST request: written while the service is read [PR-REST §4.3; wire dossier §7.3, §13.3].
+//! The answer to a REST request: written while the service is read [PR-REST §4.3].
 
 use futures_util::StreamExt;
 use pki::digest::DigestAlgorithm;
@@ -94,7 +94,7 @@ fn header_part(accepted: &Accepted, request: &RestRequest, reply: &Reply) -> Res
         .map_err(|e| Failure::of_rest(&e, Place::ProviderEdge))
 }
 
-/// Whether the answer has a body part, be it empty (wire dossier §7.5).
+/// Whether the answer has a body part, be it empty.
 fn has_body(method: &str, status: u16) -> bool {
     method != "HEAD" && !matches!(status, 204 | 205 | 304)
 }

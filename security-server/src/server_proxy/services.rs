@@ -1,8 +1,8 @@
-//! Calls of the information systems that offer services: connect, send, read, keep the connection a moment [wire dossier §13.3–§13.5].
+//! Calls of the information systems that offer services: connect, send, read, keep the connection a moment.
 //!
 //! No cookies, no redirects, no retries; header lines go out as given, in order. A connection waits [`IDLE`] at most, which is
 //! shorter than any service keeps one, so that a request does not meet a close. The service timeout bounds connecting and every single
-//! wait, and ten times as much (never under ten minutes) bounds the whole call (§22 row 24); zero is without limit.
+//! wait, and ten times as much (never under ten minutes) bounds the whole call; zero is without limit.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -124,7 +124,7 @@ impl Faulty for ServiceError {
     }
 }
 
-/// A reset is the network's, whatever else breaks is input and output (wire dossier §14.4).
+/// A reset is the network's, whatever else breaks is input and output.
 fn wire_code(error: &WireError) -> FaultCode {
     use std::io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset};
     match error {
@@ -370,7 +370,6 @@ mod tests {
     use crate::serverconf::ServiceKind;
     use crate::testing::client;
 
-    /// [wire dossier §22 row 24].
     #[test]
     fn a_call_has_ten_times_the_timeout_and_never_less_than_ten_minutes() {
         let service = |timeout| Service {

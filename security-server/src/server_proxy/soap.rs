@@ -1,4 +1,4 @@
-//! The answer to a SOAP request: opened when the service has answered [PR-MESS §2; wire dossier §8, §13.4].
+//! The answer to a SOAP request: opened when the service has answered [PR-MESS §2].
 //!
 //! The service gets the message in the form in which its sender had it: the envelope alone, or with its attachments as a
 //! `multipart/related`, streamed from where they lie. A fault of the service is passed on byte for byte, unsigned. A message gets the
@@ -28,7 +28,7 @@ use crate::message_log::Direction;
 
 const SIDE: Side = Side::ServerProxy;
 
-/// What a service is told an envelope is (wire dossier §8.5).
+/// What a service is told an envelope is.
 const SERVICE_CONTENT_TYPE: &str = "text/xml; charset=UTF-8";
 
 impl Source for Reply {

@@ -1,5 +1,4 @@
-//! Answers of services that come compressed: unpacked as the reference does, since the signed body is the plain one [wire dossier
-//! §13.3, §22 row 23].
+//! Answers of services that come compressed: unpacked as the reference does, since the signed body is the plain one.
 //!
 //! `gzip`, `x-gzip` and `deflate` (with or without the zlib frame). Output comes in small steps, so that memory stays flat however
 //! much a packed byte becomes; beyond [`FREE_BYTES`] the whole may be at most [`RATIO`] times its input.

@@ -1,5 +1,4 @@
-//! The TLS of stock security servers on port 5500, by OpenSSL: TLS 1.2 and three CBC suites, which rustls does not have
-//! [wire dossier §3.1].
+//! The TLS of stock security servers on port 5500, by OpenSSL: TLS 1.2 and three CBC suites, which rustls does not have.
 //!
 //! Taken only where the other side can nothing better ([`super::hello`], [`super::peer`]). What a handshake accepts is the same as on
 //! the rustls side: a client certificate is required and its hash must be registered; whether it is trusted is decided later, by the

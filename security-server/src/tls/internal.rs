@@ -1,4 +1,4 @@
-//! The internal TLS key: how this server shows itself to information systems, in both roles [trust dossier §3.12].
+//! The internal TLS key: how this server shows itself to information systems, in both roles.
 //!
 //! `internal.key` and `internal.crt` in the folder `tls/` of the data directory, PEM, made at the first start. The management API makes
 //! another key, or takes a certificate of a CA for the present one. If they are deleted new ones are made, and information systems that compare must be told.
@@ -159,7 +159,7 @@ impl InternalTls {
         Ok(Self(Arc::new(ArcSwap::from_pointee(inner))))
     }
 
-    /// Its certificate: an information system that shows it is accepted for any client (wire dossier §12.4).
+    /// Its certificate: an information system that shows it is accepted for any client.
     pub fn cert(&self) -> Certificate {
         self.0.load().cert.clone()
     }
@@ -196,7 +196,7 @@ impl InternalTls {
     }
 }
 
-/// RSA, because information systems that know nothing else are in the field (wire dossier §12.2).
+/// RSA, because information systems that know nothing else are in the field.
 fn make(key_path: &Path, cert_path: &Path, now: UnixTime) -> Result<(), String> {
     let key = PrivateKey::generate(KeyKind::Rsa(2048)).map_err(|e| e.to_string())?;
     let cert = self_signed(&key, now).map_err(|e| e.to_string())?;

@@ -1,4 +1,4 @@
-//! TLS on every edge: which stack, which keys, what a handshake proves and what it does not [wire dossier §3, §12.2, §13.5].
+//! TLS on every edge: which stack, which keys, what a handshake proves and what it does not.
 //!
 //! | Edge | Ours | Theirs |
 //! |---|---|---|

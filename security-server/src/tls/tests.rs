@@ -124,7 +124,7 @@ impl ResolvesClientCert for Shows {
     }
 }
 
-/// What another security server meets on port 5500 [wire dossier §3.1, §3.2].
+/// What another security server meets on port 5500.
 #[tokio::test]
 async fn only_registered_certificates_get_past_the_handshake_on_5500() {
     let (own, registered, stranger) = (ca().auth("own"), ca().auth("registered"), ca().auth("stranger"));

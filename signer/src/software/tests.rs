@@ -437,7 +437,7 @@ fn log_out_stops_everything() {
     assert!(signer.own_keys().auth.is_none() && signer.own_keys().ocsp_by_sha1.len() == 3);
 }
 
-/// The table of trust dossier §3.9.
+/// How the configuration moves the state of a certificate.
 #[test]
 fn states_follow_the_configuration() {
     use CertStatus::{DeletionInProgress, GlobalError, Registered, RegistrationInProgress, Saved};

@@ -40,7 +40,7 @@ pub(super) fn document(xml: &[u8], version: u32) -> Result<SharedParameters, Doc
         let group = group(reader, &found.instance)?;
         found.groups.push(group);
     }
-    // Central services are gone from the product and mean nothing [trust dossier §1.1].
+    // Central services are gone from the product and mean nothing.
     while reader.at("centralService")? {
         reader.skip()?;
     }

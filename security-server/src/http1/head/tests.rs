@@ -19,7 +19,7 @@ fn keeps_names_order_and_bytes() {
     assert_eq!(head.headers.all("x-b").collect::<Vec<_>>(), [b"1", b"2"]);
 }
 
-/// Wire dossier §12.2: the framing that is taken, and what could be read in two ways.
+/// The framing that is taken, and what could be read in two ways.
 #[test]
 fn decides_one_framing() {
     use Framing::{Chunked, Length, None};

@@ -1,4 +1,4 @@
-//! Archiving: stamped records leave the log as containers in ZIP files, each file a link of a chain [wire dossier §15.5].
+//! Archiving: stamped records leave the log as containers in ZIP files, each file a link of a chain.
 //!
 //! | Module | Holds |
 //! |---|---|

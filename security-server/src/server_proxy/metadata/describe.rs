@@ -1,4 +1,4 @@
-//! Fetches a service's description from where its owner has put it [trust dossier §5.2, §5.3].
+//! Fetches a service's description from where its owner has put it.
 //!
 //! With the TLS rule of the service, as its calls. No redirect is followed, and only status 200 is a description. At most
 //! [`MAX_BYTES`], within [`WHOLE`]; [`AT_ONCE`] at a time, since anybody may ask.

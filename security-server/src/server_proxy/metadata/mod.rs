@@ -1,4 +1,4 @@
-//! Metadata services: what this server answers itself, in the name of the subsystem that is asked [PR-META; trust dossier §5.2, §5.3].
+//! Metadata services: what this server answers itself, in the name of the subsystem that is asked [PR-META].
 //!
 //! | Service | SOAP | REST (`GET` only) |
 //! |---|---|---|

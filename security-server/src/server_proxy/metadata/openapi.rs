@@ -1,4 +1,4 @@
-//! OpenAPI documents as `getOpenAPI` gives them out: without the addresses of the information systems [trust dossier §5.3].
+//! OpenAPI documents as `getOpenAPI` gives them out: without the addresses of the information systems.
 //!
 //! Of every `servers[].url` only the path stays, unless variables stand in it. A document is read into a [`tree`] of bounded weight and
 //! written anew: JSON as JSON, YAML as a block with every string in quotes, so that no reader takes one for a number. The order of

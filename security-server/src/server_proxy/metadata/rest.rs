@@ -1,4 +1,4 @@
-//! `listMethods`, `allowedMethods` and `getOpenAPI` for REST [trust dossier §5.3].
+//! `listMethods`, `allowedMethods` and `getOpenAPI` for REST.
 //!
 //! Whatever follows the name in the path is passed over.
 

@@ -1,4 +1,4 @@
-//! `listMethods`, `allowedMethods` and `getWsdl` for SOAP [trust dossier §5.2].
+//! `listMethods`, `allowedMethods` and `getWsdl` for SOAP.
 
 use bytes::Bytes;
 use proto::id::ServiceId;
