@@ -183,18 +183,36 @@ impl Admin {
     /// # Errors
     /// As [`Self::expect`], or it never is.
     pub async fn wait_for(&self, path: &str, field: &str, wanted: &Value) -> anyhow::Result<Value> {
+        let is = |given: &Value| given.pointer(field).unwrap_or(&Value::Null) == wanted;
+        self.wait_until(path, is).await.with_context(|| format!("{field} is not {wanted}"))
+    }
+
+    /// GET again and again until what it gives is `wanted`.
+    ///
+    /// # Errors
+    /// As [`Self::expect`], or it never is.
+    pub async fn wait_until(&self, path: &str, wanted: impl Fn(&Value) -> bool) -> anyhow::Result<Value> {
         let began = Instant::now();
         loop {
             let given = self.get(path).await?;
-            let found = given.pointer(field).unwrap_or(&Value::Null);
-            if found == wanted {
+            if wanted(&given) {
                 return Ok(given);
             }
             if began.elapsed() > TOTAL {
-                bail!("{}: {path} still has {found} for {field}, not {wanted}", self.name);
+                bail!("{}: {path} still gives {given}", self.name);
             }
             tokio::time::sleep(POLL).await;
         }
+    }
+
+    /// Waits until the server has a configuration with a security server of this identifier.
+    ///
+    /// # Errors
+    /// As [`Self::wait_until`].
+    pub async fn knows_server(&self, id: &str) -> anyhow::Result<()> {
+        let listed =
+            |given: &Value| given.as_array().is_some_and(|all| all.iter().any(|one| one["id"] == id));
+        self.wait_until("/security-servers", listed).await.map(drop)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use hyper::{Method, StatusCode};
 use pki::key::KeyKind;
-use sandbox::admin::Body;
+use sandbox::admin::{Admin, Body};
 use sandbox::ecosystem::{Ecosystem, Filling, Options};
 use sandbox::information_system::{Call, Message};
 use sandbox::parties;
@@ -83,6 +83,70 @@ async fn empty_servers_become_an_ecosystem_and_are_taken_up_again() {
     second.stop(LIMIT).await.unwrap();
 }
 
+/// Hash of the authentication certificate.
+async fn authentication(ss: &Admin) -> String {
+    let tokens = ss.get("/tokens").await.unwrap();
+    let keys = tokens[0]["keys"].as_array().unwrap();
+    let key = keys.iter().find(|key| key["usage"] == "AUTHENTICATION").unwrap();
+    key["certificates"][0]["certificate_details"]["hash"].as_str().unwrap().to_owned()
+}
+
+/// Another member becomes a client, then the owner of the consumer's server, whose identifier changes with it; messages go on.
+async fn change_owner(ecosystem: &Ecosystem, ss: &Admin) {
+    let cs = ecosystem.admin(ecosystem.central()).unwrap();
+    let approve = async |kind: &str| {
+        let waiting = cs.get("/management-requests?status=WAITING").await.unwrap();
+        let request = &waiting["items"][0];
+        assert_eq!(request["type"], kind, "{waiting}");
+        let path = format!("/management-requests/{}/approval", request["id"]);
+        cs.expect(200, "POST", &path, Body::None).await.unwrap();
+    };
+    let codes = json!({ "member_class": parties::CITIES, "member_code": "3001" });
+    cs.post(201, "/members", json!({ "member_id": codes, "member_name": "City of Koivula" })).await.unwrap();
+    let mut client = codes.clone();
+    client["connection_type"] = json!("HTTPS_NO_AUTH");
+    ss.post(201, "/clients", json!({ "client": client, "ignore_warnings": true })).await.unwrap();
+    let request = json!({
+        "key_label": "koivula",
+        "csr_generate_request": {
+            "key_usage_type": "SIGNING", "ca_name": ss.get("/certificate-authorities").await.unwrap()[0]["name"],
+            "csr_format": "DER", "member_id": "DEMO:MUN:3001",
+            "subject_field_values": {
+                "C": "FI", "O": "Koivula", "serialNumber": "DEMO/ss-rannala/MUN", "CN": "3001", "subjectAltName": "koivula",
+            },
+        },
+    });
+    let made = ss.post(200, "/tokens/0/keys-with-csrs", request).await.unwrap();
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let path = format!("/keys/{}/csrs/{}?csr_format=DER", text(&made["key"]["id"]), text(&made["csr_id"]));
+    let csr = ss.expect(200, "GET", &path, Body::None).await.unwrap().body;
+    let (authority, now) = (ecosystem.authority().clone(), host::clock::Clock::System.now());
+    let cert = authority.certify(&csr, pki::csr::Usage::Signing, now).unwrap();
+    let cert = Body::Octets(cert.der().to_vec().into());
+    ss.expect(201, "POST", "/token-certificates", cert).await.unwrap();
+
+    let koivula = "/clients/DEMO:MUN:3001";
+    ss.expect(204, "PUT", &format!("{koivula}/register"), Body::None).await.unwrap();
+    approve("CLIENT_REGISTRATION_REQUEST").await;
+    ss.wait_for(koivula, "/status", &json!("REGISTERED")).await.unwrap();
+    ss.expect(204, "PUT", &format!("{koivula}/make-owner"), Body::None).await.unwrap();
+    // The central server refuses a second request, and says so through both security servers.
+    let refused = ss.expect(500, "PUT", &format!("{koivula}/make-owner"), Body::None).await.unwrap().json();
+    assert_eq!(
+        refused["error"],
+        json!({ "code": "core.internal_error", "metadata": ["management_request_exists with statusCode 409", "tr.null"] })
+    );
+    approve("OWNER_CHANGE_REQUEST").await;
+    ss.wait_for(koivula, "/owner", &json!(true)).await.unwrap();
+    let servers = ss.get("/security-servers?current_server=true").await.unwrap();
+    assert_eq!(servers[0]["id"], "DEMO:MUN:3001:ss-rannala", "{servers}");
+    ss.wait_for(koivula, "/status", &json!("REGISTERED")).await.unwrap();
+    // The server that carries the next request must have heard of it too.
+    ecosystem.admin(ecosystem.provider()).unwrap().knows_server("DEMO:MUN:3001:ss-rannala").await.unwrap();
+    let former = format!("/clients/{}", parties::rannala().client().encoded());
+    assert_eq!(ss.get(&former).await.unwrap()["owner"], false);
+}
+
 /// The life of a client, of a certificate and of the server after they were registered, seen through the API [UC-MEMBER, UC-SS].
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_registered_changes_by_requests_and_follows_the_configuration() {
@@ -130,6 +194,8 @@ async fn what_is_registered_changes_by_requests_and_follows_the_configuration() 
     let forbidden = provider.call("PUT", &format!("{mode}/enable"), &Body::None).await.unwrap();
     assert_eq!(forbidden.json()["error"]["code"], "forbidden_enable_maintenance_mode_for_management_service");
 
+    change_owner(&ecosystem, &ss).await;
+
     let address = "/system/server-address";
     let before = ss.get(address).await.unwrap()["current_address"]["address"].clone();
     let same = ss.call("PUT", address, &Body::Json(json!({ "address": before }))).await.unwrap();
@@ -140,5 +206,9 @@ async fn what_is_registered_changes_by_requests_and_follows_the_configuration() 
 
     done(&format!("{school}/unregister")).await;
     status("DELETION_IN_PROGRESS").await;
+    let cert = format!("/token-certificates/{}", authentication(&ss).await);
+    done(&format!("{cert}/unregister")).await;
+    ss.wait_for(&cert, "/status", &json!("DELETION_IN_PROGRESS")).await.unwrap();
+    refused(&format!("{cert}/unregister"), 409, "action_not_possible").await;
     ecosystem.stop(LIMIT).await.unwrap();
 }

@@ -299,9 +299,11 @@ async fn join(
     provider.register(&providers).await?;
     front_door::management_services(&provider).await?;
     consumer.register(&consumers).await?;
+    // Sees the consumer's server in the configuration by which it is registered itself, so that the next message gets through.
     provider.client(&parties::population(), "HTTP", false).await?;
-    consumer.client(&parties::school(), "HTTP", false).await?;
-    front_door::offer(provider.ss, &trust.services).await
+    let (school, services) = (parties::school(), front_door::offer(provider.ss, &trust.services));
+    tokio::try_join!(services, consumer.client(&school, "HTTP", false))?;
+    Ok(())
 }
 
 /// Waits until a security server has a configuration by which the school asks through the consumer's server: it is stored, and was taken
