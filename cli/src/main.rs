@@ -64,6 +64,8 @@ enum Command {
     Target(remote::target::Args),
     Login(remote::target::LoginArgs),
     Api(remote::api::Args),
+    Diagnose(remote::diagnose::Args),
+    Wait(remote::waiting::Args),
     ApiKey(accounts::KeyArgs),
     User(accounts::UserArgs),
 }
@@ -89,6 +91,8 @@ fn main() -> ExitCode {
         Command::Target(args) => remote::target::run(&args),
         Command::Login(args) => remote::told(args.flags(), remote::target::login(&args)),
         Command::Api(args) => remote::told(args.flags(), remote::api::run(&args)),
+        Command::Diagnose(args) => remote::told(args.flags(), remote::diagnose::run(&args)),
+        Command::Wait(args) => remote::told(args.flags(), remote::waiting::run(&args)),
         Command::ApiKey(args) => accounts::api_key(&args),
         Command::User(args) => accounts::user(&args),
     };

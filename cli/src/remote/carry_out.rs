@@ -133,7 +133,9 @@ fn call(session: &Session, verb: &Verb, inputs: &Inputs, method: Method, path: &
             }
         }
     }
-    if !json.is_empty() {
+    // Some servers want a body wherever there may be one.
+    let may = verb.params.iter().any(|param| matches!(param.place, Place::Json(_) | Place::Parts(_)));
+    if !json.is_empty() || may || path.ends_with("/refresh") {
         call.body = Body::Json(Value::Object(json));
     } else if !form.is_empty() {
         call.body = Body::Form(form);

@@ -203,6 +203,11 @@ fn meaning(code: &str) -> Option<&'static str> {
     MEANINGS.iter().find(|(known, _)| *known == code).map(|(_, text)| *text)
 }
 
+/// What to do about a code, for reports.
+pub(crate) fn advice(code: &str) -> &'static str {
+    meaning(code).unwrap_or("the server's log says more")
+}
+
 /// Codes that need more than their words.
 const MEANINGS: &[(&str, &str)] = &[
     ("anchor_file_not_found", "there is no configuration anchor yet: causeway ss anchor upload FILE"),

@@ -14,6 +14,7 @@
 //! | [`ids`], [`names`] | short identifiers, names of things |
 //! | [`output`], [`secrets`] | tables and JSON; PINs and passwords |
 //! | [`apply`], [`ecosystem`] | `causeway apply`, `diff`, `export` with an ecosystem file |
+//! | [`diagnose`], [`waiting`] | what is wrong and what to do; until something is so |
 //! | [`api`] | any other call |
 
 mod accounts;
@@ -22,6 +23,7 @@ pub(crate) mod apply;
 mod carry_out;
 mod central;
 mod connection;
+pub(crate) mod diagnose;
 pub(crate) mod ecosystem;
 mod failure;
 mod ids;
@@ -36,6 +38,7 @@ mod targets;
 mod tls;
 mod tokens;
 mod verb;
+pub(crate) mod waiting;
 
 use clap::{ArgMatches, Command, FromArgMatches};
 

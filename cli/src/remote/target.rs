@@ -133,9 +133,8 @@ fn compared(url: &str, timeout: Duration) -> anyhow::Result<String> {
 fn kind_of(target: &Target, timeout: Duration) -> anyhow::Result<Kind> {
     let connection = Connection::new(target, None, timeout, false)?;
     let answer = connection.call(&Call::get("/openapi.yaml"))?;
-    let text = String::from_utf8_lossy(&answer.body);
-    let title = text.lines().map(str::trim).find(|line| line.starts_with("title:")).unwrap_or_default();
-    let title = title.to_lowercase();
+    let document: serde_yaml_ng::Value = serde_yaml_ng::from_slice(&answer.body).unwrap_or_default();
+    let title = document["info"]["title"].as_str().unwrap_or_default().to_lowercase();
     if title.contains("central server") {
         return Ok(Kind::CentralServer);
     }

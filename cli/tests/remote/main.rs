@@ -3,5 +3,6 @@
 
 mod central;
 mod ecosystem;
+mod instance;
 mod scene;
 mod targets;

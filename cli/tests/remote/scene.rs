@@ -134,7 +134,7 @@ impl Scene {
         self.server("central-server", target, &settings, &ALL_ROLES)
     }
 
-    fn server(&self, role: &str, target: &str, settings: &str, roles: &[&str]) -> Running {
+    pub(crate) fn server(&self, role: &str, target: &str, settings: &str, roles: &[&str]) -> Running {
         let dir = self.path(&format!("{target}-data"));
         let file = self.path(&format!("{target}.toml"));
         std::fs::write(&file, format!("data-dir = '{}'\n{settings}", dir.display())).unwrap();

@@ -69,16 +69,16 @@ impl Executor<'_> {
             Act::Upload { path, file } => upload(session, path, file),
             Act::Initialize { body } => self.initialize(session, body),
             Act::LogIn => self.log_in(session),
-            Act::AddResponder { ca, url, cost, certificate } => {
+            Act::AddResponder { top, ca, url, cost, certificate } => {
                 let fields = [("url".to_owned(), url.clone()), ("cost_type".to_owned(), cost.clone())];
                 let files: Vec<_> =
                     certificate.iter().map(|file| ("certificate".to_owned(), file.clone())).collect();
-                form(
-                    session,
-                    &format!("/certification-services/{}/ocsp-responders", ca_id(session, ca)?),
-                    &fields,
-                    &files,
-                )
+                let top_id = ca_id(session, top)?;
+                let of = match top == ca {
+                    true => format!("/certification-services/{top_id}"),
+                    false => format!("/intermediate-cas/{}", intermediate_id(session, &top_id, ca)?),
+                };
+                form(session, &format!("{of}/ocsp-responders"), &fields, &files)
             }
             Act::AddIntermediate { ca, certificate } => {
                 let path = format!("/certification-services/{}/intermediate-cas", ca_id(session, ca)?);
@@ -364,7 +364,7 @@ fn is_passing(error: &anyhow::Error) -> bool {
         "management_request_sending_failed",
     ];
     let Some(failure) = failure_of(error) else { return false };
-    failure.code().is_some_and(|code| PASSING.contains(&code) || is_remote(code))
+    failure.code().is_some_and(|code| PASSING.contains(&code) || code.starts_with("conf_verification.") || is_remote(code))
 }
 
 /// A fault between servers: until both have the same configuration they do not know each other.
@@ -430,6 +430,12 @@ fn ca_id(session: &Session, sha256: &str) -> anyhow::Result<String> {
         }
     }
     bail!("there is no certification service with the certificate {sha256}")
+}
+
+fn intermediate_id(session: &Session, top: &str, sha256: &str) -> anyhow::Result<String> {
+    let all = session.list(format!("/certification-services/{top}/intermediate-cas"))?;
+    let is = |one: &&Value| field(one, "ca_certificate.hash").eq_ignore_ascii_case(sha256);
+    Ok(field(all.iter().find(is).with_context(|| format!("there is no intermediate CA {sha256}"))?, "id"))
 }
 
 /// What a program makes of a signing request.

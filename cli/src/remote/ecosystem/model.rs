@@ -118,7 +118,15 @@ pub(crate) struct CertificationService {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) ocsp: Vec<Responder>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(crate) intermediates: Vec<Certificate>,
+    pub(crate) intermediates: Vec<Intermediate>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Intermediate {
+    pub(crate) certificate: Certificate,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) ocsp: Vec<Responder>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -410,12 +418,10 @@ impl Central {
         }
         for service in &mut self.certification_services {
             settle_certificate(&mut service.certificate, folder);
-            service.intermediates.iter_mut().for_each(|one| settle_certificate(one, folder));
-            service
-                .ocsp
-                .iter_mut()
-                .filter_map(|one| one.certificate.as_mut())
-                .for_each(|one| settle_certificate(one, folder));
+            service.intermediates.iter_mut().for_each(|one| settle_certificate(&mut one.certificate, folder));
+            let below = service.intermediates.iter_mut().flat_map(|one| &mut one.ocsp);
+            let responders = service.ocsp.iter_mut().chain(below);
+            responders.filter_map(|one| one.certificate.as_mut()).for_each(|one| settle_certificate(one, folder));
         }
         self.timestamping.iter_mut().for_each(|one| settle_certificate(&mut one.certificate, folder));
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::model::{
-    Central, Certificate, CertificationService, Client, Endpoint, GlobalGroup, Key, Keys, LocalGroup,
+    Central, Certificate, CertificationService, Client, Endpoint, GlobalGroup, Intermediate, Key, Keys, LocalGroup,
     Management, Member, MemberClass, Responder, Server, Service, SigningKeys, Source, Subsystem,
     Timestamping, Tsa,
 };
@@ -183,22 +183,13 @@ fn trust(session: &Session, conf: &mut Central) -> anyhow::Result<()> {
             profile: some(field(&service, "certificate_profile_info")),
             csr_format: some(field(&service, "default_csr_format")),
             tls_only: service["tls_auth"].as_bool(),
-            ocsp: Vec::new(),
+            ocsp: responders(session, &path)?,
             intermediates: Vec::new(),
         };
-        for responder in session.list(format!("{path}/ocsp-responders"))? {
-            let certificate = match responder["has_certificate"] == json!(true) {
-                true => {
-                    let path = format!("/ocsp-responders/{}/certificate", field(&responder, "id"));
-                    some(field(&session.get(path)?, "hash")).map(hash)
-                }
-                false => None,
-            };
-            let (url, cost) = (field(&responder, "url"), some(field(&responder, "cost_type")));
-            found.ocsp.push(Responder { url, cost, certificate });
-        }
         for one in session.list(format!("{path}/intermediate-cas"))? {
-            found.intermediates.push(hash(field(&one, "ca_certificate.hash")));
+            let certificate = hash(field(&one, "ca_certificate.hash"));
+            let ocsp = responders(session, &format!("/intermediate-cas/{}", field(&one, "id")))?;
+            found.intermediates.push(Intermediate { certificate, ocsp });
         }
         conf.certification_services.push(found);
     }
@@ -211,6 +202,21 @@ fn trust(session: &Session, conf: &mut Central) -> anyhow::Result<()> {
         });
     }
     Ok(())
+}
+
+/// OCSP responders of a CA.
+fn responders(session: &Session, ca: &str) -> anyhow::Result<Vec<Responder>> {
+    let mut found = Vec::new();
+    for responder in session.list(format!("{ca}/ocsp-responders"))? {
+        let path = format!("/ocsp-responders/{}/certificate", field(&responder, "id"));
+        let certificate = match responder["has_certificate"] == json!(true) {
+            true => some(field(&session.get(path)?, "hash")).map(hash),
+            false => None,
+        };
+        let (url, cost) = (field(&responder, "url"), some(field(&responder, "cost_type")));
+        found.push(Responder { url, cost, certificate });
+    }
+    Ok(found)
 }
 
 /// Reads a security server, however far it is.

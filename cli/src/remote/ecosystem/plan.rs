@@ -8,8 +8,10 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::model::{Central, Certificate, Ecosystem, GlobalGroup, Management};
-use super::now::{CentralNow, Now};
+use super::model::{
+    Central, Certificate, CertificationService, Ecosystem, GlobalGroup, Intermediate, Management, Responder,
+};
+use super::now::{CentralNow, Now, sha256_of};
 use super::servers;
 use super::step::{Act, Sign, Step};
 use crate::exit::Usage;
@@ -233,9 +235,9 @@ fn profile(word: &str) -> &str {
 
 fn services(wanted: &Central, now: &CentralNow, steps: &mut Steps<'_>) -> Result<(), Usage> {
     for service in &wanted.certification_services {
-        let hash = super::now::sha256_of(&service.certificate)?;
-        let is = |one: &&super::model::CertificationService| {
-            super::now::sha256_of(&one.certificate).ok().as_ref() == Some(&hash)
+        let hash = sha256_of(&service.certificate)?;
+        let is = |one: &&CertificationService| {
+            sha256_of(&one.certificate).ok().as_ref() == Some(&hash)
         };
         let there = now.conf.certification_services.iter().find(is);
         let settings = [
@@ -278,22 +280,18 @@ fn services(wanted: &Central, now: &CentralNow, steps: &mut Steps<'_>) -> Result
                 }
             }
         }
-        for responder in &service.ocsp {
-            if !there.is_some_and(|there| there.ocsp.iter().any(|one| one.url == responder.url)) {
-                let certificate = responder.certificate.as_ref().map(file_of).transpose()?;
-                let cost = responder.cost.as_deref().unwrap_or("FREE").to_uppercase();
-                let act =
-                    Act::AddResponder { ca: hash.clone(), url: responder.url.clone(), cost, certificate };
-                steps.adds("ocsp", &responder.url, act);
-            }
-        }
+        let known = there.map(|there| there.ocsp.as_slice()).unwrap_or_default();
+        responders(&hash, &hash, &service.ocsp, known, steps)?;
         for intermediate in &service.intermediates {
-            let hash_of = super::now::sha256_of(intermediate)?;
-            let known = |one: &Certificate| super::now::sha256_of(one).ok().as_ref() == Some(&hash_of);
-            if !there.is_some_and(|there| there.intermediates.iter().any(known)) {
-                let act = Act::AddIntermediate { ca: hash.clone(), certificate: file_of(intermediate)? };
-                steps.adds("intermediate-ca", &hash_of[..12], act);
+            let below = sha256_of(&intermediate.certificate)?;
+            let is = |one: &&Intermediate| sha256_of(&one.certificate).ok().as_ref() == Some(&below);
+            let there = there.and_then(|there| there.intermediates.iter().find(is));
+            if there.is_none() {
+                let act = Act::AddIntermediate { ca: hash.clone(), certificate: file_of(&intermediate.certificate)? };
+                steps.adds("intermediate-ca", &below[..12], act);
             }
+            let known = there.map(|there| there.ocsp.as_slice()).unwrap_or_default();
+            responders(&hash, &below, &intermediate.ocsp, known, steps)?;
         }
     }
     for tsa in &wanted.timestamping {
@@ -303,6 +301,24 @@ fn services(wanted: &Central, now: &CentralNow, steps: &mut Steps<'_>) -> Result
             let files = vec![("certificate".to_owned(), file_of(&tsa.certificate)?)];
             steps.adds("tsa", &tsa.url, Act::Form { path: "/timestamping-services".into(), fields, files });
         }
+    }
+    Ok(())
+}
+
+/// OCSP responders that a CA lacks.
+fn responders(
+    top: &str,
+    ca: &str,
+    wanted: &[Responder],
+    known: &[Responder],
+    steps: &mut Steps<'_>,
+) -> Result<(), Usage> {
+    for responder in wanted.iter().filter(|wanted| !known.iter().any(|one| one.url == wanted.url)) {
+        let certificate = responder.certificate.as_ref().map(file_of).transpose()?;
+        let cost = responder.cost.as_deref().unwrap_or("FREE").to_uppercase();
+        let (top, ca, url) = (top.to_owned(), ca.to_owned(), responder.url.clone());
+        let what = format!("{url} of {}", &ca[..12]);
+        steps.adds("ocsp", what, Act::AddResponder { top, ca, url, cost, certificate });
     }
     Ok(())
 }

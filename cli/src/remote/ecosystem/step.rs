@@ -62,8 +62,8 @@ pub(crate) enum Act {
     Initialize { body: Value },
     /// Gives token 0 its PIN.
     LogIn,
-    /// An OCSP responder of the certification service with this certificate.
-    AddResponder { ca: String, url: String, cost: String, certificate: Option<PathBuf> },
+    /// An OCSP responder of the CA with this certificate; `top` is the certification service that it belongs to.
+    AddResponder { top: String, ca: String, url: String, cost: String, certificate: Option<PathBuf> },
     /// An intermediate CA of the certification service with this certificate.
     AddIntermediate { ca: String, certificate: PathBuf },
     /// The anchor: a file, or the central server's.

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use crate::exit::Usage;
 use crate::remote::carry_out::read;
 use crate::remote::connection::{Body, Call};
+use crate::remote::failure::{Failure, failure_of};
 use crate::remote::ids::{self, Shape};
 use crate::remote::names::What;
 use crate::remote::output::field;
@@ -161,6 +162,7 @@ fn anchor() -> Noun {
             run("upload", "Gives a new server its anchor", upload)
                 .with([file().local()])
                 .looks_first()
+                .waits()
                 .shows(ANCHOR),
             verb("replace", "Takes another anchor of the same instance", Method::PUT, "/system/anchor")
                 .with([file().body()]),
@@ -174,8 +176,18 @@ fn anchor() -> Noun {
 /// The hash is shown before the anchor is believed; with `--ensure` one with the same hash is taken for success.
 fn upload(session: &Session, inputs: &Inputs) -> anyhow::Result<Value> {
     let bytes = read(inputs.need("file")?.as_ref())?;
-    upload_anchor(session, bytes, inputs.ensure)
+    let Some(limit) = inputs.wait else { return upload_anchor(session, bytes, inputs.ensure) };
+    // A source that has just been set up publishes within moments.
+    session.wait_until("the configuration source", limit, || match upload_anchor(session, bytes.clone(), inputs.ensure) {
+        Err(error) => match failure_of(&error).and_then(Failure::code) {
+            Some(code) if code.starts_with("conf_verification.") => Ok((false, code.to_owned(), Value::Null)),
+            _ => Err(error),
+        },
+        Ok(body) => Ok((true, String::new(), body)),
+    })
 }
+
+/// Gives a new server its anchor.
 
 pub(crate) fn upload_anchor(session: &Session, bytes: Vec<u8>, ensure: bool) -> anyhow::Result<Value> {
     let preview = Call::new(Method::POST, "/system/anchor/previews").query("validate_instance", "false");
