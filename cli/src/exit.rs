@@ -44,6 +44,19 @@ Exit status:
 #[error("{0}")]
 pub(crate) struct Usage(pub(crate) String);
 
+/// An error with its causes; a cause that stands in the text before it is not said again.
+pub(crate) fn told(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
+}
+
 impl Exit {
     /// The status for an error.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
@@ -57,5 +70,23 @@ impl Exit {
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> Self {
         Self::from(exit as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("a.toml: {source}")]
+        struct Outer {
+            source: std::io::Error,
+        }
+        let source = std::io::Error::from_raw_os_error(2);
+        let os = source.to_string();
+        let error = anyhow::Error::new(Outer { source }).context("settings");
+        assert_eq!(told(&error), format!("settings: a.toml: {os}"));
     }
 }

@@ -233,6 +233,9 @@ fn find(args: &Find) -> anyhow::Result<Exit> {
             );
             writeln!(out, "{}", printable(&text))?;
         }
+        if found.is_empty() {
+            eprintln!("no record fits");
+        }
         if found.len() >= args.wanted.limit {
             writeln!(out, "(there may be more: --limit {})", args.wanted.limit)?;
         }
@@ -281,8 +284,8 @@ struct Figures {
     by_day: BTreeMap<String, Sum>,
     log_bytes: u64,
     free_bytes: u64,
-    /// Of the log, over the last two weeks.
-    bytes_a_day: u64,
+    /// Of the log, over the last two weeks; nothing while the log is younger than a day.
+    bytes_a_day: Option<u64>,
     /// Until the disk is full, if nothing is removed.
     days_left: Option<u64>,
 }
@@ -317,7 +320,7 @@ fn stats(args: &Stats) -> anyhow::Result<Exit> {
         log_bytes,
         free_bytes,
         bytes_a_day,
-        days_left: free_bytes.checked_div(bytes_a_day),
+        days_left: bytes_a_day.and_then(|growth| free_bytes.checked_div(growth)),
     };
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -335,13 +338,14 @@ fn bytes_a_day(
     span: Option<(UnixTime, UnixTime)>,
     log_bytes: u64,
     payload: u64,
-) -> u64 {
-    let Some((first, last)) = span else { return 0 };
+) -> Option<u64> {
+    // Minutes or hours say nothing about days.
+    let (first, last) = span.filter(|(first, last)| last.0 - first.0 >= DAY_MS)?;
     let from = last.0.div_euclid(DAY_MS) - FORECAST_DAYS;
     let recent: u64 = by_day.range(from..).map(|(_, sum)| sum.bytes).sum();
     let length = (last.0 - first.0.max(from * DAY_MS)).max(DAY_MS);
     let share = if payload == 0 { 1.0 } else { log_bytes as f64 / payload as f64 };
-    (recent as f64 * share * DAY_MS as f64 / length as f64) as u64
+    Some((recent as f64 * share * DAY_MS as f64 / length as f64) as u64)
 }
 
 impl Figures {
@@ -362,9 +366,14 @@ impl Figures {
             }
         }
         let Self { log_bytes, free_bytes, bytes_a_day, .. } = self;
-        out.push_str(&format!(
-            "\nthe log takes {log_bytes} bytes and grows by {bytes_a_day} a day; {free_bytes} are free"
-        ));
+        match bytes_a_day {
+            Some(growth) => out.push_str(&format!(
+                "\nthe log takes {log_bytes} bytes and grows by {growth} a day; {free_bytes} are free"
+            )),
+            None => out.push_str(&format!(
+                "\nthe log takes {log_bytes} bytes; {free_bytes} are free; a day of records is wanted for a forecast"
+            )),
+        }
         match self.days_left {
             Some(days) => out.push_str(&format!(": enough for {days} days if nothing is removed\n")),
             None => out.push('\n'),

@@ -66,6 +66,9 @@ enum Command {
     Api(remote::api::Args),
     Diagnose(remote::diagnose::Args),
     Wait(remote::waiting::Args),
+    Completion(remote::completion::Args),
+    #[command(hide = true, name = "__complete")]
+    Complete(remote::completion::Words),
     ApiKey(accounts::KeyArgs),
     User(accounts::UserArgs),
 }
@@ -93,13 +96,17 @@ fn main() -> ExitCode {
         Command::Api(args) => remote::told(args.flags(), remote::api::run(&args)),
         Command::Diagnose(args) => remote::told(args.flags(), remote::diagnose::run(&args)),
         Command::Wait(args) => remote::told(args.flags(), remote::waiting::run(&args)),
+        Command::Completion(args) => remote::completion::run(&args),
+        Command::Complete(args) => {
+            remote::completion::complete(&args, <Program as clap::CommandFactory>::command())
+        }
         Command::ApiKey(args) => accounts::api_key(&args),
         Command::User(args) => accounts::user(&args),
     };
     match outcome {
         Ok(exit) => exit.into(),
         Err(error) => {
-            eprintln!("causeway: {error:#}");
+            eprintln!("causeway: {}", exit::told(&error));
             Exit::of(&error).into()
         }
     }

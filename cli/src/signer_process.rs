@@ -10,16 +10,14 @@
 //! The commands find the signer by `--config` (the signer's own settings) or `--socket`. A PIN is never an argument: those are seen by
 //! every user of the machine.
 
-use std::io::{BufRead, IsTerminal, Write};
+use std::io::Write;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::bail;
 use clap::Subcommand;
-use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 use signer::remote::client::Operator;
 use signer::remote::daemon::{self as signer_daemon, File, SOCKET, read_pin};
-use zeroize::Zeroizing;
 
 use crate::daemon;
 use crate::exit::{Exit, Usage};
@@ -78,6 +76,10 @@ impl Place {
             (None, Some(config)) => load(config)?.socket,
             (None, None) => SOCKET.into(),
         };
+        // Whoever waits for a signer that starts does not ask for its state.
+        if !socket.exists() {
+            bail!("{}: there is no such socket: does the signer run?", socket.display());
+        }
         Ok(Operator::new(socket, WAIT)?)
     }
 }
@@ -94,7 +96,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
             let pin = match pin_file {
                 Some(path) => read_pin(path)
                     .map_err(|error| Usage(format!("--pin-file {}: {error}", path.display())))?,
-                None => ask_for_pin()?,
+                None => crate::remote::secrets::ask("PIN")?,
             };
             place.operator()?.login(&pin)?;
             say("the token is logged in")?;
@@ -125,46 +127,4 @@ fn serve(args: &daemon::Args) -> anyhow::Result<Exit> {
     daemon::run(
         async |shutdown| Ok(signer_daemon::run(settings, args.ready_file.as_deref(), shutdown).await?),
     )
-}
-
-/// Asks on the terminal, without echo; from a pipe one line is read.
-fn ask_for_pin() -> anyhow::Result<Zeroizing<String>> {
-    let stdin = std::io::stdin();
-    let mut line = Zeroizing::new(String::new());
-    if !stdin.is_terminal() {
-        stdin.lock().read_line(&mut line)?;
-    } else {
-        eprint!("PIN: ");
-        std::io::stderr().flush()?;
-        let _quiet = Quiet::begin().context("the terminal does not switch its echo off")?;
-        stdin.lock().read_line(&mut line)?;
-        eprintln!();
-    }
-    let length = line.trim_end_matches(['\r', '\n']).len();
-    line.truncate(length);
-    // Ctrl-C is an ordinary character while the echo is off, so that nothing can end us before it is on again.
-    if line.contains('\u{3}') || line.is_empty() {
-        bail!("no PIN was entered");
-    }
-    Ok(line)
-}
-
-/// The terminal's echo is off until this is dropped.
-struct Quiet(rustix::termios::Termios);
-
-impl Quiet {
-    fn begin() -> std::io::Result<Self> {
-        let before = tcgetattr(std::io::stdin())?;
-        let mut quiet = before.clone();
-        quiet.local_modes.remove(LocalModes::ECHO | LocalModes::ISIG);
-        tcsetattr(std::io::stdin(), OptionalActions::Flush, &quiet)?;
-        Ok(Self(before))
-    }
-}
-
-impl Drop for Quiet {
-    fn drop(&mut self) {
-        // Nothing better is left to try.
-        let _ = tcsetattr(std::io::stdin(), OptionalActions::Flush, &self.0);
-    }
 }

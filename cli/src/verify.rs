@@ -98,7 +98,9 @@ fn containers(args: &Args) -> anyhow::Result<Exit> {
     let conf = load_conf(path).map_err(|error| Usage(format!("{}: {error:#}", path.display())))?;
     let mut files = Vec::new();
     for file in &args.files {
-        match file.is_dir() {
+        // What is not there says nothing about what it would have been.
+        let kind = std::fs::metadata(file).map_err(|error| Usage(format!("{}: {error}", file.display())))?;
+        match kind.is_dir() {
             true => containers_below(file, &mut files)?,
             false => files.push(file.clone()),
         }
@@ -229,7 +231,14 @@ fn proven(report: &Report) -> Vec<(&'static str, String)> {
     let mut lines = vec![
         ("message", report.message_id.clone()),
         ("sent and signed by", report.signer.to_string()),
-        ("certificate", format!("{}, issued by {}", report.cert.subject(), report.cert.issuer())),
+        (
+            "certificate",
+            format!(
+                "{}, issued by {}",
+                named(&report.cert.subject().to_string()),
+                named(&report.cert.issuer().to_string())
+            ),
+        ),
         ("known good at", format!("{} (OCSP)", report.ocsp_at.to_iso8601())),
         ("existed at", format!("{}, timestamped by {}", report.timestamped_at.to_iso8601(), report.tsa)),
     ];
@@ -240,6 +249,30 @@ fn proven(report: &Report) -> Vec<(&'static str, String)> {
         lines.push(("not in the container", format!("{uri}, proven by its digest only")));
     }
     lines
+}
+
+/// A name as people read it: RFC 4514 writes types without a keyword as their OID with the value in hexadecimal DER.
+fn named(rfc2253: &str) -> String {
+    const WORDS: [(&str, &str); 4] = [
+        (pki::name::SERIAL_NUMBER, "serialNumber"),
+        (pki::name::BUSINESS_CATEGORY, "businessCategory"),
+        (pki::name::ORGANIZATION_IDENTIFIER, "organizationIdentifier"),
+        ("1.2.840.113549.1.9.1", "emailAddress"),
+    ];
+    let part = |part: &str| {
+        let (oid, value) = part.split_once("=#")?;
+        let (_, word) = WORDS.iter().find(|(known, _)| *known == oid)?;
+        let der = hex::decode(value).ok()?;
+        // A string: its tag, one byte of length, its characters.
+        let text = der
+            .get(2..)
+            .filter(|text| text.len() < 128 && der.get(1) == u8::try_from(text.len()).ok().as_ref())?;
+        let text = std::str::from_utf8(text)
+            .ok()
+            .filter(|text| !text.chars().any(|c| c.is_control() || c == ','))?;
+        Some(format!("{word}={text}"))
+    };
+    rfc2253.split(',').map(|text| part(text).unwrap_or_else(|| text.to_owned())).collect::<Vec<_>>().join(",")
 }
 
 /// Text out of a file, made harmless for a terminal.

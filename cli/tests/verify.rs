@@ -98,9 +98,15 @@ fn files_are_judged_one_by_one_and_in_words() {
     let Some((area, _)) = vectors::area("captures/asic") else { return };
     let conf = area.join("../env-rsa/globalconf");
     let good = area.join("soap-attachments-provider-response.asice");
-    let absent = Path::new("no-such-file.asice");
-    let output = verify(&[absent, &good], &conf, true);
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let bad = folder.path().join("bad.asice");
+    std::fs::write(&bad, "no container").expect("the file writes");
+    let output = verify(&[&bad, &good], &conf, true);
     assert_eq!(output.status.code(), Some(7));
+    // A name that was mistyped is nobody's verdict.
+    let absent = verify(&[Path::new("no-such-file.asice"), &good], &conf, false);
+    assert_eq!((absent.status.code(), absent.stdout.len()), (Some(2), 0));
+    assert!(String::from_utf8_lossy(&absent.stderr).contains("no-such-file.asice"));
     let verdicts: Vec<_> = objects(&output).iter().map(|object| object["verdict"].clone()).collect();
     assert_eq!(verdicts, ["reject", "accept"]);
     let folder = verify(&[&area], &conf, true);
@@ -116,9 +122,9 @@ fn files_are_judged_one_by_one_and_in_words() {
     for piece in [": accepted\n", "SUBSYSTEM:PEER/GOV/2222/PROVIDER", "timestamped by CN=Peer Test TSA"] {
         assert!(said.contains(piece), "{piece} in {said}");
     }
-    let output = verify(&[absent], &conf, false);
+    let output = verify(&[&bad], &conf, false);
     let said = String::from_utf8(output.stdout).expect("text");
-    assert!(said.contains(": REJECTED\n") && said.contains("the file can be read"), "{said}");
+    assert!(said.contains(": REJECTED\n"), "{said}");
 }
 
 #[test]

@@ -70,7 +70,10 @@ async fn demo(args: &Args) -> anyhow::Result<Exit> {
     let mut ecosystem = tokio::select! {
         built = built => built.context("the demo could not be started")?,
         // Dropping what was built so far kills the servers; what they keep on disk stands a kill at any time.
-        () = stop.told() => return Ok(Exit::Failed),
+        () = stop.told() => {
+            story.done();
+            bail!("stopped before everything ran; what was built stays for the next start");
+        }
     };
     story.done();
     for_administrators(&ecosystem)?;

@@ -17,7 +17,7 @@ use super::failure::Failure;
 use super::targets::{Credential, Session, Target};
 use super::tls::{self, Seen};
 
-/// For the connection; the rest of a call may take as long as `--timeout` says.
+/// For the connection; the rest of a call may take as long as `--call-timeout` says.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Largest answer; backups and diagnostic reports are the largest.
 const MAX_ANSWER_BYTES: usize = 256 * 1024 * 1024;

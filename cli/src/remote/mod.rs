@@ -22,6 +22,7 @@ pub(crate) mod api;
 pub(crate) mod apply;
 mod carry_out;
 mod central;
+pub(crate) mod completion;
 mod connection;
 pub(crate) mod diagnose;
 pub(crate) mod ecosystem;
@@ -30,7 +31,7 @@ mod ids;
 mod names;
 mod output;
 mod requests;
-mod secrets;
+pub(crate) mod secrets;
 mod security;
 mod session;
 pub(crate) mod target;
@@ -166,6 +167,11 @@ mod tests {
     }
 
     fn check(noun: &Noun, verb: &Verb) {
+        let flags = <Flags as clap::Args>::augment_args(Command::new("x"));
+        for param in &verb.params {
+            let taken = flags.get_arguments().any(|flag| flag.get_id() == param.name);
+            assert!(!taken, "{} {}: {} is a flag of every verb", noun.name, verb.name, param.name);
+        }
         let paths = match &verb.does {
             verb::Does::Call(_, path) => vec![*path],
             verb::Does::Run(_) => Vec::new(),

@@ -32,8 +32,22 @@ pub(crate) struct Flags {
     #[arg(long, global = true)]
     pub(crate) trace: bool,
     /// Seconds that one call may take.
-    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 60)]
+    #[arg(
+        long = "call-timeout",
+        id = "call-timeout",
+        global = true,
+        value_name = "SECONDS",
+        default_value_t = 60
+    )]
     pub(crate) timeout: u64,
+}
+
+impl Flags {
+    /// As if none were written.
+    pub(crate) fn quiet(timeout: u64) -> Self {
+        let format = Format { quiet: true, ..Format::default() };
+        Self { target: None, format, yes: false, accept: Vec::new(), trace: false, timeout }
+    }
 }
 
 /// Between two looks at what is waited for.

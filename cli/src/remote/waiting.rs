@@ -63,7 +63,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
             let session = open(target.kind.unwrap_or(Kind::SecurityServer))?;
             session.wait_until(&target.url, args.limit, || match session.get("/initialization/status") {
                 Ok(_) => Ok((true, String::new(), ())),
-                Err(error) if failure_of(&error).is_some_and(|failure| failure.exit() == Exit::Unreachable) => {
+                Err(error)
+                    if failure_of(&error).is_some_and(|failure| failure.exit() == Exit::Unreachable) =>
+                {
                     Ok((false, "not reachable".into(), ()))
                 }
                 Err(error) => Err(error),
@@ -76,7 +78,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         Thing::Client { id, status } => {
             let session = open(Kind::SecurityServer)?;
             let id = ids::complete(&session, id, Shape::Client)?;
-            session.wait(&format!("/clients/{}", encode(&id)), "status", &status.to_uppercase(), args.limit)?;
+            session.wait(
+                &format!("/clients/{}", encode(&id)),
+                "status",
+                &status.to_uppercase(),
+                args.limit,
+            )?;
         }
         Thing::Certificate { hash, status } => {
             let session = open(Kind::SecurityServer)?;

@@ -39,9 +39,11 @@ impl Instance {
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let at = |port: u16| SocketAddr::from((hosts[0].v4(), port));
         let url = format!("http://{}", at(8888));
-        let authority =
-            Arc::new(Authority::open(&scene.path("authority"), KeyKind::P256, &url, Clock::System.now()).unwrap());
-        let ocsp = runtime.block_on(OcspResponder::start(at(8888), Arc::clone(&authority), Clock::System)).unwrap();
+        let authority = Arc::new(
+            Authority::open(&scene.path("authority"), KeyKind::P256, &url, Clock::System.now()).unwrap(),
+        );
+        let ocsp =
+            runtime.block_on(OcspResponder::start(at(8888), Arc::clone(&authority), Clock::System)).unwrap();
         let tsa = runtime.block_on(Tsa::start(at(8899), Arc::clone(&authority), Clock::System)).unwrap();
         for (name, certificate) in [
             ("ca.der", authority.root()),
@@ -76,7 +78,8 @@ impl Instance {
              [signer]\nauthentication-key-algorithm = 'EC'\nsigning-key-algorithm = 'EC'\nocsp-retry-delay = 1\n\
              [management-api]\nlisten = '{host}:0'\nrate-limit-requests-per-second = -1\nrate-limit-requests-per-minute = -1\n"
         );
-        let roles = ["security-officer", "registration-officer", "system-administrator", "service-administrator"];
+        let roles =
+            ["security-officer", "registration-officer", "system-administrator", "service-administrator"];
         self.scene.server("security-server", target, &settings, &roles)
     }
 
@@ -94,11 +97,16 @@ impl Instance {
     fn type_in(&self, line: &str) {
         let done = self.scene.type_in(line);
         let log = |name: &str| std::fs::read_to_string(self.scene.path(name)).unwrap_or_default();
-        let tail = |text: String| text.lines().rev().take(12).map(|line| format!("{line}\n")).collect::<String>();
+        let tail =
+            |text: String| text.lines().rev().take(12).map(|line| format!("{line}\n")).collect::<String>();
         assert_eq!(
-            done.code, 0,
+            done.code,
+            0,
             "{line}:\n{}{}\nss0:\n{}\nss1:\n{}",
-            done.out, done.err, tail(log("ss0.log")), tail(log("ss1.log"))
+            done.out,
+            done.err,
+            tail(log("ss0.log")),
+            tail(log("ss1.log"))
         );
     }
 }
@@ -132,8 +140,8 @@ fn an_instance_verb_by_verb() {
         "ss server init --owner COM:1234 --code SS0 --pin-file pin --ensure",
         "ss token login 0 --pin-file pin --ensure",
         "ss member name COM:1234",
-        &format!("ss csr create --usage auth -o auth.csr --field subjectAltName={}", at(1)),
-        "ss csr create --usage sign -o sign.csr",
+        &format!("ss csr create --usage auth -o auth.csr --host {}", at(1)),
+        &format!("ss csr create --usage sign -o sign.csr --field subjectAltName={}", at(1)),
     ] {
         let number = || instance.scene.type_in("cs ca intermediate list 1 -q").ok().out;
         match line.contains("NUMBER") {
@@ -178,6 +186,28 @@ fn an_instance_verb_by_verb() {
     instance.scene.type_in("ss service list COM:1234:PETS").ok().says("http://127.0.0.1:9/api");
     instance.scene.type_in("ss client add COM:1234:PETS --yes").gives(1).says("client_already_exists");
 
+    // What is wrong is found with what to do: nobody was asked to approve PETS.
+    let diagnosis = instance.scene.type_in("diagnose --json");
+    let checks = diagnosis.json();
+    let all: Vec<&serde_json::Value> = checks.as_array().unwrap().iter().collect();
+    let of = |outcome: &str| all.iter().filter(|check| check["outcome"] == outcome).count();
+    assert!(of("ok") >= 8 && of("warn") >= 1, "{checks:#}");
+    assert!(
+        all.iter()
+            .all(|check| check["outcome"] == "ok" || check["outcome"] == "skip" || check["remedy"] != ""),
+        "{checks:#}"
+    );
+    assert_eq!(diagnosis.code, i32::from(of("fail") > 0), "{checks:#}");
+    instance
+        .scene
+        .type_in("diagnose --from COM:1234:MANAGEMENT --to COM:9:X:y")
+        .gives(1)
+        .says("is not in the configuration");
+    instance.type_in("wait client COM:1234:MANAGEMENT --for 10s");
+    instance.scene.type_in("wait client COM:1234:PETS --for 1s").gives(5).says("still");
+    let words = instance.scene.run(["__complete", "--", "ss", "client", "show", "DEV:COM:1234:P"]).ok();
+    assert_eq!(words.out, "DEV:COM:1234:PETS\n");
+
     // As a file: what is exported changes nothing, and what is changed in it is all that changes.
     instance.type_in("export -f exported.yaml");
     let diff = instance.scene.type_in("diff -f exported.yaml --prune");
@@ -219,7 +249,7 @@ servers:
   anchor: central
   timestamping: all
   keys:
-    authentication: [{label: auth, fields: {subjectAltName: 'SS0'}, certificate: {command: SIGN ss0-auth}}]
+    authentication: [{label: auth, certificate: {command: SIGN ss0-auth}}]
     signing: [{label: sign, certificate: {command: SIGN ss0-sign}}]
   clients:
   - id: COM:1234:MANAGEMENT
@@ -233,7 +263,7 @@ SERVICES
   pin: {file: pin}
   timestamping: all
   keys:
-    authentication: [{label: auth, fields: {subjectAltName: 'SS1'}, certificate: {command: SIGN ss1-auth}}]
+    authentication: [{label: auth, certificate: {command: SIGN ss1-auth}}]
     signing: [{label: sign, certificate: {command: SIGN ss1-sign}}]
   clients:
   - id: COM:4321:TEST
@@ -252,8 +282,16 @@ SERVICES
 /// The management services, as the file of their provider has them.
 fn management_services(host: &str) -> String {
     let codes = [
-        "clientReg", "clientDeletion", "authCertDeletion", "ownerChange", "addressChange", "clientDisable", "clientEnable",
-        "clientRename", "maintenanceModeEnable", "maintenanceModeDisable",
+        "clientReg",
+        "clientDeletion",
+        "authCertDeletion",
+        "ownerChange",
+        "addressChange",
+        "clientDisable",
+        "clientEnable",
+        "clientRename",
+        "maintenanceModeEnable",
+        "maintenanceModeDisable",
     ];
     let one = |code: &str| {
         format!(
@@ -281,13 +319,12 @@ fn an_instance_from_one_file() {
         .replace("CSHOST", &instance.host(0))
         .replace("address: SS0", &format!("address: {}", instance.host(1)))
         .replace("address: SS1", &format!("address: {}", instance.host(2)))
-        .replace("'SS0'", &instance.host(1))
-        .replace("'SS1'", &instance.host(2))
         .replace("OCSP'", &format!("{ocsp}'"))
         .replace("'TSA'", &format!("'{tsa}'"))
         .replace("SIGN ", &format!("sh {folder}/sign.sh "));
     std::fs::write(instance.scene.path("e.yaml"), text).unwrap();
-    let (stop, authority, dir) = (Arc::clone(&instance.stop), Arc::clone(&instance.authority), instance.scene.dir.path().to_owned());
+    let (stop, authority, dir) =
+        (Arc::clone(&instance.stop), Arc::clone(&instance.authority), instance.scene.dir.path().to_owned());
     let signing = std::thread::spawn(move || {
         while !stop.load(Ordering::Relaxed) {
             for (name, usage) in [
@@ -298,7 +335,8 @@ fn an_instance_from_one_file() {
             ] {
                 let csr = dir.join(format!("{name}.csr"));
                 if csr.exists() && !dir.join(name).exists() {
-                    let cert = authority.certify(&std::fs::read(csr).unwrap(), usage, Clock::System.now()).unwrap();
+                    let cert =
+                        authority.certify(&std::fs::read(csr).unwrap(), usage, Clock::System.now()).unwrap();
                     std::fs::write(dir.join(name), cert.to_pem()).unwrap();
                     std::fs::write(dir.join(format!("{name}.done")), "yes").unwrap();
                 }

@@ -14,7 +14,6 @@ pub(crate) const ALL_ROLES: [&str; 3] = ["security-officer", "registration-offic
 /// Killed when dropped.
 pub(crate) struct Running {
     child: Child,
-    pub(crate) dir: PathBuf,
     pub(crate) listeners: Value,
 }
 
@@ -139,7 +138,7 @@ impl Scene {
         let file = self.path(&format!("{target}.toml"));
         std::fs::write(&file, format!("data-dir = '{}'\n{settings}", dir.display())).unwrap();
         // The first start makes the data directory, which a key needs.
-        drop(self.start(role, target, &file, &dir));
+        drop(self.start(role, target, &file));
         let dir_text = dir.to_str().unwrap();
         let mut create = vec!["api-key", "create", "--offline", dir_text];
         for role in roles {
@@ -154,7 +153,7 @@ impl Scene {
             user.extend(["--role", role]);
         }
         self.run(user).ok();
-        let running = self.start(role, target, &file, &dir);
+        let running = self.start(role, target, &file);
         let fingerprint = fingerprint(self, &running.url());
         let key = key.to_str().unwrap();
         self.run(["target", "add", target, &running.url(), "--fingerprint", &fingerprint, "--key-file", key])
@@ -162,14 +161,14 @@ impl Scene {
         running
     }
 
-    fn start(&self, role: &str, target: &str, file: &Path, dir: &Path) -> Running {
+    fn start(&self, role: &str, target: &str, file: &Path) -> Running {
         let ready = self.path(&format!("{target}.ready"));
         let _ = std::fs::remove_file(&ready);
         let log = std::fs::File::create(self.path(&format!("{target}.log"))).unwrap();
         let mut command = self.command();
         command.arg(role).arg("--config").arg(file).arg("--ready-file").arg(&ready).stderr(log);
         let child = command.spawn().unwrap();
-        let mut running = Running { child, dir: dir.to_owned(), listeners: Value::Null };
+        let mut running = Running { child, listeners: Value::Null };
         let began = Instant::now();
         while !ready.exists() {
             let ended = running.child.try_wait().unwrap().is_some();

@@ -43,8 +43,10 @@ fn http_date(text: &str) -> Option<UnixTime> {
 pub(super) fn roles(user: &Value, report: &mut Report) {
     let permissions = user["permissions"].as_array().map(Vec::as_slice).unwrap_or_default();
     let has = |wanted: &str| permissions.iter().any(|one| one == wanted);
-    let missing: Vec<&str> =
-        ["DIAGNOSTICS", "VIEW_KEYS", "VIEW_CLIENTS", "VIEW_CLIENT_SERVICES"].into_iter().filter(|one| !has(one)).collect();
+    let missing: Vec<&str> = ["DIAGNOSTICS", "VIEW_KEYS", "VIEW_CLIENTS", "VIEW_CLIENT_SERVICES"]
+        .into_iter()
+        .filter(|one| !has(one))
+        .collect();
     match missing.is_empty() {
         true => report.ok("roles", "the key may look at everything"),
         false => report.warn(
@@ -88,7 +90,10 @@ pub(super) fn tokens(tokens: &Value, report: &mut Report) {
 fn diagnosed(one: &Value) -> (String, String) {
     let code = field(one, "error.code");
     let about = field(one, "error.metadata");
-    (field(one, "status_class"), [code, about].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(": "))
+    (
+        field(one, "status_class"),
+        [code, about].into_iter().filter(|text| !text.is_empty()).collect::<Vec<_>>().join(": "),
+    )
 }
 
 pub(super) fn download(body: &Value, report: &mut Report) {
@@ -111,13 +116,18 @@ pub(super) fn sources(list: &Value, report: &mut Report) {
         let url = field(one, "download_url");
         match class.as_str() {
             "OK" => report.ok("source", url),
-            _ => report.warn("source", format!("{url}: {why}"), "open the way to it; one source that works is enough"),
+            _ => report.warn(
+                "source",
+                format!("{url}: {why}"),
+                "open the way to it; one source that works is enough",
+            ),
         }
     }
 }
 
 pub(super) fn authentication(certificates: &[Value], report: &mut Report) {
-    let own: Vec<&Value> = certificates.iter().filter(|cert| field(cert, "usage") == "AUTHENTICATION").collect();
+    let own: Vec<&Value> =
+        certificates.iter().filter(|cert| field(cert, "usage") == "AUTHENTICATION").collect();
     let active = own.iter().find(|cert| cert["active"] == json!(true));
     match active {
         None if own.is_empty() => report.fail(
@@ -130,13 +140,25 @@ pub(super) fn authentication(certificates: &[Value], report: &mut Report) {
             let status = field(cert, "status");
             match status.as_str() {
                 "REGISTERED" => report.ok("authentication", "registered and active"),
-                "SAVED" => report.fail("authentication", "not registered", "causeway ss cert register --address HOST"),
-                other => report.warn("authentication", other.to_owned(), "approve the request at the central server: causeway cs request list"),
+                "SAVED" => report.fail(
+                    "authentication",
+                    "not registered",
+                    "causeway ss cert register --address HOST",
+                ),
+                other => report.warn(
+                    "authentication",
+                    other.to_owned(),
+                    "approve the request at the central server: causeway cs request list",
+                ),
             }
             let ocsp = field(cert, "ocsp_status");
             match ocsp.as_str() {
                 "OCSP_RESPONSE_GOOD" => report.ok("OCSP of authentication", "good"),
-                _ => report.fail("OCSP of authentication", ocsp, "is the OCSP responder reachable, and the certificate not revoked?"),
+                _ => report.fail(
+                    "OCSP of authentication",
+                    ocsp,
+                    "is the OCSP responder reachable, and the certificate not revoked?",
+                ),
             }
         }
     }
@@ -173,8 +195,16 @@ pub(super) fn ocsp(list: &Value, report: &mut Report) {
             let url = field(one, "url");
             match class.as_str() {
                 "OK" => report.ok("OCSP responder", url),
-                "WAITING" => report.warn("OCSP responder", format!("{url}: not asked yet"), "nothing, unless it stays so"),
-                _ => report.fail("OCSP responder", format!("{url}: {why}"), "open the way to it; kept answers hold for a while"),
+                "WAITING" => report.warn(
+                    "OCSP responder",
+                    format!("{url}: not asked yet"),
+                    "nothing, unless it stays so",
+                ),
+                _ => report.fail(
+                    "OCSP responder",
+                    format!("{url}: {why}"),
+                    "open the way to it; kept answers hold for a while",
+                ),
             }
         }
     }
@@ -191,7 +221,11 @@ pub(super) fn timestamping(list: &Value, report: &mut Report) {
         match class.as_str() {
             "OK" => report.ok("timestamping", format!("{url}, last at {}", field(one, "prev_update_at"))),
             "WAITING" => report.ok("timestamping", format!("{url}: nothing to stamp yet")),
-            _ => report.fail("timestamping", format!("{url}: {why}"), "open the way to it before messages are refused"),
+            _ => report.fail(
+                "timestamping",
+                format!("{url}: {why}"),
+                "open the way to it before messages are refused",
+            ),
         }
     }
 }
@@ -203,7 +237,9 @@ pub(super) fn clients(list: &Value, report: &mut Report) {
         let remedy = match status.as_str() {
             "REGISTERED" => None,
             "SAVED" => Some("causeway ss client register"),
-            "REGISTRATION_IN_PROGRESS" | "ENABLING_IN_PROGRESS" => Some("approve the request at the central server: causeway cs request list"),
+            "REGISTRATION_IN_PROGRESS" | "ENABLING_IN_PROGRESS" => {
+                Some("approve the request at the central server: causeway cs request list")
+            }
             "GLOBAL_ERROR" => Some("the configuration no longer has it: register it anew or delete it"),
             "DELETION_IN_PROGRESS" => Some("causeway ss client delete"),
             _ => Some("causeway ss client enable, when it is wanted again"),
@@ -217,7 +253,11 @@ pub(super) fn clients(list: &Value, report: &mut Report) {
         }
         if client["has_valid_local_sign_cert"] == json!(false) {
             all_well = false;
-            report.fail(&id, "its member has no valid signing certificate here", "causeway ss csr create --usage sign --member");
+            report.fail(
+                &id,
+                "its member has no valid signing certificate here",
+                "causeway ss csr create --usage sign --member",
+            );
         }
     }
     if all_well {
@@ -230,15 +270,27 @@ pub(super) fn services(client: &str, list: &Value, report: &mut Report) {
         let url = field(description, "url");
         if description["disabled"] == json!(true) {
             let finding = format!("disabled: {} {}", url, field(description, "disabled_notice"));
-            report.warn(client, finding.trim_end().to_owned(), "causeway ss service enable, when callers may have it");
+            report.warn(
+                client,
+                finding.trim_end().to_owned(),
+                "causeway ss service enable, when callers may have it",
+            );
         }
         for service in description["services"].as_array().into_iter().flatten() {
             let code = field(service, "service_code");
             if service["subjects_count"] == json!(0) {
-                report.warn(client, format!("nobody may call {code}"), format!("causeway ss access grant {client}:{code} --to …"));
+                report.warn(
+                    client,
+                    format!("nobody may call {code}"),
+                    format!("causeway ss access grant {client}:{code} --to …"),
+                );
             }
             if field(service, "url").starts_with("https:") && service["ssl_auth"] == json!(false) {
-                report.warn(client, format!("the TLS certificate of {code} is not checked"), format!("causeway ss service set {code} --verify-tls true"));
+                report.warn(
+                    client,
+                    format!("the TLS certificate of {code} is not checked"),
+                    format!("causeway ss service set {code} --verify-tls true"),
+                );
             }
         }
     }
@@ -252,10 +304,18 @@ pub(super) fn maintenance(body: &Value, report: &mut Report) {
 }
 
 pub(super) fn backups(list: &Value, now: UnixTime, report: &mut Report) {
-    let times = list.as_array().into_iter().flatten().filter_map(|one| UnixTime::from_iso8601(&field(one, "created_at")));
+    let times = list
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(|one| UnixTime::from_iso8601(&field(one, "created_at")));
     match times.max() {
-        Some(last) if now.since(last) <= BACKUP_AGE => report.ok("backup", format!("last at {}", last.to_iso8601())),
-        Some(last) => report.warn("backup", format!("last at {}", last.to_iso8601()), "causeway ss backup create"),
+        Some(last) if now.since(last) <= BACKUP_AGE => {
+            report.ok("backup", format!("last at {}", last.to_iso8601()))
+        }
+        Some(last) => {
+            report.warn("backup", format!("last at {}", last.to_iso8601()), "causeway ss backup create")
+        }
         None => report.warn("backup", "there is none", "causeway ss backup create"),
     }
 }
@@ -305,7 +365,10 @@ mod tests {
         expiry(&[ended], now, &mut report);
         timestamping(&json!([]), &mut report);
         ocsp(&json!([{ "ocsp_responders": [{ "url": "u", "status_class": "FAIL" }] }]), &mut report);
-        clients(&json!([{ "id": "c", "status": "GLOBAL_ERROR", "has_valid_local_sign_cert": false }]), &mut report);
+        clients(
+            &json!([{ "id": "c", "status": "GLOBAL_ERROR", "has_valid_local_sign_cert": false }]),
+            &mut report,
+        );
         let bad: Vec<_> = report.checks.iter().filter(|check| check.outcome == Outcome::Fail).collect();
         assert_eq!(bad.len(), 10, "{:?}", report.checks);
         assert!(bad.iter().all(|check| !check.remedy.is_empty() && !check.finding.is_empty()), "{bad:?}");

@@ -123,12 +123,18 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
 
 fn show(flags: &Flags, report: &Report) -> anyhow::Result<()> {
     let body = serde_json::to_value(&report.checks)?;
-    let columns = ["Outcome=outcome", "Group=group", "Check=check", "Finding=finding", "Remedy=remedy"].map(column);
+    let columns =
+        ["Outcome=outcome", "Group=group", "Check=check", "Finding=finding", "Remedy=remedy"].map(column);
     output::print(&flags.format, &body, ".", &columns)
 }
 
 /// A body, or a check that is left out: the first failure to reach the server ends the command.
-pub(super) fn fetch(session: &Session, path: &str, check: &str, report: &mut Report) -> anyhow::Result<Option<Value>> {
+pub(super) fn fetch(
+    session: &Session,
+    path: &str,
+    check: &str,
+    report: &mut Report,
+) -> anyhow::Result<Option<Value>> {
     match session.get(path) {
         Ok(body) => Ok(Some(body)),
         Err(error) => {
@@ -149,7 +155,10 @@ pub(super) fn fetch(session: &Session, path: &str, check: &str, report: &mut Rep
 fn reach(session: &Session, now: UnixTime, report: &mut Report) -> anyhow::Result<()> {
     report.group("reach");
     let answer = session.try_send(&Call::new(Method::GET, "/user"))?;
-    report.ok("connection", format!("{} answers and is the server that was pinned", session.connection.target().url));
+    report.ok(
+        "connection",
+        format!("{} answers and is the server that was pinned", session.connection.target().url),
+    );
     checks::clock(answer.header("date"), now, report);
     checks::roles(&answer.json()?, report);
     Ok(())
@@ -189,7 +198,8 @@ fn everything(session: &Session, now: UnixTime, report: &mut Report) -> anyhow::
         checks::timestamping(&list, report);
     }
     report.group("clients");
-    if let Some(list) = fetch(session, "/clients?internal_search=true&show_members=true", "clients", report)? {
+    if let Some(list) = fetch(session, "/clients?internal_search=true&show_members=true", "clients", report)?
+    {
         checks::clients(&list, report);
         report.group("services");
         services(session, &list, report)?;
@@ -201,7 +211,9 @@ fn everything(session: &Session, now: UnixTime, report: &mut Report) -> anyhow::
     if let Some(list) = fetch(session, "/backups", "backup", report)? {
         checks::backups(&list, now, report);
     }
-    if let Some(body) = fetch(session, "/diagnostics/message-log-encryption-status", "archive encryption", report)? {
+    if let Some(body) =
+        fetch(session, "/diagnostics/message-log-encryption-status", "archive encryption", report)?
+    {
         checks::encryption(&body, report);
     }
     Ok(())
@@ -232,7 +244,9 @@ fn health(url: &str, report: &mut Report) {
             let text = output::clean(&String::from_utf8_lossy(&answer.body));
             report.fail("health", format!("{}: {text}", answer.status), "the server's log says more");
         }
-        Ok(Err(error)) => report.fail("health", error.to_string(), "is health-check-listen set, and the address reachable?"),
+        Ok(Err(error)) => {
+            report.fail("health", error.to_string(), "is health-check-listen set, and the address reachable?")
+        }
         Err(error) => report.skip("health", error.to_string()),
     }
 }

@@ -26,20 +26,37 @@ pub(super) fn follow(
 ) -> anyhow::Result<()> {
     report.group("path");
     let client = ids::complete(session, from, Shape::Client)?;
-    let (provider, code) = to.rsplit_once(':').ok_or_else(|| Usage(format!("{to}: a service is written COM:4321:TEST:code")))?;
+    let (provider, code) =
+        to.rsplit_once(':').ok_or_else(|| Usage(format!("{to}: a service is written COM:4321:TEST:code")))?;
     let provider = ids::complete(session, provider, Shape::Client)?;
     if let Some(one) = fetch(session, &format!("/clients/{}", encode(&client)), "client", report)? {
         let status = field(&one, "status");
         let remedy = "causeway ss client register";
-        report.expect(status == "REGISTERED", "client", &format!("{client} is registered"), &format!("{client} is {status}"), remedy);
+        report.expect(
+            status == "REGISTERED",
+            "client",
+            &format!("{client} is registered"),
+            &format!("{client} is {status}"),
+            remedy,
+        );
         if one["has_valid_local_sign_cert"] == json!(false) {
-            report.fail("signing", "its member has no valid signing certificate here", "causeway ss csr create --usage sign --member");
+            report.fail(
+                "signing",
+                "its member has no valid signing certificate here",
+                "causeway ss csr create --usage sign --member",
+            );
         }
     }
     let known = session.list("/clients?internal_search=false&show_members=true")?;
     let is_known = known.iter().any(|one| field(one, "id") == provider);
     let remedy = "is the identifier right, and the provider registered? causeway ss client list --all";
-    report.expect(is_known, "provider", &format!("{provider} is in the configuration"), &format!("{provider} is not in the configuration"), remedy);
+    report.expect(
+        is_known,
+        "provider",
+        &format!("{provider} is in the configuration"),
+        &format!("{provider} is not in the configuration"),
+        remedy,
+    );
     if is_known {
         peers(session, &client, &provider, report)?;
     }
@@ -70,7 +87,11 @@ fn peers(session: &Session, client: &str, provider: &str, report: &mut Report) -
             Ok(body) => judged(&what, &body, report),
             Err(error) => match failure_of(&error) {
                 Some(failure) => match failure.code() {
-                    Some(code) => report.fail("peer", format!("{what}: {code}"), "are its ports 5500 and 5577 open to us?"),
+                    Some(code) => report.fail(
+                        "peer",
+                        format!("{what}: {code}"),
+                        "are its ports 5500 and 5577 open to us?",
+                    ),
                     None => report.skip("peer", format!("{what}: the server does not offer the test")),
                 },
                 None => return Err(error),
@@ -97,16 +118,27 @@ fn allowed(proxy: &str, client: &str, provider: &str, code: &str, report: &mut R
     let url = format!("{}/r1/{}/allowedMethods", proxy.trim_end_matches('/'), slashes(provider));
     let request = http::Request::builder().uri(&url).header("x-road-client", slashes(client));
     let request = request.header("accept", "application/json").body(host::http::empty());
-    let (Ok(request), Ok(runtime)) = (request, tokio::runtime::Builder::new_current_thread().enable_all().build()) else {
+    let (Ok(request), Ok(runtime)) =
+        (request, tokio::runtime::Builder::new_current_thread().enable_all().build())
+    else {
         report.skip("access", format!("{url} cannot be asked"));
         return;
     };
-    let answer = runtime.block_on(async { host::http::Client::new(WAIT, WAIT, &[]).request(request, ANSWER_BYTES).await });
+    let answer = runtime
+        .block_on(async { host::http::Client::new(WAIT, WAIT, &[]).request(request, ANSWER_BYTES).await });
     match answer {
-        Err(error) => report.fail("access", error.to_string(), "is --proxy the address for information systems of this server?"),
+        Err(error) => report.fail(
+            "access",
+            error.to_string(),
+            "is --proxy the address for information systems of this server?",
+        ),
         Ok(answer) if answer.status() != 200 => {
             let text = clean(&String::from_utf8_lossy(answer.body()));
-            report.fail("access", format!("{}: {text}", answer.status()), "the fault's detail id stands in the servers' logs");
+            report.fail(
+                "access",
+                format!("{}: {text}", answer.status()),
+                "the fault's detail id stands in the servers' logs",
+            );
         }
         Ok(answer) => {
             let body: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
@@ -117,7 +149,13 @@ fn allowed(proxy: &str, client: &str, provider: &str, code: &str, report: &mut R
             });
             let good = format!("{client} may call {code}");
             let wrong = format!("{code} is not among what {client} may call");
-            report.expect(listed, "access", &good, &wrong, "its operator grants it: causeway ss access grant … (a SOAP service is not listed here)");
+            report.expect(
+                listed,
+                "access",
+                &good,
+                &wrong,
+                "its operator grants it: causeway ss access grant … (a SOAP service is not listed here)",
+            );
         }
     }
 }

@@ -92,7 +92,7 @@ impl Executor<'_> {
                 let Some(hash) = certificate_of(session, "AUTHENTICATION", label)? else { return Ok(()) };
                 let path =
                     format!("/token-certificates/{}/register", field(&hash, "certificate_details.hash"));
-                self.until_taken("the registration is taken", || {
+                self.until_delivered("the registration is taken", || {
                     session.with_json(Method::PUT, &path, json!({ "address": address })).map(|_| ())
                 })
             }
@@ -138,10 +138,27 @@ impl Executor<'_> {
     }
 
     /// Tries again while the refusal is one that a new configuration ends.
-    fn until_taken(&self, what: &str, mut go: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
+    fn until_taken(&self, what: &str, go: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
+        self.until(what, is_passing, go)
+    }
+
+    /// The same for management requests: whatever is wrong on their way may end with the next configuration or OCSP answer.
+    fn until_delivered(&self, what: &str, go: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
+        let on_the_way = |error: &anyhow::Error| {
+            failure_of(error).and_then(Failure::code).is_some_and(|code| code.starts_with("core."))
+        };
+        self.until(what, |error| is_passing(error) || on_the_way(error), go)
+    }
+
+    fn until(
+        &self,
+        what: &str,
+        passing: impl Fn(&anyhow::Error) -> bool,
+        mut go: impl FnMut() -> anyhow::Result<()>,
+    ) -> anyhow::Result<()> {
         let session = self.sessions.values().next().context("there is no target")?;
         session.wait_until(what, self.limit, || match go() {
-            Err(error) if is_passing(&error) => {
+            Err(error) if passing(&error) => {
                 let code = failure_of(&error).and_then(Failure::code).unwrap_or_default().to_owned();
                 Ok((false, code, ()))
             }
@@ -222,7 +239,8 @@ impl Executor<'_> {
         fields: &[(String, String)],
     ) -> anyhow::Result<()> {
         let format = "DER";
-        let wanted = keys::Wanted { usage, ca, member, format, fields: fields.to_vec() };
+        let (host, fields) = (self.server(session)?.address.clone(), fields.to_vec());
+        let wanted = keys::Wanted { usage, ca, member, format, host, fields };
         let list = format!("/certificate-authorities?key_usage_type={usage}");
         session.wait_until("a certification service in the configuration", self.limit, || {
             let known = match session.list(&list) {
@@ -313,7 +331,7 @@ impl Executor<'_> {
     fn register_client(&self, session: &Session, id: &str) -> anyhow::Result<()> {
         let path = format!("/clients/{}", encode(id));
         let status = || session.get(&path).map(|client| field(&client, "status"));
-        self.until_taken("the registration is taken", || {
+        self.until_delivered("the registration is taken", || {
             // A client that the configuration has already is registered without being asked for.
             if status()? != "SAVED" {
                 return Ok(());
@@ -364,29 +382,7 @@ fn is_passing(error: &anyhow::Error) -> bool {
         "management_request_sending_failed",
     ];
     let Some(failure) = failure_of(error) else { return false };
-    failure.code().is_some_and(|code| PASSING.contains(&code) || code.starts_with("conf_verification.") || is_remote(code))
-}
-
-/// A fault between servers: until both have the same configuration they do not know each other.
-fn is_remote(code: &str) -> bool {
-    const FAULTS: &[&str] = &[
-        "unknown_member",
-        "ssl_auth_failed",
-        "service_failed",
-        "io_error",
-        "network_error",
-        "cert_validation",
-        "global_conf_outdated",
-        "no_ok_auth_cert",
-        "access_denied",
-        "database_error",
-        "unknown_service",
-    ];
-    code.strip_prefix("core.").is_some_and(|rest| {
-        FAULTS.iter().any(|fault| rest.rsplit('.').next() == Some(fault))
-            || rest.starts_with("server.")
-            || rest.starts_with("Server.")
-    })
+    failure.code().is_some_and(|code| PASSING.contains(&code) || code.starts_with("conf_verification."))
 }
 
 /// The newest certificate of a key.

@@ -3,7 +3,7 @@
 //! The same types hold what is there, so that `export` writes what `apply` reads. A field that is missing says nothing, and what the file
 //! does not name stays as it is. Identifiers may leave the instance out; [`Ecosystem::load`] makes them whole. Certificates are files, or
 //! `sha256: HEX` of one that is there already, which is how `export` writes them.
-#![expect(missing_docs, reason = "a field is what its name says, and deploy/ecosystem.yaml explains it")]
+//! A field is what its name says; deploy/ecosystem.yaml explains each.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -421,7 +421,9 @@ impl Central {
             service.intermediates.iter_mut().for_each(|one| settle_certificate(&mut one.certificate, folder));
             let below = service.intermediates.iter_mut().flat_map(|one| &mut one.ocsp);
             let responders = service.ocsp.iter_mut().chain(below);
-            responders.filter_map(|one| one.certificate.as_mut()).for_each(|one| settle_certificate(one, folder));
+            responders
+                .filter_map(|one| one.certificate.as_mut())
+                .for_each(|one| settle_certificate(one, folder));
         }
         self.timestamping.iter_mut().for_each(|one| settle_certificate(&mut one.certificate, folder));
     }
@@ -556,5 +558,14 @@ mod tests {
                 "{error:#}"
             );
         }
+    }
+
+    /// Whoever begins with the sample has one that works.
+    #[test]
+    fn the_sample_in_deploy_is_read() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/ecosystem.yaml");
+        let sample = Ecosystem::load(&path).unwrap();
+        assert_eq!(sample.servers.len(), 2);
+        assert!(sample.central.unwrap().management.unwrap().server.is_some());
     }
 }

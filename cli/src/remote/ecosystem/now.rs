@@ -9,8 +9,8 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::model::{
-    Central, Certificate, CertificationService, Client, Endpoint, GlobalGroup, Intermediate, Key, Keys, LocalGroup,
-    Management, Member, MemberClass, Responder, Server, Service, SigningKeys, Source, Subsystem,
+    Central, Certificate, CertificationService, Client, Endpoint, GlobalGroup, Intermediate, Key, Keys,
+    LocalGroup, Management, Member, MemberClass, Responder, Server, Service, SigningKeys, Source, Subsystem,
     Timestamping, Tsa,
 };
 use crate::exit::Usage;

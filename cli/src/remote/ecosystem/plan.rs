@@ -236,9 +236,7 @@ fn profile(word: &str) -> &str {
 fn services(wanted: &Central, now: &CentralNow, steps: &mut Steps<'_>) -> Result<(), Usage> {
     for service in &wanted.certification_services {
         let hash = sha256_of(&service.certificate)?;
-        let is = |one: &&CertificationService| {
-            sha256_of(&one.certificate).ok().as_ref() == Some(&hash)
-        };
+        let is = |one: &&CertificationService| sha256_of(&one.certificate).ok().as_ref() == Some(&hash);
         let there = now.conf.certification_services.iter().find(is);
         let settings = [
             ("certificate_profile_info", service.profile.as_deref().map(|word| profile(word).to_owned())),
@@ -287,7 +285,10 @@ fn services(wanted: &Central, now: &CentralNow, steps: &mut Steps<'_>) -> Result
             let is = |one: &&Intermediate| sha256_of(&one.certificate).ok().as_ref() == Some(&below);
             let there = there.and_then(|there| there.intermediates.iter().find(is));
             if there.is_none() {
-                let act = Act::AddIntermediate { ca: hash.clone(), certificate: file_of(&intermediate.certificate)? };
+                let act = Act::AddIntermediate {
+                    ca: hash.clone(),
+                    certificate: file_of(&intermediate.certificate)?,
+                };
                 steps.adds("intermediate-ca", &below[..12], act);
             }
             let known = there.map(|there| there.ocsp.as_slice()).unwrap_or_default();

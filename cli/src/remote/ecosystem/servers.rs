@@ -43,13 +43,14 @@ pub(super) fn trust(wanted: &Server, now: &ServerNow) -> Result<Vec<Step>, Usage
     if !now.logged_in && (wanted.pin.is_some() || !now.token) {
         steps.changes("token", "0 logged in", Act::LogIn);
     }
-    for key in &wanted.keys.authentication {
-        authentication(wanted, key, now, &mut steps)?;
-    }
+    // A registration is signed by the owner, so signing keys come before it.
     for key in &wanted.keys.signing {
         let there = find(now, "SIGNING", key);
         certificate("SIGNING", key, there, &mut steps);
         activation("SIGNING", key, there, &mut steps);
+    }
+    for key in &wanted.keys.authentication {
+        authentication(wanted, key, now, &mut steps)?;
     }
     timestamping(wanted, now, &mut steps);
     Ok(steps.all)
@@ -62,7 +63,7 @@ fn find<'a>(now: &'a ServerNow, usage: &str, key: &Key) -> Option<&'a KeyNow> {
 /// The key with its certificate.
 fn certificate(usage: &str, key: &Key, there: Option<&KeyNow>, steps: &mut Steps<'_>) {
     if there.is_none() {
-        let fields = key.fields.clone().into_iter().collect();
+        let fields: Vec<_> = key.fields.clone().into_iter().collect();
         let act = Act::MakeKey {
             usage: usage.to_owned(),
             label: key.label.clone(),

@@ -92,6 +92,7 @@ fn key() -> Noun {
                     opt("usage", USAGE, "What it is for; with --ca"),
                     opt("ca", Kind::Text, "Certification service for a signing request"),
                     opt("member", Kind::Text, "The member of a signing key"),
+                    opt("host", Kind::Text, "Host name or address of this server, for the name"),
                     opt("field", Kind::Text, "Part of the name, such as CN=ss1; may be repeated").many(),
                     opt("format", FORMATS, "Form of the signing request"),
                     output_file(),
@@ -156,6 +157,7 @@ fn csr() -> Noun {
                     opt("key", Kind::Named(What::Key), "A key that is there"),
                     token(),
                     opt("label", Kind::Text, "What a new key is called"),
+                    opt("host", Kind::Text, "Host name or address of this server, for the name"),
                     opt("field", Kind::Text, "Part of the name, such as CN=ss1; may be repeated").many(),
                     opt("format", FORMATS, "Form of the file (der)"),
                     output_file(),
@@ -183,6 +185,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) member: Option<String>,
     /// `DER` or `PEM`.
     pub(crate) format: &'a str,
+    /// Host name or address of the server.
+    pub(crate) host: Option<String>,
     /// Parts of the name that are said; the others are what the server proposes.
     pub(crate) fields: Vec<(String, String)>,
 }
@@ -213,6 +217,34 @@ pub(crate) fn csr_request(session: &Session, wanted: &Wanted<'_>) -> anyhow::Res
     }
     for (name, value) in &wanted.fields {
         values.insert(name.clone(), json!(value));
+    }
+    // Who the organisation is, the configuration says.
+    let wants = |id: &str| known.as_array().into_iter().flatten().any(|one| field(one, "id") == id);
+    if wants("O") && !values.contains_key("O") {
+        let of = match &member {
+            Some(member) => member.clone(),
+            None => owner_of(session)?,
+        };
+        let (class, code, _) = ids::parts(&of);
+        let call = Call::get("/member-names").query("member_class", class).query("member_code", code);
+        if let Ok(name) = session.call(&call) {
+            values.insert("O".into(), json!(field(&name, "member_name")));
+        }
+    }
+    // The host of a server is its name, and stands in its certificates where there is a place for it.
+    let host = wanted
+        .host
+        .clone()
+        .or_else(|| values.get("subjectAltName").and_then(Value::as_str).map(str::to_owned));
+    if let Some(host) = host {
+        let places = if wanted.usage == "AUTHENTICATION" {
+            &["subjectAltName", "CN"][..]
+        } else {
+            &["subjectAltName"]
+        };
+        for place in places.iter().filter(|place| wants(place)) {
+            values.entry((*place).to_owned()).or_insert_with(|| json!(host));
+        }
     }
     let missing = |one: &&Value| one["required"] == json!(true) && !values.contains_key(&field(one, "id"));
     if let Some(one) = known.as_array().into_iter().flatten().find(missing) {
@@ -267,7 +299,14 @@ fn create_csr(session: &Session, inputs: &Inputs) -> anyhow::Result<Value> {
     let usage = if inputs.need("usage")? == "auth" { "AUTHENTICATION" } else { "SIGNING" };
     let format = inputs.get("format").unwrap_or("der").to_uppercase();
     let member = inputs.get("member").map(|text| ids::complete(session, text, Shape::Member)).transpose()?;
-    let wanted = Wanted { usage, ca: inputs.get("ca"), member, format: &format, fields: fields_of(inputs)? };
+    let wanted = Wanted {
+        usage,
+        ca: inputs.get("ca"),
+        member,
+        format: &format,
+        host: inputs.get("host").map(str::to_owned),
+        fields: fields_of(inputs)?,
+    };
     let request = csr_request(session, &wanted)?;
     if let Some(key) = inputs.get("key") {
         let key = names::find(session, What::Key, key)?;

@@ -178,12 +178,16 @@ fn upload(session: &Session, inputs: &Inputs) -> anyhow::Result<Value> {
     let bytes = read(inputs.need("file")?.as_ref())?;
     let Some(limit) = inputs.wait else { return upload_anchor(session, bytes, inputs.ensure) };
     // A source that has just been set up publishes within moments.
-    session.wait_until("the configuration source", limit, || match upload_anchor(session, bytes.clone(), inputs.ensure) {
-        Err(error) => match failure_of(&error).and_then(Failure::code) {
-            Some(code) if code.starts_with("conf_verification.") => Ok((false, code.to_owned(), Value::Null)),
-            _ => Err(error),
-        },
-        Ok(body) => Ok((true, String::new(), body)),
+    session.wait_until("the configuration source", limit, || {
+        match upload_anchor(session, bytes.clone(), inputs.ensure) {
+            Err(error) => match failure_of(&error).and_then(Failure::code) {
+                Some(code) if code.starts_with("conf_verification.") => {
+                    Ok((false, code.to_owned(), Value::Null))
+                }
+                _ => Err(error),
+            },
+            Ok(body) => Ok((true, String::new(), body)),
+        }
     })
 }
 
