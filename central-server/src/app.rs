@@ -174,6 +174,9 @@ impl Opened {
 /// the management API. A token that stays logged out lets the server serve, but not sign.
 fn open_token(data: &Offline, pin_file: &Path, clock: &Clock) -> anyhow::Result<TokenSlot> {
     let token = TokenSlot::open(data.folder("keys")?)?;
+    if let Some(mode) = host::files::shared_mode(pin_file) {
+        tracing::warn!(file = %pin_file.display(), mode = format!("{mode:o}"), "others may use the file with the PIN: make it 600");
+    }
     let pin = match std::fs::read_to_string(pin_file) {
         Ok(pin) => pin,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {

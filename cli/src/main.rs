@@ -66,6 +66,9 @@ enum Command {
     Api(remote::api::Args),
     Diagnose(remote::diagnose::Args),
     Wait(remote::waiting::Args),
+    /// What the exit status says.
+    #[command(name = "exit-status", long_about = exit::HELP)]
+    ExitStatus,
     Completion(remote::completion::Args),
     #[command(hide = true, name = "__complete")]
     Complete(remote::completion::Words),
@@ -96,6 +99,10 @@ fn main() -> ExitCode {
         Command::Api(args) => remote::told(args.flags(), remote::api::run(&args)),
         Command::Diagnose(args) => remote::told(args.flags(), remote::diagnose::run(&args)),
         Command::Wait(args) => remote::told(args.flags(), remote::waiting::run(&args)),
+        Command::ExitStatus => {
+            println!("{}", exit::HELP);
+            Ok(Exit::Done)
+        }
         Command::Completion(args) => remote::completion::run(&args),
         Command::Complete(args) => {
             remote::completion::complete(&args, <Program as clap::CommandFactory>::command())

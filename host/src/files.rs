@@ -32,6 +32,13 @@ pub fn sync_dir(dir: &Path) -> std::io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// The mode of a file with a secret that others than its owner may use; `None` when it is well kept or not there.
+pub fn shared_mode(path: &Path) -> Option<u32> {
+    use std::os::unix::fs::MetadataExt;
+    let mode = std::fs::metadata(path).ok()?.mode() & 0o777;
+    (mode & 0o077 != 0).then_some(mode)
+}
+
 fn write_new(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
     let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
     file.write_all(bytes)?;
@@ -82,5 +89,17 @@ mod tests {
         assert!(write_atomic(&target, b"x", 0o600).is_err());
         assert_eq!(std::fs::read(target.join("inside")).unwrap(), b"kept");
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "the temporary file is gone");
+    }
+
+    #[test]
+    fn a_secret_that_others_may_use_is_noticed() {
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("pin");
+        assert_eq!(shared_mode(&path), None);
+        write_atomic(&path, b"1", 0o600).unwrap();
+        assert_eq!(shared_mode(&path), None);
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        assert_eq!(shared_mode(&path), Some(0o640));
     }
 }

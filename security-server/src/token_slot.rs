@@ -72,6 +72,9 @@ impl TokenSlot {
 
 /// The token of this process, logged in when there is a PIN.
 fn own_token(folder: &Path, pin_file: &Path, clock: &Clock) -> anyhow::Result<SoftwareSigner> {
+    if let Some(mode) = host::files::shared_mode(pin_file) {
+        tracing::warn!(file = %pin_file.display(), mode = format!("{mode:o}"), "others may use the file with the PIN: make it 600");
+    }
     let pin = match std::fs::read_to_string(pin_file) {
         Ok(text) => Some(Zeroizing::new(text.trim_end_matches(['\r', '\n']).to_owned())),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,

@@ -86,6 +86,7 @@ pub(crate) fn nouns() -> Vec<Noun> {
     let mut nouns = vec![server(), anchor(), token(), key(), ca(), tsa()];
     nouns.extend([member_class(), member(), subsystem(), client(), security_server()]);
     nouns.extend([requests::noun_(), management(), group(), accounts::noun_()]);
+    nouns.extend(more::nouns());
     nouns
 }
 
@@ -346,6 +347,8 @@ fn tsa() -> Noun {
 }
 
 use trust::{add_ca, add_responder, add_tsa, set_ca, set_responder, set_tsa};
+#[path = "central_more.rs"]
+mod more;
 #[path = "central_trust.rs"]
 pub(crate) mod trust;
 

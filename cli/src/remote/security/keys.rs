@@ -89,7 +89,7 @@ fn key() -> Noun {
                 .with([
                     token(),
                     opt("label", Kind::Text, "What it is called"),
-                    opt("usage", USAGE, "What it is for; with --ca"),
+                    opt("usage", USAGE, "What it is for; a signing request is made then"),
                     opt("ca", Kind::Text, "Certification service for a signing request"),
                     opt("member", Kind::Text, "The member of a signing key"),
                     opt("host", Kind::Text, "Host name or address of this server, for the name"),
@@ -116,7 +116,7 @@ fn key() -> Noun {
 const FORMATS: Kind = Kind::Choice(&[("der", "DER"), ("pem", "PEM")]);
 
 fn add_key(session: &Session, inputs: &Inputs) -> anyhow::Result<Value> {
-    if inputs.get("ca").is_some() {
+    if inputs.get("usage").is_some() {
         return create_csr(session, inputs);
     }
     let token = names::find(session, What::Token, inputs.get("token").unwrap_or("0"))?;

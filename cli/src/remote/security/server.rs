@@ -381,7 +381,8 @@ fn security_server() -> Noun {
     noun("security-server", "Security servers of the instance", [list])
 }
 
-fn backup() -> Noun {
+/// The same for both kinds of servers.
+pub(crate) fn backup() -> Noun {
     let columns = &["File=filename", "Created=created_at"];
     let name = || pos("file", Kind::Text, "Name of the backup");
     let restore = verb("restore", "Puts the server back to one", Method::PUT, "/backups/{file}/restore");
