@@ -39,6 +39,13 @@ Exit status:
   6  there are differences (diff, --dry-run)
   7  verification failed";
 
+/// Runs `causeway exit-status`.
+pub(crate) fn print_help() -> anyhow::Result<Exit> {
+    use std::io::Write;
+    writeln!(std::io::stdout().lock(), "{HELP}")?;
+    Ok(Exit::Done)
+}
+
 /// Put on an error whose remedy is another argument or another file.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]

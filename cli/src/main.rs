@@ -99,10 +99,7 @@ fn main() -> ExitCode {
         Command::Api(args) => remote::told(args.flags(), remote::api::run(&args)),
         Command::Diagnose(args) => remote::told(args.flags(), remote::diagnose::run(&args)),
         Command::Wait(args) => remote::told(args.flags(), remote::waiting::run(&args)),
-        Command::ExitStatus => {
-            println!("{}", exit::HELP);
-            Ok(Exit::Done)
-        }
+        Command::ExitStatus => exit::print_help(),
         Command::Completion(args) => remote::completion::run(&args),
         Command::Complete(args) => {
             remote::completion::complete(&args, <Program as clap::CommandFactory>::command())

@@ -1,5 +1,6 @@
 //! `causeway api METHOD PATH`: any call of a management API, for what has no verb of its own.
 
+use std::io::Write;
 use std::path::PathBuf;
 
 use http::Method;
@@ -58,10 +59,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     if args.output.is_some() {
         super::carry_out::save(&answer, args.output.clone())?;
     } else if answer.header("content-type").contains("json") {
-        let body = answer.json()?;
-        println!("{}", serde_json::to_string_pretty(&body)?);
+        writeln!(std::io::stdout().lock(), "{}", serde_json::to_string_pretty(&answer.json()?)?)?;
     } else {
-        use std::io::Write;
         std::io::stdout().lock().write_all(&answer.body)?;
     }
     Ok(Exit::Done)

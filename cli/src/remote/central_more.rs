@@ -69,12 +69,12 @@ fn conf_part() -> Noun {
                 "download",
                 "Writes one to a file",
                 Method::GET,
-                "/configuration-sources/{source}/configuration-parts/{identifier}/{version}/download",
+                "/configuration-sources/{source}/configuration-parts/{identifier}/{conf-version}/download",
             )
             .with([
                 source(),
                 identifier(),
-                pos("version", Kind::Number, "Version of the configuration"),
+                pos("conf-version", Kind::Number, "Version of the configuration"),
                 output(),
             ])
             .shows(FILE),

@@ -18,6 +18,7 @@ mod servers;
 pub(crate) mod step;
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -96,7 +97,6 @@ fn read(wanted: &Ecosystem, sessions: &BTreeMap<String, Session>) -> anyhow::Res
 }
 
 fn show(flags: &Flags, steps: &[Step]) -> anyhow::Result<()> {
-    use std::io::Write;
     let mut out = std::io::stdout().lock();
     let format = &flags.format;
     let json = |step: &Step| json!({ "sign": step.sign.text().to_string(), "target": step.target, "kind": step.kind, "what": step.what });
@@ -233,7 +233,7 @@ pub(crate) fn export(flags: &Flags, names: &[String], output: Option<&Path>) -> 
     let text = serde_yaml_ng::to_string(&found)?;
     match output {
         Some(path) => std::fs::write(path, text).with_context(|| path.display().to_string())?,
-        None => print!("{text}"),
+        None => std::io::stdout().lock().write_all(text.as_bytes())?,
     }
     Ok(Exit::Done)
 }

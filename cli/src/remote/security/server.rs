@@ -192,7 +192,6 @@ fn upload(session: &Session, inputs: &Inputs) -> anyhow::Result<Value> {
 }
 
 /// Gives a new server its anchor.
-
 pub(crate) fn upload_anchor(session: &Session, bytes: Vec<u8>, ensure: bool) -> anyhow::Result<Value> {
     let preview = Call::new(Method::POST, "/system/anchor/previews").query("validate_instance", "false");
     let preview = session.call(&preview.body(Body::Octets(bytes.clone())))?;
