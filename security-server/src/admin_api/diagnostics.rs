@@ -90,7 +90,13 @@ fn globalconf(api: &Api, _: &mut Call) -> Result<Answer, Problem> {
         prev_update_at: date(last),
         next_update_at: date(last.plus(api.foundation.settings.configuration.interval)),
         last_successful_url: status.source.unwrap_or_default(),
-        error: status.last_error.map(|error| failure(error.code, &error.reason)),
+        error: status.last_error.map(|error| {
+            match api.foundation.settings.configuration.anchor_file.exists() {
+                true => failure(error.code, &error.reason),
+                // There is no more to say, and nobody needs to know where it would be.
+                false => CodeWithDetails { metadata: vec![], ..failure(error.code, "") },
+            }
+        }),
     })
 }
 

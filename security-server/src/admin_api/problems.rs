@@ -8,7 +8,8 @@ use crate::serverconf::store::ChangeError;
 
 /// The server is nobody's yet. 500, as stock servers answer: the toolkit asks before it initialises [admin dossier §7.1].
 pub fn not_initialised() -> Problem {
-    Problem::new(500, "core.malformed_server_conf").because("the server is not initialised")
+    let problem = Problem::new(500, "core.malformed_server_conf").because("the server is not initialised");
+    problem.with("Server conf is not initialized!").with("tr.null")
 }
 
 /// The state of a thing does not allow what was asked.

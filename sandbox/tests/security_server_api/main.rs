@@ -1,0 +1,15 @@
+//! The security server's management API, with everything around it that it needs: a central server, trust services, other servers.
+//!
+//! | Module | Tries |
+//! |---|---|
+//! | `world` | what is around it |
+//! | `recordings` | what live servers were asked and answered |
+//! | `contract` | every operation's rights; a bring-up with examples, schemas and refusals |
+//! | `random_requests` | random requests |
+
+#![allow(clippy::unwrap_used, dead_code, reason = "a test: its panic is the report")]
+
+mod contract;
+mod random_requests;
+mod recordings;
+mod world;
