@@ -106,7 +106,8 @@ async fn nothing_fails_and_nothing_changes_without_success() {
     for index in 0..number("CAUSEWAY_REQUESTS", 1_500) {
         let row = rows[random.below(rows.len())];
         let caller = random.pick(&["all", "all", "all", "all", "sa", "ro", "none"]);
-        let (method, target) = (row.verb.name(), maker.target(&mut random, row.path, row.query));
+        let method = row.verb.name();
+        let target = format!("/api/v1{}", maker.target(&mut random, row.path, row.query));
         let (media, body) = match row.body {
             BodyKind::None => (None, vec![]),
             BodyKind::Octets => (row.body.media_type(), random.pick(&TEXTS).as_bytes().to_vec()),

@@ -20,7 +20,7 @@ use testkit::vectors::{self, Tally};
 use crate::world::{SecurityServer, World, member, provider};
 
 /// Parts of paths that are not offered, with the reason.
-const ELSEWHERE: [(&str, &str); 15] = [
+const ELSEWHERE: [(&str, &str); 13] = [
     ("/api-keys", "the credential was not recorded"),
     ("/backups", "backups are of another form here"),
     ("/mail/", "there is no mail"),
@@ -31,8 +31,6 @@ const ELSEWHERE: [(&str, &str); 15] = [
     ("/diagnostics/other-security-server-status", "tier 2, not offered yet"),
     ("acme", "ACME is not offered yet"),
     ("/ocsp-prioritization-strategy", "tier 3"),
-    ("TEST/security-servers", "tier 3"),
-    ("NONE/security-servers", "tier 3"),
     ("/00AA/import", "tier 3"),
     ("/language", "not served by either"),
     ("openapi.yaml", "the document is our own"),
