@@ -9,6 +9,8 @@ mod clients;
 mod groups;
 #[path = "offered/random.rs"]
 mod random;
+#[path = "offered/recorded.rs"]
+mod recorded;
 #[path = "offered/rights.rs"]
 mod rights;
 #[path = "offered/scene.rs"]

@@ -30,7 +30,7 @@ pub(crate) fn client(encoded: &str) -> ClientId {
     ClientId::parse_encoded(encoded).unwrap()
 }
 
-/// The server `DEV:COM:1:SS1`.
+/// A served API.
 pub(crate) struct Scene {
     pub(crate) foundation: Arc<Foundation>,
     address: SocketAddr,
@@ -43,8 +43,16 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// With clients that the global configuration lists with the server.
+    /// The server `DEV:COM:1:SS1`, with clients that the global configuration lists with it.
     pub(crate) async fn start(listed: &[&str]) -> Self {
+        let owner = MemberId::new("DEV", "COM", "1");
+        let scene = Self::of(ServerId { owner, code: "SS1".into() }).await;
+        scene.list(listed);
+        scene
+    }
+
+    /// A server without a global configuration.
+    pub(crate) async fn of(id: ServerId) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Clock::fixed(NOW);
         let shutdown = Shutdown::default();
@@ -57,7 +65,6 @@ impl Scene {
             tokio::task::spawn_blocking(move || Foundation::open(settings, clock, shutdown)).await.unwrap()
         };
         let foundation = Arc::new(opened.unwrap());
-        let id = ServerId { owner: MemberId::new("DEV", "COM", "1"), code: "SS1".into() };
         foundation.change("test", vec![Event::ServerNamed { id }]).unwrap();
 
         let rates = ManagementApi {
@@ -78,10 +85,7 @@ impl Scene {
         let handler = move |request, peer| Arc::clone(&frame).answer(request, peer);
         tokio::spawn(serve(listener, Transport::Plain, Limits::default(), shutdown.clone(), handler));
         let documents = Documents::start().await;
-        let scene =
-            Self { foundation, address, key, others, documents, _shutdown: shutdown, _folder: folder };
-        scene.list(listed);
-        scene
+        Self { foundation, address, key, others, documents, _shutdown: shutdown, _folder: folder }
     }
 
     /// A scene with one registered client, `DEV:COM:1:A`.
@@ -95,7 +99,12 @@ impl Scene {
 
     /// The global configuration lists these clients with the server from now on, and what follows is recorded.
     pub(crate) fn list(&self, clients: &[&str]) {
-        self.foundation.globalconf.store(Arc::new(Some(Arc::new(conf(clients)))));
+        self.publish(conf(clients));
+    }
+
+    /// Another global configuration; what follows from it is recorded.
+    pub(crate) fn publish(&self, conf: GlobalConf) {
+        self.foundation.globalconf.store(Arc::new(Some(Arc::new(conf))));
         self.foundation.align().unwrap();
         self.foundation.rebuild();
     }

@@ -7,12 +7,18 @@ use crate::scene::{Scene, certificate, client, each};
 
 const DESCRIPTIONS: &str = "/clients/DEV:COM:1:A/service-descriptions";
 
-/// A WSDL with these operations; one whose name begins with `!` has an output without a message.
+/// A WSDL with these operations and titles; one whose name begins with `!` has an output without a message.
 fn wsdl(operations: &[&str], address: &str) -> String {
+    wsdl_of(operations, address, true)
+}
+
+pub(crate) fn wsdl_of(operations: &[&str], address: &str, titled: bool) -> String {
     let name = |text: &str| text.trim_start_matches('!').split('.').next().unwrap_or_default().to_owned();
     let abstract_ = operations.iter().map(|text| {
         let output = if text.starts_with('!') { "<output/>" } else { r#"<output message="t:m"/>"# };
-        format!(r#"<operation name="{}"><documentation><x:title>Title of {0}</x:title></documentation>{output}</operation>"#, name(text))
+        let title = titled
+            .then(|| format!("<documentation><x:title>Title of {}</x:title></documentation>", name(text)));
+        format!(r#"<operation name="{}">{}{output}</operation>"#, name(text), title.unwrap_or_default())
     });
     let bound = operations.iter().map(|text| {
         let version = text.split_once('.').map(|(_, version)| format!("<x:version>{version}</x:version>"));
@@ -29,7 +35,7 @@ fn wsdl(operations: &[&str], address: &str) -> String {
     )
 }
 
-fn pets(paths: &str) -> String {
+pub(crate) fn pets(paths: &str) -> String {
     format!("openapi: 3.0.1\ninfo: {{title: Pets, version: '1'}}\nservers: [{{url: /api}}]\npaths:\n{paths}")
 }
 
