@@ -1,4 +1,4 @@
-//! The audit log: one JSON line for every changing call, whether it succeeded or not [admin dossier §1.9, trust dossier §11.4].
+//! The audit log: one JSON line for every changing call, whether it succeeded or not.
 //!
 //! Keys in order: `time`, `correlation_id`, `event`, `user`, `ipaddress`, `reason` (failures), `auth`, `url`, `data`. Characters outside ASCII are
 //! escaped. The file is opened for each line, so that it can be moved away at any time; a line that cannot be written goes to the

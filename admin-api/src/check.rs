@@ -1,4 +1,4 @@
-//! Validation of fields: which rules a value breaks, under the names that scripts know [admin dossier §1.3, §1.4].
+//! Validation of fields: which rules a value breaks, under the names that scripts know.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -1,4 +1,4 @@
-//! Scalars read as leniently as existing scripts need, and never written so: numbers for texts, `True` for true [admin dossier §1.4].
+//! Scalars read as leniently as existing scripts need, and never written so: numbers for texts, `True` for true.
 
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::de::{Deserialize, Deserializer, Error, Visitor};

@@ -5,7 +5,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use crate::call::{Answer, Call};
 use crate::problem::Problem;
 
-/// What a caller may be [admin dossier §1.2].
+/// What a caller may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     /// Keys, trust, configuration sources.

@@ -1,4 +1,4 @@
-//! Paging and sorting of lists [admin dossier §2.3]. `offset` is the number of the page, from 0.
+//! Paging and sorting of lists. `offset` is the number of the page, from 0.
 
 use std::cmp::Ordering;
 

@@ -1,4 +1,4 @@
-//! Refusals: status, code, metadata, failed rules, warnings [admin dossier §1.3]. Absent parts are left out.
+//! Refusals: status, code, metadata, failed rules, warnings. Absent parts are left out.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What the exit status of `causeway` says [admin-surface dossier §5.2].
+//! What the exit status of `causeway` says.
 //!
 //! A command gives `Ok` with the status of an outcome that it has already explained (a rejected container), or an error, which `main`
 //! prints. Each command's module has `Args` for clap and `run(&Args) -> anyhow::Result<Exit>`. An error is [`Exit::Failed`] unless a [`Usage`] or a failure

@@ -1,4 +1,4 @@
-//! Exit statuses and messages of the commands, as scripts and operators see them [admin-surface dossier §5.2].
+//! Exit statuses and messages of the commands, as scripts and operators see them.
 
 use std::process::{Command, Output};
 

@@ -277,7 +277,7 @@ impl InformationSystem {
         self.exchange(call.request(&self.base)?).await
     }
 
-    /// The ASiC-E container of one message, timestamped now if it was not yet (trust dossier §7.6).
+    /// The ASiC-E container of one message, timestamped now if it was not yet.
     ///
     /// # Errors
     /// There was no answer; any status is one.

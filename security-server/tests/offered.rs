@@ -1,5 +1,5 @@
-//! The management API over what a server offers and to whom: clients, descriptions, services, endpoints, rights, local groups
-//! [admin dossier §6, A39–A69]. Every line of that list which needs no user interface is a test here.
+//! The management API over what a server offers and to whom: clients, descriptions, services, endpoints, rights, local groups. Each
+//! question of theirs that needs no user interface is a test here.
 
 #![allow(clippy::unwrap_used, reason = "a test: its panic is the report")]
 

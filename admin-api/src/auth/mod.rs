@@ -1,4 +1,4 @@
-//! Who calls: API keys, users with passwords, sessions, and from where and how often they may [admin dossier §1.2].
+//! Who calls: API keys, users with passwords, sessions, and from where and how often they may.
 //!
 //! ```text
 //! <folder>/            the store of API keys, see host::store

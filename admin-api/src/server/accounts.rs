@@ -1,4 +1,4 @@
-//! Log-in, log-out, the signed-in user, API keys: what both servers answer alike [admin dossier §1.2, §1.6].
+//! Log-in, log-out, the signed-in user, API keys: what both servers answer alike.
 
 use std::net::IpAddr;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Who calls: an API key, a session, or name and password; in this order, and each only where it counts [admin dossier §1.2].
+//! Who calls: an API key, a session, or name and password; in this order, and each only where it counts.
 //!
 //! The paths below `/api-keys` never take an API key: they answer a session from anywhere, and name and password from the networks that may
 //! manage keys. A request with a live session brings the session's token along, whatever else it shows.

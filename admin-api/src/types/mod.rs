@@ -40,7 +40,7 @@ pub struct SessionStatus {
     pub valid: bool,
 }
 
-/// A time of an answer: milliseconds, always three digits [admin dossier §1.4].
+/// A time of an answer: milliseconds, always three digits.
 pub fn date(at: proto::time::UnixTime) -> String {
     let text = at.to_iso8601();
     match text.strip_suffix('Z') {

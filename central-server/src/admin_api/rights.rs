@@ -1,4 +1,4 @@
-//! Rights of the central server and the roles that have them [admin dossier §2.2, trust dossier §11.2].
+//! Rights of the central server and the roles that have them.
 
 use admin_api::operation::Right;
 use admin_api::operation::Role::{

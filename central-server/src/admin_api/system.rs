@@ -74,7 +74,7 @@ pub(super) fn initialize(api: &Api, call: &mut Call) -> Result<Answer, Problem> 
     Ok(Answer::empty(200))
 }
 
-/// The PIN policy [admin dossier §1.8].
+/// The PIN policy.
 fn check_pin(pin: &str) -> Result<(), Problem> {
     if !pin.chars().all(|c| c.is_ascii_graphic() || c == ' ') {
         return Err(Problem::bad_request("token_incorrect_pin_format"));

@@ -1,4 +1,4 @@
-//! The one table of the central server's operations [admin dossier §2.2]. Audit events are those of the reference's list.
+//! The one table of the central server's operations. Audit events are those of the reference's list.
 
 use admin_api::operation::{Operation, delete, get, patch, post, put};
 use admin_api::types::central_server as t;

@@ -1,4 +1,4 @@
-//! Configuration signing keys: made here, kept in the token, known to the registry by their certificates [trust dossier §2.11].
+//! Configuration signing keys: made here, kept in the token, known to the registry by their certificates.
 //!
 //! The certificate is a container of the public key: self-signed, serial 1, CN `internalSigningKey` or `externalSigningKey`, valid from
 //! 1970 to 2038. A key is in the token before the registry names it and leaves it after, so that a crash leaves at worst a key

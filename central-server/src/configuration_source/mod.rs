@@ -1,4 +1,4 @@
-//! The configuration source: generates, signs and publishes the internal and the external configuration [PR-GCONF; trust dossier §2.10].
+//! The configuration source: generates, signs and publishes the internal and the external configuration [PR-GCONF].
 //!
 //! | Module | Holds |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! Declarations of optional parts in INI files: which content identifier goes with which file name [trust dossier §2.8.3].
+//! Declarations of optional parts in INI files: which content identifier goes with which file name.
 //!
 //! A folder holds `*.ini` files with the keys `content-identifier` and `file-name` (others are skipped), as extensions of an instance
 //! bring them along. A file may declare several parts, section by section or pair after pair. What is not INI is skipped, with a word

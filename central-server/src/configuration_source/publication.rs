@@ -1,4 +1,4 @@
-//! The files that are published, and how one configuration takes the place of another [trust dossier §2.4, §2.10].
+//! The files that are published, and how one configuration takes the place of another.
 //!
 //! ```text
 //! <folder>/V<n>/internalconf, externalconf     signed directories, replaced every minute

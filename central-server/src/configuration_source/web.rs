@@ -1,4 +1,4 @@
-//! The published files over HTTP, on the reference's paths [trust dossier §2.4].
+//! The published files over HTTP, on the reference's paths.
 //!
 //! | Path | Answer |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! What a management request must fulfil before the registry is asked [trust dossier §4.5]: framing, signatures, certificates, who asks for
+//! What a management request must fulfil before the registry is asked: framing, signatures, certificates, who asks for
 //! whom. Pure: state, configuration, bytes and time come in.
 
 use bytes::Bytes;
@@ -92,7 +92,7 @@ fn header_of(soap: &Part) -> Result<SoapHeader, Refused> {
     }
 }
 
-/// Two signatures over the document, and the certificate that is to be registered [§4.3].
+/// Two signatures over the document, and the certificate that is to be registered.
 fn check_registration(
     state: &State,
     conf: &GlobalConf,
@@ -151,7 +151,7 @@ fn check_authentication(
     chain::build(cert, &[], &ca.cert, now).map(drop).map_err(|error| Refused::cert(error.to_string()))
 }
 
-/// One signature over the document, of the member that the request is about [§4.4].
+/// One signature over the document, of the member that the request is about.
 fn check_signed(
     conf: &GlobalConf,
     header: &SoapHeader,

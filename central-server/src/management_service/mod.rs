@@ -1,4 +1,4 @@
-//! Management requests of security servers: the registration service on port 4001 and the management service on 4002 [trust dossier §4].
+//! Management requests of security servers: the registration service on port 4001 and the management service on 4002.
 //!
 //! | Module | Holds |
 //! |---|---|

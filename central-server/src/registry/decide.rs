@@ -557,7 +557,7 @@ fn code(what: &'static str, code: String) -> Result<String, Refusal> {
     Ok(code)
 }
 
-/// What every code may hold [trust dossier §1.5], and no white space around it, which nobody would see.
+/// What every code may hold, and no white space around it, which nobody would see.
 fn check_code(what: &'static str, code: &str) -> Result<(), Refusal> {
     let fits = (1..=MAX_CODE_CHARS).contains(&code.chars().count())
         && !proto::id::has_discouraged_character(code)

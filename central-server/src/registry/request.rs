@@ -1,4 +1,4 @@
-//! Management requests: what security servers and staff ask for, and what becomes of it [trust dossier §4.6, §4.7].
+//! Management requests: what security servers and staff ask for, and what becomes of it.
 //!
 //! Registrations and owner changes wait for approval; the rest happens at once and is kept as a record. A registration asked for by both
 //! sides is one matter with two requests, which share their status from then on. **Stored types** stand here; the decisions are pure.

@@ -1,4 +1,4 @@
-//! Who may call what: by service, by endpoint, and by subject [admin dossier §1.5, §1.8].
+//! Who may call what: by service, by endpoint, and by subject.
 //!
 //! A right on a service is a right on the endpoint that stands for the whole of it, and belongs to the code, whatever the version. What
 //! is asked for in one call is done as a whole or not at all.

@@ -1,4 +1,4 @@
-//! Certificates of a client: those that sign for its member, and the TLS certificates of its information systems [admin dossier §1.5].
+//! Certificates of a client: those that sign for its member, and the TLS certificates of its information systems.
 //!
 //! A certificate is named by the SHA-256 of its DER, in hex of any case.
 

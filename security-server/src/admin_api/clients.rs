@@ -1,4 +1,4 @@
-//! Clients of this server: members and subsystems, and how far their registration is [admin dossier §1.5, §1.8].
+//! Clients of this server: members and subsystems, and how far their registration is.
 //!
 //! A list shows clients of this server, and on demand whoever the global configuration knows. What sends a request to the central
 //! server is in [`super::management`].

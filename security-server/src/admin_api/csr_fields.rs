@@ -1,5 +1,4 @@
-//! Fields that certificate profiles want in the subject of a request: which, with which value, and which of them a person may fill in
-//! [trust dossier §3.3].
+//! Fields that certificate profiles want in the subject of a request: which, with which value, and which of them a person may fill in.
 //!
 //! What a profile makes of a subject stands in `pki::profile`; this is its other side, for forms and for checking what was filled in.
 

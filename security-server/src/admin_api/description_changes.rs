@@ -1,4 +1,4 @@
-//! Service descriptions that change: another address or code, or another document at the same address [admin dossier §1.8].
+//! Service descriptions that change: another address or code, or another document at the same address.
 //!
 //! A document is read again, and what it says now is compared with what was there: an administrator is told which services or endpoints
 //! come and go, and accepts it or not. What stays keeps its settings, number and rights. The events for all of it are planned here and

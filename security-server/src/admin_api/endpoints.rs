@@ -1,4 +1,4 @@
-//! Endpoints of REST services: a method and a pattern of paths [admin dossier §1.5, §1.8].
+//! Endpoints of REST services: a method and a pattern of paths.
 //!
 //! Those that a service's description has, and the one that stands for the whole service, are generated: nobody changes or removes
 //! them by hand.

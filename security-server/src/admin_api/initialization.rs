@@ -1,4 +1,4 @@
-//! Initialisation: owner, server code, token; in one call or in several [admin dossier §1.8, Initialization].
+//! Initialisation: owner, server code, token; in one call or in several.
 //!
 //! Parts that are there must be left out, and missing ones given. The token is made first: a crash in between leaves a server whose
 //! initialisation can be finished. It is not logged in afterwards.

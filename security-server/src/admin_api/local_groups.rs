@@ -1,4 +1,4 @@
-//! Local groups of a client, and who is in them [admin dossier §1.5, §1.8].
+//! Local groups of a client, and who is in them.
 
 use admin_api::check::{DESCRIPTION, Rule, SIZE};
 use admin_api::operation::{delete, get, patch, post};

@@ -143,7 +143,7 @@ impl Api {
     /// Who this server is.
     ///
     /// # Errors
-    /// As stock servers answer before they are initialised [admin dossier §7.1].
+    /// As stock servers answer before they are initialised.
     fn server_id(&self) -> Result<ServerId, Problem> {
         self.foundation.server_id().ok_or_else(problems::not_initialised)
     }

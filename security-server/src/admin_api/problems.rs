@@ -6,7 +6,7 @@ use signer::TokenError;
 
 use crate::serverconf::store::ChangeError;
 
-/// The server is nobody's yet. 500, as stock servers answer: the toolkit asks before it initialises [admin dossier §7.1].
+/// The server is nobody's yet. 500, as stock servers answer: the toolkit asks before it initialises.
 pub fn not_initialised() -> Problem {
     let problem = Problem::new(500, "core.malformed_server_conf").because("the server is not initialised");
     problem.with("Server conf is not initialized!").with("tr.null")

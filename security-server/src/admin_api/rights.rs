@@ -1,4 +1,4 @@
-//! Rights of the security server and the roles that have them [admin dossier §1.5, §1.6]. All of them are here, used or not: `/user` tells
+//! Rights of the security server and the roles that have them. All of them are here, used or not: `/user` tells
 //! them, and scripts compare.
 
 use admin_api::operation::Right;

@@ -1,4 +1,4 @@
-//! Service descriptions: a WSDL, an OpenAPI description or the address of a REST service, and what is offered by it [admin dossier §1.8].
+//! Service descriptions: a WSDL, an OpenAPI description or the address of a REST service, and what is offered by it.
 //!
 //! A description is read before anything is decided, since that takes time; what is decided looks at the configuration as it is then. A
 //! new one is disabled. What changes one that is there, or reads it again, is in [`super::description_changes`].

@@ -1,4 +1,4 @@
-//! Services and how they are called [admin dossier §1.5, §1.8].
+//! Services and how they are called.
 //!
 //! A service is named by its client's identifier and, behind a colon, its code with its version.
 

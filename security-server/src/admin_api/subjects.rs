@@ -1,4 +1,4 @@
-//! Who can be given rights: subsystems, global groups, and local groups of the client that gives them [admin dossier §1.8].
+//! Who can be given rights: subsystems, global groups, and local groups of the client that gives them.
 //!
 //! In paths and bodies a subsystem is written by its four codes, a global group by its two, a local group by its number.
 

@@ -1,4 +1,4 @@
-//! The one table of the security server's operations [admin dossier §1.5], gathered from the modules. Audit events are those of the
+//! The one table of the security server's operations, gathered from the modules. Audit events are those of the
 //! reference's list.
 
 use super::*;

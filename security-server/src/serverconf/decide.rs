@@ -430,14 +430,14 @@ fn check_settings(settings: &ServiceSettings) -> Result<(), Refusal> {
     Err(Refusal::Value { what: "timeout", rule: format!("at most {MAX_TIMEOUT_SECONDS} seconds") })
 }
 
-/// A text can be a code of an identifier: 1 to 255 characters that every written form of identifiers can carry [trust dossier §1.5].
+/// A text can be a code of an identifier: 1 to 255 characters that every written form of identifiers can carry.
 pub fn is_code(text: &str) -> bool {
     let forbidden =
         |c: char| c.is_control() || matches!(c, '%' | ':' | ';' | '/' | '\\' | '\u{200b}' | '\u{feff}');
     (1..=255).contains(&text.chars().count()) && !text.contains(forbidden)
 }
 
-/// Characters that some written form of identifiers cannot carry [trust dossier §1.5].
+/// Characters that some written form of identifiers cannot carry.
 fn check_codes<'a>(mut codes: impl Iterator<Item = &'a str>) -> Result<(), Refusal> {
     match codes.find(|code| !is_code(code)) {
         None => Ok(()),

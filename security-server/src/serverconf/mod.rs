@@ -27,7 +27,7 @@ use state::{ClientState, EndpointState, State};
 use status::ClientStatus;
 use url::ServiceUrl;
 
-/// The notice of a disabled description that has none of its own (wire dossier §22 row 20).
+/// The notice of a disabled description that has none of its own.
 pub const DEFAULT_NOTICE: &str = "The service is out of order";
 
 /// How a client's information systems identify themselves.
@@ -192,8 +192,8 @@ impl ServerConf {
     }
     /// Whether `client` may call `service` with `method` on the raw (escaped) `path`. SOAP passes `None`: the service level.
     ///
-    /// The path is split at `/`, each segment decoded once; dot segments, also those made by escapes, are refused for everybody
-    /// (wire dossier §13.2, §22 rows 3 and 4). The version of the service plays no part.
+    /// The path is split at `/`, each segment decoded once; dot segments, also those made by escapes, are refused for everybody. The
+    /// version of the service plays no part.
     pub fn is_allowed(
         &self,
         conf: &GlobalConf,

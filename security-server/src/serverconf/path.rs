@@ -1,4 +1,4 @@
-//! Endpoint patterns and the paths they are held against [wire dossier §13.2, §22 rows 3 and 4].
+//! Endpoint patterns and the paths they are held against.
 //!
 //! A pattern: `*` is any run of characters within one segment, `**` (or more stars) is anything, `\*` and `\\` are themselves, all else
 //! is literal. `*` is possessive: it takes the whole run, so a literal after it inside one segment never matches.
@@ -184,7 +184,7 @@ mod tests {
         ServicePath::decode(raw).map(|path| Pattern::new(pattern).matches(&path))
     }
 
-    /// Patterns of the admin interface against raw paths [wire dossier §13.2].
+    /// Patterns of the admin interface against raw paths.
     #[test]
     fn patterns_match_whole_paths_segment_by_segment() {
         let cases = [
@@ -226,7 +226,7 @@ mod tests {
         }
     }
 
-    /// What is matched is what is sent [wire dossier §22 row 3].
+    /// What is matched is what is sent.
     #[test]
     fn escapes_never_move_a_path_to_another_endpoint() {
         let cases = [
@@ -256,7 +256,7 @@ mod tests {
         }
     }
 
-    /// Refused for everybody [wire dossier §22 row 4].
+    /// Refused for everybody.
     #[test]
     fn refuses_dot_segments_however_they_are_made() {
         let dots = [

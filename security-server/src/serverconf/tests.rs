@@ -66,7 +66,6 @@ fn service(code: &str, version: Option<&str>) -> ServiceId {
     ServiceId { version: version.map(str::to_owned), ..client(OWN).service(code) }
 }
 
-/// [wire dossier §13.2].
 #[test]
 fn rights_are_given_to_exact_clients_and_to_groups() {
     let (conf, built) = (conf(), ServerConf::build(&state(), Some(&conf())).unwrap());

@@ -1,4 +1,4 @@
-//! Where a service is: parsed once, when it is configured, with its query apart [wire dossier §13.3, §22 row 22].
+//! Where a service is: parsed once, when it is configured, with its query apart.
 
 use std::fmt;
 
