@@ -2,8 +2,15 @@
 //!
 //! The seed is fixed; `CAUSEWAY_SEED` gives another one, and `CAUSEWAY_REQUESTS` another number of requests.
 
+use std::path::Path;
+use std::sync::Arc;
+
 use admin_api::operation::{BodyKind, Operation};
+use host::clock::Clock;
+use host::shutdown::Shutdown;
 use security_server::admin_api::Api;
+use security_server::config::Settings;
+use security_server::foundation::Foundation;
 use serde_json::Value;
 use testkit::requests::{Maker, Random, number};
 
@@ -57,7 +64,12 @@ fn is_kept(answer: &Value) -> bool {
 
 /// Everything that a call may change, but for what refusals record.
 fn content(server: &SecurityServer) -> String {
-    let foundation = &server.foundation;
+    let logged_in = server.foundation.token.get().unwrap().is_logged_in();
+    format!("{} {logged_in}", kept(&server.foundation))
+}
+
+/// What of it is on the disk.
+fn kept(foundation: &Foundation) -> String {
     let token = foundation.token.get().unwrap();
     let anchor = std::fs::read(&foundation.settings.configuration.anchor_file).unwrap();
     let keys: Vec<_> = token
@@ -69,12 +81,33 @@ fn content(server: &SecurityServer) -> String {
         })
         .collect();
     let tls = hex::encode(foundation.internal_tls.cert().sha256());
-    format!(
-        "{:?} {} {} {keys:?} {anchor:?} {tls}",
-        foundation.conf.state(),
-        token.label(),
-        token.is_logged_in()
-    )
+    format!("{:?} {} {keys:?} {anchor:?} {tls}", foundation.conf.state(), token.label())
+}
+
+/// What another process finds that starts on what is on the disk now, as after a kill.
+fn found_after_a_kill(server: &SecurityServer) -> String {
+    fn copy(from: &Path, to: &Path) {
+        std::fs::create_dir_all(to).unwrap();
+        for entry in std::fs::read_dir(from).unwrap() {
+            let entry = entry.unwrap();
+            let target = to.join(entry.file_name());
+            if entry.file_type().unwrap().is_dir() {
+                copy(&entry.path(), &target);
+            } else {
+                std::fs::copy(entry.path(), target).unwrap();
+            }
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let settings = &server.foundation.settings;
+    for part in ["state", "keys", "tls", "globalconf"] {
+        copy(&settings.data_dir.join(part), &folder.path().join(part));
+    }
+    let mut settings = Settings::clone(settings);
+    std::fs::copy(settings.data_dir.join("FORMAT"), folder.path().join("FORMAT")).unwrap();
+    settings.data_dir = folder.path().to_owned();
+    let again = Foundation::open(Arc::new(settings), Clock::System, Shutdown::default()).unwrap();
+    kept(&again)
 }
 
 fn form(text: &str) -> Vec<u8> {
@@ -126,6 +159,9 @@ async fn nothing_fails_and_nothing_changes_without_success() {
         let after = content(&server);
         assert!(status < 300 || before == after, "{}", shown());
         before = after;
+        if index % 250 == 0 {
+            assert_eq!(found_after_a_kill(&server), kept(&server.foundation), "{}", shown());
+        }
     }
     server.stop().await;
 }

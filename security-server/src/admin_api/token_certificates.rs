@@ -165,7 +165,7 @@ fn import(api: &Api, call: &mut Call) -> Result<Answer, Problem> {
     }
     call.needs(if authentication { "IMPORT_AUTH_CERT" } else { "IMPORT_SIGN_CERT" })?;
     let issuer = conf.ca_for(&cert, conf.instance()).map(|ca| &ca.cert);
-    if !issuer.is_some_and(|issuer| cert.verify_issued_by(issuer).is_ok()) {
+    if issuer.is_none_or(|issuer| cert.verify_issued_by(issuer).is_err()) {
         return Err(Problem::bad_request("certificate_authority_not_found"));
     }
     let member = if authentication { None } else { Some(member_of(api, &conf, &cert)?) };
