@@ -186,6 +186,50 @@ fn an_instance_verb_by_verb() {
     instance.scene.type_in("ss service list COM:1234:PETS").ok().says("http://127.0.0.1:9/api");
     instance.scene.type_in("ss client add COM:1234:PETS --yes").gives(1).says("client_already_exists");
 
+    // The rest of the tables, as far as one server goes.
+    instance.scene.private("pin2", "Other5678");
+    for line in [
+        "ss server status",
+        "ss server version",
+        "ss server node-type",
+        "ss server-tls show",
+        "ss server-tls export -o certs.tar.gz",
+        "ss anchor show",
+        "ss anchor download -o again.xml",
+        "ss tsa list",
+        "ss tsa approved",
+        "ss ca list --intermediate",
+        "ss ca fields \"Causeway Sandbox Root CA\" --usage sign --member COM:1234",
+        "ss member-class list",
+        "ss security-server list --current",
+        "ss diagnostics show",
+        "ss diagnostics ocsp",
+        "ss diagnostics tsa",
+        "ss token list",
+        "ss token pin 0 --old-pin-file pin --new-pin-file pin2",
+        "ss token login 0 --pin-file pin2 --ensure",
+        "ss key list",
+        "ss key rename authentication auth-key",
+        "ss key show auth-key",
+        "ss csr list",
+        "ss client show COM:1234:PETS",
+        "ss client connection COM:1234:PETS https",
+        "ss client list --all",
+        "ss tls add COM:1234:PETS auth",
+        "ss tls list COM:1234:PETS",
+        "ss group list COM:1234:PETS",
+        "ss group describe friends \"Who is friendly now\"",
+        "ss group show friends",
+        "ss service disable pets --notice Later",
+        "ss service enable pets",
+        "ss service show pets",
+        "ss access list COM:1234:PETS",
+        "ss access what COM:1234:PETS COM:1234:MANAGEMENT",
+        "ss access revoke COM:1234:PETS:pets --from LOCALGROUP:friends",
+        "ss access grant COM:1234:PETS:pets --to LOCALGROUP:friends",
+    ] {
+        instance.type_in(line);
+    }
     // What is wrong is found with what to do: nobody was asked to approve PETS.
     let diagnosis = instance.scene.type_in("diagnose --json");
     let checks = diagnosis.json();
@@ -300,6 +344,53 @@ fn management_services(host: &str) -> String {
         )
     };
     codes.map(one).concat()
+}
+
+/// Whoever has no program for the CA signs by hand, and somebody else approves: each run goes as far as it can.
+#[test]
+fn what_waits_for_people_is_left_to_another_run() {
+    let instance = Instance::new();
+    let (_cs, _ss0) = (instance.central(), instance.security("ss0", 1));
+    let (ocsp, tsa) = instance.urls.clone();
+    let text = ECOSYSTEM
+        .split("- target: ss1")
+        .next()
+        .unwrap()
+        .replace("approve: auto", "approve: skip")
+        .replace("SERVICES\n", "      []\n")
+        .replace("CSHOST:8080", &format!("{}:8080", instance.host(0)))
+        .replace("address: SS0", &format!("address: {}", instance.host(1)))
+        .replace("OCSP'", &format!("{ocsp}'"))
+        .replace("'TSA'", &format!("'{tsa}'"))
+        .replace("{command: SIGN ss0-auth}", "{file: auth.pem}")
+        .replace("{command: SIGN ss0-sign}", "{file: sign.pem}");
+    std::fs::write(instance.scene.path("e.yaml"), text).unwrap();
+    let left = instance.scene.type_in("apply -f e.yaml --yes --wait=30s").gives(6);
+    assert!(
+        left.err.contains("sign.pem.csr signed") && left.err.contains("auth.pem.csr signed"),
+        "{}",
+        left.err
+    );
+    instance.sign("sign.pem", Usage::Signing);
+    instance.sign("auth.pem", Usage::Authentication);
+    instance.scene.type_in("apply -f e.yaml --yes --wait=30s").gives(6).says("waits for its approval");
+    let waiting = instance.scene.type_in("cs request list --status waiting -q").ok().out;
+    instance.type_in(&format!("cs request approve {}", waiting.trim()));
+    instance.type_in("wait configuration --for 30s");
+    let hash = instance.scene.type_in("ss cert list --jsonl").ok().out;
+    let auth = hash.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let auth = auth
+        .filter(|cert| cert["usage"] == "AUTHENTICATION")
+        .map(|cert| cert["certificate_details"]["hash"].clone());
+    let auth: Vec<_> = auth.collect();
+    instance.type_in(&format!("wait certificate {} --for 60s", auth[0].as_str().unwrap()));
+    // The provider's client is in the configuration as soon as it is registered, so nothing waits for people any more.
+    let text = std::fs::read_to_string(instance.scene.path("e.yaml"))
+        .unwrap()
+        .replace("approve: skip", "approve: wait");
+    std::fs::write(instance.scene.path("e.yaml"), text).unwrap();
+    instance.type_in("apply -f e.yaml --yes --wait=1m");
+    assert_eq!(instance.scene.type_in("diff -f e.yaml").ok().out, "");
 }
 
 #[test]

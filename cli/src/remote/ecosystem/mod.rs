@@ -34,7 +34,7 @@ use execute::{Ended, Executor};
 use model::{Approve, Ecosystem};
 use now::Now;
 use plan::Options;
-use step::Step;
+use step::{Act, Step};
 
 /// What `apply` and `diff` have in common.
 #[derive(Clone, Debug)]
@@ -180,7 +180,12 @@ fn carry_out(
     // What hangs on a step that waits for people is left to another run.
     let mut left: BTreeMap<&str, String> = BTreeMap::new();
     for step in steps {
-        if let Some(why) = left.get(step.target.as_str()) {
+        // Both signing requests are wanted at once, so that people sign once.
+        let for_people = matches!(step.act, Act::MakeKey { .. } | Act::Certify { .. });
+        let why = left.get(step.target.as_str()).filter(|_| !for_people);
+        // Requests of clients go through the server of the management services, which may be what is left.
+        let why = why.or_else(|| left.values().next().filter(|_| step.act.needs_management()));
+        if let Some(why) = why {
             eprintln!("left: {} ({why})", step.line());
             continue;
         }

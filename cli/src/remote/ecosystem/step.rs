@@ -121,3 +121,14 @@ pub(crate) enum Act {
         grant: bool,
     },
 }
+
+impl Act {
+    /// Whether it takes a server that offers the management services.
+    pub(crate) fn needs_management(&self) -> bool {
+        match self {
+            Self::RegisterClient { .. } | Self::AwaitClient { .. } => true,
+            Self::Call { path, .. } => path.ends_with("/register-provider") || path.ends_with("/unregister"),
+            _ => false,
+        }
+    }
+}
