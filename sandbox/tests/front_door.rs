@@ -45,6 +45,22 @@ async fn exchange(ecosystem: &Ecosystem) {
     }
 }
 
+/// Takes an address and hangs up on everybody. Listeners of ended tasks are closed a moment later, hence the patience.
+async fn occupy(address: std::net::SocketAddr) {
+    for _ in 0..1000 {
+        if let Ok(listener) = tokio::net::TcpListener::bind(address).await {
+            tokio::spawn(async move {
+                loop {
+                    drop(listener.accept().await);
+                }
+            });
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{address} is not given back");
+}
+
 /// What the APIs say of it afterwards.
 async fn check_states(ecosystem: &Ecosystem) {
     let cs = ecosystem.admin(ecosystem.central()).unwrap();
@@ -77,7 +93,13 @@ async fn empty_servers_become_an_ecosystem_and_are_taken_up_again() {
     let first = build(dir.path()).await;
     exchange(&first).await;
     check_states(&first).await;
+    let ports =
+        [first.central().address, first.ocsp().address(), first.tsa().address(), first.services().address()];
     first.stop(LIMIT).await.unwrap();
+    // Somebody else is quicker everywhere.
+    for address in ports {
+        occupy(address).await;
+    }
     let second = build(dir.path()).await;
     exchange(&second).await;
     second.stop(LIMIT).await.unwrap();

@@ -323,8 +323,8 @@ async fn patch_url(ss: &Admin, service: &Value, url: &str) -> anyhow::Result<()>
 
 /// The endpoint that the description has, or one of our own. Gives its number.
 async fn endpoint(ss: &Admin, service: &Value, method: &str, path: &str) -> anyhow::Result<u64> {
-    let there = service["endpoints"].as_array().into_iter().flatten();
-    let found = there.filter(|endpoint| endpoint["method"] == method && endpoint["path"] == path).next();
+    let mut there = service["endpoints"].as_array().into_iter().flatten();
+    let found = there.find(|endpoint| endpoint["method"] == method && endpoint["path"] == path);
     if let Some(found) = found {
         return number(&found["id"]);
     }
