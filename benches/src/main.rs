@@ -1,4 +1,5 @@
-//! What an exchange costs: `cargo run --release -p benches -- relay` ([`relay`]). What the message log costs: [`log`].
+//! What an exchange costs: `cargo run --release -p benches -- relay` ([`relay`]). What the message log costs: [`log`]; large
+//! registries: [`registry`].
 //!
 //! Both security servers and the central server run as child processes (this program again, in another role); load, backend and trust
 //! services run here, and two nginx relays to compare with. Each workload is warmed up, then measured; CPU time and memory are the
@@ -17,6 +18,7 @@ mod load;
 mod log;
 mod nginx;
 mod plot;
+mod registry;
 mod relay;
 mod report;
 mod servers;
@@ -45,6 +47,8 @@ enum Command {
     Relay(Relay),
     /// The message log.
     Log(log::Args),
+    /// Large registries.
+    Registry(registry::Args),
     #[command(name = "security-server", hide = true)]
     SecurityServer(Child),
     #[command(name = "central-server", hide = true)]
@@ -88,6 +92,7 @@ fn main() -> ExitCode {
     let outcome = match Program::parse().command {
         Command::Relay(args) => relay(&args),
         Command::Log(args) => log::run(&args),
+        Command::Registry(args) => registry::run(&args),
         Command::SecurityServer(child) => server(&child, Role::SecurityServer),
         Command::CentralServer(child) => server(&child, Role::CentralServer),
     };

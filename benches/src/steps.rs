@@ -75,10 +75,51 @@ pub(crate) async fn shares(dir: &Path, pids: &[u32], time: Duration) -> Option<V
         .arg(&data)
         .output()
         .await;
-    Some(sum(&String::from_utf8_lossy(&report.ok()?.stdout)))
+    let symbols = Symbols::of(&std::env::current_exe().ok()?).await;
+    Some(sum(&String::from_utf8_lossy(&report.ok()?.stdout), &symbols))
 }
 
-fn sum(report: &str) -> Vec<(String, f64)> {
+/// Names of our own functions by address. Not every `perf` finds them in a program that was linked without its debug information.
+#[derive(Debug, Default)]
+struct Symbols {
+    /// From the offset in the file to the address.
+    shift: u64,
+    by_address: BTreeMap<u64, String>,
+}
+
+impl Symbols {
+    /// As the binutils tell them; without those there are none.
+    async fn of(program: &Path) -> Self {
+        let said = async |tool: &str, options: &str| {
+            let done = Command::new(tool).arg(options).arg(program).stdin(Stdio::null()).output().await;
+            done.map(|done| String::from_utf8_lossy(&done.stdout).into_owned()).unwrap_or_default()
+        };
+        let number = |text: &str| u64::from_str_radix(text.trim_start_matches("0x"), 16).ok();
+        let segments = said("readelf", "-lW").await;
+        let executable = segments.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+        let executable = executable.filter(|words| words.first() == Some(&"LOAD") && words.contains(&"E"));
+        let shift =
+            executable.filter_map(|words| number(words.get(2)?)?.checked_sub(number(words.get(1)?)?)).next();
+        let lines = said("nm", "-C").await;
+        let symbol = |line: &str| {
+            let (address, rest) = line.split_once(' ')?;
+            let (kind, name) = rest.split_once(' ')?;
+            matches!(kind, "t" | "T" | "w" | "W").then(|| Some((number(address)?, name.to_owned())))?
+        };
+        Self { shift: shift.unwrap_or(0), by_address: lines.lines().filter_map(symbol).collect() }
+    }
+
+    /// The function's name, when `perf` says an offset in its place.
+    fn resolve<'a>(&'a self, symbol: &'a str) -> &'a str {
+        let offset = symbol.rsplit(' ').next().and_then(|word| word.strip_prefix("0x"));
+        let address =
+            offset.and_then(|digits| u64::from_str_radix(digits, 16).ok()).map(|at| at + self.shift);
+        let found = address.and_then(|address| self.by_address.range(..=address).next_back());
+        found.map_or(symbol, |(_, name)| name)
+    }
+}
+
+fn sum(report: &str, symbols: &Symbols) -> Vec<(String, f64)> {
     let mut by_step = BTreeMap::<&str, f64>::new();
     for line in report.lines().filter(|line| !line.starts_with('#')) {
         let mut fields = line.split('\t').map(str::trim);
@@ -86,7 +127,7 @@ fn sum(report: &str) -> Vec<(String, f64)> {
             continue;
         };
         let Ok(share) = share.trim_end_matches('%').parse::<f64>() else { continue };
-        *by_step.entry(step_of(object, symbol)).or_default() += share;
+        *by_step.entry(step_of(object, symbols.resolve(symbol))).or_default() += share;
     }
     let mut steps: Vec<_> = by_step.into_iter().map(|(step, share)| (step.to_owned(), share)).collect();
     steps.sort_by(|one, other| other.1.total_cmp(&one.1));
@@ -109,8 +150,9 @@ mod tests {
     fn functions_belong_to_steps() {
         let report = "# Overhead\tShared Object\tSymbol\n    40.00%\tbenches\t[.] sha512_block_data_order_avx2\n\
                       30.00%\t[kernel.kallsyms]\t[k] tcp_sendmsg\n    20.00%\tlibc.so.6\t[.] malloc\n\
-                      10.00%\tbenches\t[.] <sled::pagecache::PageCache>::get\n\n";
-        let steps = sum(report);
+                      5.00%\tbenches\t[.] <sled::pagecache::PageCache>::get\n     5.00%\tbenches\t[.] 0x0000000000001008\n\n";
+        let symbols = Symbols { shift: 0x1000, by_address: [(0x2000, "sled::flush".to_owned())].into() };
+        let steps = sum(report, &symbols);
         let expected = [("hash", 40.0), (KERNEL, 30.0), ("memory", 20.0), ("log and index", 10.0)];
         assert_eq!(steps, expected.map(|(step, share)| (step.to_owned(), share)));
     }

@@ -1,0 +1,135 @@
+//! What large registries cost: `cargo run --release -p benches -- registry`.
+//!
+//! For each size a configuration of so many members, each with two subsystems, on a tenth as many servers is written, read and built
+//! as a server does it; then memory, and the time of the lookups that every exchange makes.
+
+use std::hint::black_box;
+use std::io::Write;
+use std::sync::Arc;
+use std::time::Instant;
+
+use host::metrics::Process;
+use pki::digest::DigestAlgorithm;
+use pki::globalconf::{Builder, GlobalConf, Instance};
+use proto::globalconf::shared_parameters::{Member, SecurityServer, SharedParameters, Source};
+use proto::id::{ClientId, MemberId, ServerId};
+use serde::Serialize;
+
+/// Version of the configuration's form.
+const VERSION: u32 = 6;
+const SUBSYSTEMS: [&str; 2] = ["population-register", "school-office"];
+const LOOKUPS: u32 = 200_000;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Members of the largest registry; a tenth and a hundredth of it are measured as well.
+    #[arg(long, default_value_t = 100_000)]
+    members: u32,
+    /// One JSON object on standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Row {
+    members: u32,
+    servers: u32,
+    document_mib: f64,
+    read_and_build_seconds: f64,
+    /// Of this process, for one snapshot.
+    memory_mib: f64,
+    /// A provider's servers, and whether a client is known and of a server: what every exchange asks.
+    lookup_ns: f64,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let mut rows = Vec::new();
+    for members in [args.members / 100, args.members / 10, args.members] {
+        if members >= 10 {
+            rows.push(measure(members)?);
+        }
+    }
+    let mut out = std::io::stdout().lock();
+    if args.json {
+        serde_json::to_writer_pretty(&mut out, &rows)?;
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "{:>9} {:>9} {:>10} {:>12} {:>11} {:>10}",
+        "members", "servers", "MiB", "s to build", "memory MiB", "lookup ns"
+    )?;
+    for Row { members, servers, document_mib, read_and_build_seconds, memory_mib, lookup_ns } in rows {
+        writeln!(
+            out,
+            "{members:>9} {servers:>9} {document_mib:>10.1} {read_and_build_seconds:>12.3} {memory_mib:>11.1} {lookup_ns:>10.0}"
+        )?;
+    }
+    Ok(())
+}
+
+fn measure(members: u32) -> anyhow::Result<Row> {
+    let servers = members / 10;
+    let document = parameters(members, servers).write(VERSION)?;
+    let before = resident();
+    let began = Instant::now();
+    let instance = Instance::read(&document, VERSION)?;
+    let conf = Builder::new("XX").instance(Arc::new(instance), None).build()?;
+    let read_and_build_seconds = began.elapsed().as_secs_f64();
+    let memory_mib = resident() - before;
+    let lookup_ns = lookups(&conf, members)?;
+    let document_mib = document.len() as f64 / f64::from(1 << 20);
+    Ok(Row { members, servers, document_mib, read_and_build_seconds, memory_mib, lookup_ns })
+}
+
+fn lookups(conf: &GlobalConf, members: u32) -> anyhow::Result<f64> {
+    // Made before, so that only the lookup is measured.
+    let asked: Vec<ClientId> = (0..LOOKUPS.min(members))
+        .map(|number| member(number.wrapping_mul(7_919) % members).subsystem(SUBSYSTEMS[number as usize % 2]))
+        .collect();
+    let began = Instant::now();
+    for client in asked.iter().cycle().take(LOOKUPS as usize) {
+        let found = conf.providers(black_box(client));
+        anyhow::ensure!(found.len() == 1 && conf.is_known(client), "{client} was not found");
+    }
+    Ok(began.elapsed().as_nanos() as f64 / f64::from(LOOKUPS))
+}
+
+fn parameters(members: u32, servers: u32) -> SharedParameters {
+    let clients = |server: u32| {
+        let here = server * 10..server * 10 + 10;
+        here.flat_map(|number| SUBSYSTEMS.map(|code| member(number).subsystem(code))).collect()
+    };
+    SharedParameters {
+        instance: "XX".into(),
+        sources: vec![Source::default()],
+        members: (0..members)
+            .map(|number| Member {
+                id: member(number),
+                class_description: "Government".into(),
+                name: format!("Member {number}"),
+                subsystems: SUBSYSTEMS.iter().map(|code| ((*code).to_owned(), None)).collect(),
+            })
+            .collect(),
+        servers: (0..servers)
+            .map(|number| SecurityServer {
+                id: ServerId { owner: member(number), code: format!("ss-{number}") },
+                address: Some(format!("ss{number}.example.org")),
+                auth_cert_hashes: vec![DigestAlgorithm::Sha256.digest(&number.to_be_bytes()).value],
+                clients: clients(number),
+                maintenance: None,
+            })
+            .collect(),
+        ocsp_freshness_seconds: 3600,
+        ..SharedParameters::default()
+    }
+}
+
+fn member(number: u32) -> MemberId {
+    MemberId::new("XX", "GOV", &format!("1000{number}-7"))
+}
+
+/// MiB.
+fn resident() -> f64 {
+    Process::read().map_or(0.0, |process| process.resident_bytes as f64 / f64::from(1 << 20))
+}
