@@ -526,8 +526,7 @@ async fn recordings_of_live_servers_are_answered_alike() {
     for (name, policy) in [("ss0", false), ("ss1", false), ("ss2", true)] {
         servers.insert(name.to_owned(), world.security_server(name, policy).await);
     }
-    let mut ids = Ids::default();
-    ids.texts = vec![
+    let texts = vec![
         ("http://ca:8898".into(), world.tsas[0].url()),
         ("http://ca:8899".into(), world.tsas[1].url()),
         ("http://ca:8888".into(), world.ocsp.url()),
@@ -544,6 +543,7 @@ async fn recordings_of_live_servers_are_answered_alike() {
             format!("http://{}/managementservices.wsdl", world.central),
         ),
     ];
+    let ids = Ids { texts, ..Ids::default() };
     let mut play = Play { world, servers, ids };
     let mut tally = Tally::new("recordings (security server)");
     for Recorded { call, .. } in &recorded {

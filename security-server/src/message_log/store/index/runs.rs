@@ -162,8 +162,7 @@ impl Runs {
             let before = store.at_or_before(tree, &wanted)?.filter(|(key, _)| key.starts_with(&prefix));
             let mut from = before.map_or(wanted, |(key, _)| key);
             let enough = found.len() + limit;
-            'run: loop {
-                let Some((key, chunk)) = store.scan_from(tree, &from, 1)?.pop() else { break };
+            'run: while let Some((key, chunk)) = store.scan_from(tree, &from, 1)?.pop() {
                 if !key.starts_with(&prefix) {
                     break;
                 }
