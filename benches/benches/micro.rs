@@ -136,7 +136,7 @@ fn multipart(c: &mut Criterion) {
 }
 
 fn configuration(c: &mut Criterion) {
-    let member = |number: u32| MemberId::new("XX", "GOV", &format!("1000{number}-7"));
+    let member = |number: u32| MemberId::new("XX", "GOV", format!("1000{number}-7"));
     let parameters = SharedParameters {
         instance: "XX".into(),
         sources: vec![Source::default()],

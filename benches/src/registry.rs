@@ -126,7 +126,7 @@ fn parameters(members: u32, servers: u32) -> SharedParameters {
 }
 
 fn member(number: u32) -> MemberId {
-    MemberId::new("XX", "GOV", &format!("1000{number}-7"))
+    MemberId::new("XX", "GOV", format!("1000{number}-7"))
 }
 
 /// MiB.
