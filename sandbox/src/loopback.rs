@@ -21,6 +21,8 @@ pub const OCSP_PORT: u16 = 5577;
 pub const REGISTRATION_PORT: u16 = 4001;
 /// Where it takes other management requests.
 pub const MANAGEMENT_PORT: u16 = 4002;
+/// Of a central server, for the configuration: none of those that the kernel gives to whoever asks for any.
+pub const CONFIGURATION_PORT: u16 = 4080;
 /// What must be free at an address.
 const PORTS: [u16; 4] = [SERVER_PORT, OCSP_PORT, REGISTRATION_PORT, MANAGEMENT_PORT];
 

@@ -27,7 +27,7 @@ use super::{Ecosystem, Filling, Mode, Options, Role, Server, Stage, Trust};
 use super::{kept, members};
 use crate::admin::Admin;
 use crate::authority::Authority;
-use crate::loopback::Claim;
+use crate::loopback::{CONFIGURATION_PORT, Claim};
 use crate::ocsp_responder::OcspResponder;
 use crate::parties;
 use crate::services::SampleServices;
@@ -107,6 +107,9 @@ impl Ground {
 
     /// Where the central server publishes.
     pub(super) fn central_address(&mut self) -> anyhow::Result<SocketAddr> {
+        if self.state.central_port == 0 {
+            self.state.central_port = CONFIGURATION_PORT;
+        }
         free_address(self.claims[2].v4(), &mut self.state.central_port)
     }
 

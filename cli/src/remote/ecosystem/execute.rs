@@ -336,7 +336,11 @@ impl Executor<'_> {
             if status()? != "SAVED" {
                 return Ok(());
             }
-            session.call(&Call::new(Method::PUT, format!("{path}/register"))).map(|_| ())
+            match session.call(&Call::new(Method::PUT, format!("{path}/register"))) {
+                // The configuration came between the question and the call.
+                Err(_) if status()? != "SAVED" => Ok(()),
+                outcome => outcome.map(|_| ()),
+            }
         })
     }
 
