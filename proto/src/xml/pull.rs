@@ -261,6 +261,10 @@ impl<'a> Pull<'a> {
         within(self.elements, "elements", self.limits.elements)?;
         let (name, rest) = tag.split_at(tag.find(is_space).unwrap_or(tag.len()));
         let (prefix, local) = qualified(name)?;
+        // Reserved (Namespaces in XML 1.0 §3), and not every reader lets an element have it.
+        if prefix == "xml" {
+            return Err(XmlError::malformed("an element with the reserved prefix xml"));
+        }
         self.read_attributes(rest)?;
         self.resolve_attributes()?;
         let uri = self.lookup(prefix)?;

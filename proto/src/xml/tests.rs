@@ -74,6 +74,8 @@ fn broken_documents_are_refused() {
         "<a xmlns:xmlns='u'/>",
         "<a xmlns:p='http://www.w3.org/XML/1998/namespace'/>",
         "<xmlns:a/>",
+        "<xml:a/>",
+        "<a><xml:b>c</xml:b></a>",
         "<a xmlns:p='u' xmlns:q='u' p:b='' q:b=''/>",
         "<a xmlns:p='u' xmlns:p='v'/>",
         "<a xmlns='u' xmlns='v'/>",
