@@ -9,8 +9,6 @@ mod scene;
 
 use std::collections::BTreeMap;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use central_server::management_service::Service;
 use central_server::registry::Command;
@@ -18,6 +16,7 @@ use proto::fault::Fault;
 use proto::time::UnixTime;
 use scene::Scene;
 use serde_json::{Map, Value, json};
+use testkit::calls::{recorded_body, recorded_header};
 use testkit::vectors::{self, Tally};
 
 /// Paths that this server does not offer yet, with the reason.
@@ -383,21 +382,7 @@ async fn recordings_of_live_servers_are_answered_alike() {
             tally.not_applicable("answered otherwise on purpose, or lists what is kept apart");
             continue;
         }
-        let request = &call["request"];
-        let body = match &request["body"] {
-            Value::Object(map) if map.contains_key("base64") => {
-                STANDARD.decode(map["base64"].as_str().unwrap()).unwrap()
-            }
-            Value::Object(map) if map.contains_key("json") => map["json"].to_string().into_bytes(),
-            Value::Object(map) if map.contains_key("text") => {
-                map["text"].as_str().unwrap().as_bytes().to_vec()
-            }
-            _ => Vec::new(),
-        };
-        let header = |name: &str| {
-            let headers = request["headers"].as_object()?;
-            headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))?.1.as_str().map(str::to_owned)
-        };
+        let body = recorded_body(call);
         let query = call["query"].as_str().map(|query| format!("?{query}")).unwrap_or_default();
         let target = format!("{}{query}", ids.path(&path));
         let (status, answer) = scene
@@ -405,8 +390,8 @@ async fn recordings_of_live_servers_are_answered_alike() {
                 &method,
                 &target,
                 &caller,
-                header("content-type").as_deref(),
-                header("accept").as_deref(),
+                recorded_header(call, "content-type"),
+                recorded_header(call, "accept"),
                 &body,
             )
             .await;

@@ -2,6 +2,7 @@
 //!
 //! | Module | Holds |
 //! |---|---|
+//! | [`calls`] | calls of management APIs, and recorded ones |
 //! | [`vectors`] | conformance vectors: where they lie, what they expect, how many of them held |
 //! | [`requests`] | random requests made from an API document |
 //! | [`tools`] | programs that some tests compare us with; what is skipped without them |
@@ -11,6 +12,7 @@
 
 use std::io::Write;
 
+pub mod calls;
 pub mod requests;
 pub mod tools;
 pub mod vectors;

@@ -20,8 +20,8 @@ use host::http::{Limits, Transport, serve};
 use host::shutdown::Shutdown;
 use pki::key::KeyKind;
 use proto::time::UnixTime;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use testkit::calls::Call;
+use tokio::net::TcpListener;
 
 /// Keys by what recordings call them.
 const KEYS: [(&str, &[Role]); 5] = [
@@ -139,27 +139,10 @@ impl Scene {
         accept: Option<&str>,
         body: &[u8],
     ) -> (u16, Vec<u8>) {
-        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: cs:4000\r\nConnection: close\r\n");
-        if let Some(key) = self.keys.get(caller) {
-            head.push_str(&format!("Authorization: X-Road-ApiKey token={key}\r\n"));
-        }
-        for (name, value) in [("Content-Type", content_type), ("Accept", accept)] {
-            if let Some(value) = value {
-                head.push_str(&format!("{name}: {value}\r\n"));
-            }
-        }
-        if !body.is_empty() || matches!(method, "POST" | "PUT" | "PATCH") {
-            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
-        }
-        head.push_str("\r\n");
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        stream.write_all(head.as_bytes()).await.unwrap();
-        // A server that refuses early need not read all of it.
-        let _ = stream.write_all(body).await;
-        let mut bytes = Vec::new();
-        let _ = stream.read_to_end(&mut bytes).await;
-        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
-        let status = std::str::from_utf8(&bytes[9..12]).unwrap().parse().unwrap();
-        (status, bytes[end..].to_vec())
+        let lines = [("Content-Type", content_type), ("Accept", accept)];
+        let lines: Vec<_> = lines.iter().filter_map(|(name, value)| Some((*name, (*value)?))).collect();
+        let key = self.keys.get(caller).map(String::as_str);
+        let answer = Call { method, target, key, lines: &lines, body }.send(self.address).await;
+        (answer.status, answer.body)
     }
 }

@@ -15,6 +15,7 @@ use pki::cert::Certificate;
 use pki::csr::{Request, Usage};
 use proto::id::ServerId;
 use serde_json::{Map, Value, json};
+use testkit::calls::{recorded_body, recorded_header};
 use testkit::vectors::{self, Tally};
 
 use crate::world::{SecurityServer, World, member, provider};
@@ -283,23 +284,6 @@ fn text<'a>(call: &'a Value, key: &str) -> &'a str {
     call[key].as_str().unwrap_or_default()
 }
 
-/// The body as recorded.
-fn body_of(call: &Value) -> Vec<u8> {
-    match &call["request"]["body"] {
-        Value::Object(map) if map.contains_key("base64") => {
-            STANDARD.decode(map["base64"].as_str().unwrap()).unwrap()
-        }
-        Value::Object(map) if map.contains_key("json") => map["json"].to_string().into_bytes(),
-        Value::Object(map) if map.contains_key("text") => map["text"].as_str().unwrap().as_bytes().to_vec(),
-        _ => Vec::new(),
-    }
-}
-
-fn header(call: &Value, name: &str) -> Option<String> {
-    let headers = call["request"]["headers"].as_object()?;
-    headers.iter().find(|(key, _)| key.eq_ignore_ascii_case(name))?.1.as_str().map(str::to_owned)
-}
-
 /// The play.
 struct Play {
     world: World,
@@ -325,7 +309,7 @@ impl Play {
 
     /// The bytes that stand in for a recorded body.
     fn request_body(&self, call: &Value) -> Vec<u8> {
-        let (path, body) = (text(call, "path"), body_of(call));
+        let (path, body) = (text(call, "path"), recorded_body(call));
         if path.contains("/system/anchor") && body.starts_with(b"<?xml") {
             let utf8 = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
             let (ours, other) = (utf8(&self.world.internal_anchor), utf8(&self.world.external_anchor));
@@ -375,8 +359,7 @@ impl Play {
         let server = &self.servers[text(call, "server")];
         let query = call["query"].as_str().map(|query| format!("?{query}")).unwrap_or_default();
         let target = format!("{}{query}", self.ids.path(text(call, "server"), text(call, "path")));
-        let (content_type, accept) = (header(call, "content-type"), header(call, "accept"));
-        let media = [content_type.as_deref(), accept.as_deref()];
+        let media = ["content-type", "accept"].map(|name| recorded_header(call, name));
         let body = self.request_body(call);
         let (status, _, answer) =
             server.send(text(call, "method"), &target, text(call, "as"), media, &body).await;

@@ -34,8 +34,8 @@ use security_server::admin_api::Api;
 use security_server::foundation::Foundation;
 use security_server::relay;
 use security_server::tasks::Tasks;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use testkit::calls::Call;
+use tokio::net::TcpListener;
 
 const PIN: &str = "Secret1234";
 const PROFILE: &str = "ee.ria.xroad.common.certificateprofile.impl.FiVRKCertificateProfileInfoProvider";
@@ -305,28 +305,11 @@ impl SecurityServer {
         media: [Option<&str>; 2],
         body: &[u8],
     ) -> (u16, String, Vec<u8>) {
-        let mut head = format!("{method} {target} HTTP/1.1\r\nHost: ss:4000\r\nConnection: close\r\n");
-        if let Some(key) = self.keys.get(caller) {
-            head.push_str(&format!("Authorization: X-Road-ApiKey token={key}\r\n"));
-        }
-        for (name, value) in ["Content-Type", "Accept"].into_iter().zip(media) {
-            if let Some(value) = value {
-                head.push_str(&format!("{name}: {value}\r\n"));
-            }
-        }
-        if !body.is_empty() || matches!(method, "POST" | "PUT" | "PATCH") {
-            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
-        }
-        head.push_str("\r\n");
-        let mut stream = TcpStream::connect(self.api).await.unwrap();
-        stream.write_all(head.as_bytes()).await.unwrap();
-        // A server that refuses early need not read all of it.
-        let _ = stream.write_all(body).await;
-        let mut bytes = Vec::new();
-        let _ = stream.read_to_end(&mut bytes).await;
-        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
-        let status = std::str::from_utf8(&bytes[9..12]).unwrap().parse().unwrap();
-        (status, String::from_utf8_lossy(&bytes[..end]).into_owned(), bytes[end..].to_vec())
+        let lines = ["Content-Type", "Accept"].into_iter().zip(media);
+        let lines: Vec<_> = lines.filter_map(|(name, value)| Some((name, value?))).collect();
+        let key = self.keys.get(caller).map(String::as_str);
+        let answer = Call { method, target, key, lines: &lines, body }.send(self.api).await;
+        (answer.status, answer.head, answer.body)
     }
 
     /// A call with JSON by somebody who may do anything.

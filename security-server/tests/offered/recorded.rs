@@ -6,8 +6,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use pki::globalconf::{Builder, GlobalConf, Instance};
 use proto::globalconf::private_parameters::PrivateParameters;
 use proto::globalconf::shared_parameters::{GlobalGroup, Member, SecurityServer, SharedParameters, Source};
@@ -15,6 +13,7 @@ use proto::id::{GlobalGroupId, MemberId, ServerId};
 use security_server::serverconf::event::Event;
 use security_server::serverconf::status::ClientStatus;
 use serde_json::{Value, json};
+use testkit::calls::{recorded_body, recorded_header};
 use testkit::vectors::{self, Tally};
 
 use crate::scene::{Scene, certificate, client};
@@ -207,13 +206,12 @@ impl Play {
         let (seq, method) = (call["seq"].as_u64().unwrap(), call["method"].as_str().unwrap());
         let path = call["path"].as_str().unwrap().trim_start_matches("/api/v1");
         let at = self.scene.at("");
-        let request = &call["request"];
-        let body = match &request["body"] {
-            Value::Null => Vec::new(),
-            body if body["base64"].is_string() => STANDARD.decode(body["base64"].as_str().unwrap()).unwrap(),
-            body => self.ours(&body["json"].to_string()).replace(LABORATORY, &at).into_bytes(),
+        let body = recorded_body(call);
+        let body = match String::from_utf8(body) {
+            Ok(json) => self.ours(&json).replace(LABORATORY, &at).into_bytes(),
+            Err(file) => file.into_bytes(),
         };
-        let header = |name| request["headers"][name].as_str().map(|value| (name, value));
+        let header = |name| Some((name, recorded_header(call, name)?));
         let lines: Vec<_> = ["Content-Type", "Accept"].into_iter().filter_map(header).collect();
         let query = call["query"].as_str().map(|query| format!("?{query}")).unwrap_or_default();
         let target = format!("{}{query}", self.ours(path));

@@ -21,8 +21,9 @@ use security_server::foundation::Foundation;
 use security_server::serverconf::ServerConf;
 use security_server::serverconf::event::Event;
 use serde_json::Value;
+use testkit::calls::Call;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpListener;
 
 pub(crate) const NOW: UnixTime = UnixTime::from_secs(1_795_285_600);
 
@@ -169,38 +170,17 @@ impl Scene {
         lines: &[(&str, &str)],
         body: &[u8],
     ) -> (u16, Value) {
-        let mut head = format!("{method} /api/v1{path} HTTP/1.1\r\nHost: ss1:4000\r\nConnection: close\r\n");
         let key = if who == "all" { Some(&self.key) } else { self.others.get(who) };
-        if let Some(key) = key {
-            head.push_str(&format!("Authorization: X-Road-ApiKey token={key}\r\n"));
-        }
-        for (name, value) in lines {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-        if !body.is_empty() || matches!(method, "POST" | "PUT" | "PATCH") {
-            head.push_str(&format!("Content-Length: {}\r\n", body.len()));
-        }
-        head.push_str("\r\n");
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        stream.write_all(head.as_bytes()).await.unwrap();
-        // A server that refuses early need not read all of it.
-        let _ = stream.write_all(body).await;
-        let mut bytes = Vec::new();
-        let _ = stream.read_to_end(&mut bytes).await;
-        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
-        let status = std::str::from_utf8(&bytes[9..12]).unwrap().parse().unwrap();
-        (status, serde_json::from_slice(&bytes[end..]).unwrap_or_default())
+        let target = format!("/api/v1{path}");
+        let call = Call { method, target: &target, key: key.map(String::as_str), lines, body };
+        let answer = call.send(self.address).await;
+        (answer.status, answer.json())
     }
 
     /// The server's own API document.
     pub(crate) async fn document_of_api(&self) -> Value {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        let head = "GET /api/v1/openapi.yaml HTTP/1.0\r\nHost: ss1:4000\r\nConnection: close\r\n\r\n";
-        stream.write_all(head.as_bytes()).await.unwrap();
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).await.unwrap();
-        let end = bytes.windows(4).position(|window| window == b"\r\n\r\n").unwrap() + 4;
-        serde_yaml_ng::from_slice(&bytes[end..]).unwrap()
+        let call = Call { method: "GET", target: "/api/v1/openapi.yaml", key: None, lines: &[], body: &[] };
+        serde_yaml_ng::from_slice(&call.send(self.address).await.body).unwrap()
     }
 
     /// Every call is refused with its status and code; `""` is a body without a code.

@@ -1,8 +1,7 @@
 //! What a live server answered to one call of everything about things that are not there: status, code, metadata, failed rules.
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
+use testkit::calls::{recorded_body, recorded_header};
 use testkit::vectors::{self, Tally};
 
 use crate::scene::Scene;
@@ -33,14 +32,8 @@ async fn calls_about_nothing_are_answered_as_recorded() {
         if !OURS.contains(&path.split('/').nth(1).unwrap_or_default()) {
             continue;
         }
-        let request = &call["request"];
-        let body = match &request["body"] {
-            Value::Null => Vec::new(),
-            body if body["base64"].is_string() => STANDARD.decode(body["base64"].as_str().unwrap()).unwrap(),
-            body if body["text"].is_string() => body["text"].as_str().unwrap().into(),
-            body => body["json"].to_string().into_bytes(),
-        };
-        let header = |name| request["headers"][name].as_str().map(|value| (name, value));
+        let body = recorded_body(&call);
+        let header = |name| Some((name, recorded_header(&call, name)?));
         let lines: Vec<_> = ["Content-Type", "Accept"].into_iter().filter_map(header).collect();
         let (status, answer) = scene.send_as(call["as"].as_str().unwrap(), method, path, &lines, &body).await;
         let case = format!("{} {} {method} {path}", call["seq"], call["name"]);
