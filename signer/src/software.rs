@@ -63,6 +63,15 @@ struct State {
     locked_until: Option<UnixTime>,
 }
 
+/// The one PIN that is being tried; the next may come when this is dropped, however the try ended.
+struct Turn<'a>(&'a SoftwareSigner);
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        self.0.state().trying = false;
+    }
+}
+
 /// What a log-in brings into memory.
 pub(crate) struct Loaded {
     token_key: SecretKey,
@@ -140,11 +149,10 @@ impl SoftwareSigner {
     /// # Errors
     /// A wrong PIN, or too many before it.
     pub fn login(&self, pin: &str, now: UnixTime) -> Result<(), TokenError> {
-        let lock = self.begin_try(now)?;
+        let (lock, _turn) = self.begin_try(now)?;
         // Without the lock: readers of the token do not wait for this.
         let opened = lock.open(pin);
         let mut state = self.state();
-        state.trying = false;
         let Some(token_key) = opened else {
             let delay = FIRST_DELAY.saturating_mul(1 << state.wrong_pins.min(16)).min(MAX_DELAY);
             state.wrong_pins = state.wrong_pins.saturating_add(1);
@@ -165,7 +173,7 @@ impl SoftwareSigner {
     }
 
     /// One PIN at a time, and none too early.
-    fn begin_try(&self, now: UnixTime) -> Result<PinLock, TokenError> {
+    fn begin_try(&self, now: UnixTime) -> Result<(PinLock, Turn<'_>), TokenError> {
         let mut state = self.state();
         if let Some(until) = state.locked_until.filter(|until| now < *until) {
             return Err(TokenError::Locked { seconds: until.since(now).as_secs().max(1) });
@@ -173,7 +181,7 @@ impl SoftwareSigner {
         if std::mem::replace(&mut state.trying, true) {
             return Err(TokenError::Locked { seconds: FIRST_DELAY.as_secs() });
         }
-        Ok(state.token.lock.clone())
+        Ok((state.token.lock.clone(), Turn(self)))
     }
 
     fn load(&self, token_key: SecretKey, token: &Token) {
@@ -254,11 +262,21 @@ impl SoftwareSigner {
 
     /// Makes a change on a copy, writes it, then lets it count.
     fn change<T>(&self, change: impl FnOnce(&mut Token) -> Result<T, TokenError>) -> Result<T, TokenError> {
+        self.change_with(change, |_| ())
+    }
+
+    /// [`Self::change`], then `loads` before anybody else changes the token, logs in or out.
+    fn change_with<T>(
+        &self,
+        change: impl FnOnce(&mut Token) -> Result<T, TokenError>,
+        loads: impl FnOnce(&T),
+    ) -> Result<T, TokenError> {
         let mut state = self.state();
         let mut token = state.token.clone();
         let done = change(&mut token)?;
         self.folder.write_token(&token)?;
         state.token = token;
+        loads(&done);
         self.has_changed();
         Ok(done)
     }
@@ -277,21 +295,33 @@ impl SoftwareSigner {
     /// # Errors
     /// Logged out; it is here for another usage; the disk.
     pub fn import_key(&self, usage: KeyUsage, label: &str, key: PrivateKey) -> Result<KeyId, TokenError> {
-        let loaded = self.loaded()?;
         let spki = key.spki();
-        if let Some(known) = self.state().token.key_of(&spki) {
-            return if known.usage == usage { Ok(known.id.clone()) } else { Err(usage_error(known.usage)) };
-        }
-        let id = token::new_key_id()?;
-        self.folder.write_key(&id, &loaded.token_key, &key.to_pkcs8())?;
-        let key = LoadedKey::new(usage, key, &loaded.open)?;
-        let (label, name) = (label.to_owned(), label.to_owned());
-        let info = KeyInfo { id: id.clone(), label, name, csrs: vec![], usage, spki, certs: vec![] };
-        self.change(|token| {
-            token.keys.push(info);
-            Ok(())
+        let change = |token: &mut Token| {
+            let loaded = self.loaded()?;
+            if let Some(known) = token.key_of(&spki) {
+                let (known, known_usage) = (known.id.clone(), known.usage);
+                return if known_usage == usage { Ok((known, None)) } else { Err(usage_error(known_usage)) };
+            }
+            let id = token::new_key_id()?;
+            self.folder.write_key(&id, &loaded.token_key, &key.to_pkcs8())?;
+            let (label, name) = (label.to_owned(), label.to_owned());
+            token.keys.push(KeyInfo {
+                id: id.clone(),
+                label,
+                name,
+                csrs: vec![],
+                usage,
+                spki: spki.clone(),
+                certs: vec![],
+            });
+            let key = LoadedKey::new(usage, key, &loaded.open)?;
+            Ok((id.clone(), Some(Arc::new(loaded.with(id, key)))))
+        };
+        let (id, _) = self.change_with(change, |(_, now)| {
+            if let Some(now) = now {
+                self.loaded.store(Some(now.clone()));
+            }
         })?;
-        self.loaded.rcu(|now| now.as_ref().map(|now| Arc::new(now.with(id.clone(), key.clone()))));
         Ok(id)
     }
 
@@ -413,12 +443,15 @@ impl SoftwareSigner {
     /// # Errors
     /// No such key; the disk.
     pub fn delete_key(&self, id: &KeyId) -> Result<(), TokenError> {
-        self.change(|token| {
+        let change = |token: &mut Token| {
             token.key(id).ok_or_else(|| TokenError::NoKey(id.clone()))?;
             token.keys.retain(|key| key.id != *id);
             Ok(())
-        })?;
-        self.loaded.rcu(|now| now.as_ref().map(|now| Arc::new(now.without(id))));
+        };
+        let unload = |(): &()| {
+            self.loaded.rcu(|now| now.as_ref().map(|now| Arc::new(now.without(id))));
+        };
+        self.change_with(change, unload)?;
         self.folder.remove_key(id)
     }
 
