@@ -8,6 +8,7 @@
 //! | `private-params.xml` | [`private_parameters`] |
 //! | optional parts | [`optional_parts`] |
 //! | `.metadata` of stored parts | [`metadata`] |
+//! | where directories and parts are | [`location`] |
 //!
 //! Readers are strict: what the schema of a version does not allow is refused, except behind its extension points. Writers give
 //! exactly what the schema of the asked version demands, laid out as the reference lays it out. Certificates are kept as they were
@@ -15,6 +16,7 @@
 
 pub mod anchor;
 pub mod directory;
+pub mod location;
 pub mod metadata;
 pub mod optional_parts;
 pub mod private_parameters;

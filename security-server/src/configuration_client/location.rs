@@ -5,6 +5,7 @@
 //! Every plain location has a twin under `https://`.
 
 use proto::globalconf::anchor::Anchor;
+pub use proto::globalconf::location::{has_version, resolve, versioned};
 use proto::globalconf::shared_parameters::Source;
 use ring::rand::{SecureRandom, SystemRandom};
 
@@ -83,52 +84,4 @@ fn shuffle(locations: &mut [Location]) {
         let other = usize::try_from(u32::from_be_bytes(bytes)).map_or(0, |number| number % (last + 1));
         locations.swap(last, other);
     }
-}
-
-/// The URL that asks for a version.
-pub fn versioned(url: &str, version: u32) -> String {
-    let separator = if url.contains('?') { '&' } else { '?' };
-    format!("{url}{separator}version={version}")
-}
-
-/// Whether a URL says itself which version it is.
-pub fn has_version(url: &str) -> bool {
-    let query = url.split_once('?').map_or("", |(_, query)| query);
-    query.split('&').any(|pair| pair.split('=').next() == Some("version"))
-}
-
-/// `reference` resolved against the URL of a directory (RFC 3986 §5.2, without fragments).
-pub fn resolve(base: &str, reference: &str) -> String {
-    if reference.starts_with("http://") || reference.starts_with("https://") {
-        return reference.to_owned();
-    }
-    let (scheme, rest) = base.split_once("://").unwrap_or(("http", base));
-    let rest = rest.split(['?', '#']).next().unwrap_or_default();
-    let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
-    if reference.starts_with("//") {
-        return format!("{scheme}:{reference}");
-    }
-    let merged = match reference.strip_prefix('/') {
-        Some(absolute) => absolute.to_owned(),
-        None => match path.rsplit_once('/') {
-            Some((folder, _)) => format!("{folder}/{reference}"),
-            None => reference.to_owned(),
-        },
-    };
-    format!("{scheme}://{authority}/{}", without_dots(&merged))
-}
-
-/// Takes `.` and `..` segments out.
-fn without_dots(path: &str) -> String {
-    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
-    let mut kept: Vec<&str> = Vec::new();
-    for segment in path.split('/') {
-        match segment {
-            "." => {}
-            ".." => drop(kept.pop()),
-            _ => kept.push(segment),
-        }
-    }
-    let path = kept.join("/");
-    query.map_or(path.clone(), |query| format!("{path}?{query}"))
 }
