@@ -89,6 +89,11 @@ impl Form {
         self.text(name).ok_or_else(|| Problem::malformed(format!("the form has no {name}")))
     }
 
+    /// What the sender calls a file.
+    pub fn file_name(&self, name: &str) -> Option<&str> {
+        self.fields.iter().find(|field| field.name == name)?.file_name.as_deref()
+    }
+
     /// A file, after a look at its name.
     ///
     /// # Errors

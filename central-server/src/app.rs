@@ -28,6 +28,7 @@ use crate::admin_api::Api;
 use crate::config::Settings;
 use crate::configuration_source::web::Web;
 use crate::configuration_source::{ConfigurationSource, documents};
+use crate::federation::Trial;
 use crate::management_service::listener::{self, Listener};
 use crate::management_service::{ManagementService, Service};
 use crate::offline::Offline;
@@ -129,8 +130,10 @@ impl Opened {
             public.clone(),
             data.folder("anchors")?,
         ));
-        // What it failed of is in its status and the log; the server starts all the same.
-        let _ = source.generate().is_ok();
+        if let Err(error) = source.generate() {
+            // Health and log have it from the pass itself; what an earlier run published is served as long as it holds.
+            tracing::debug!(%error, "the server starts without a configuration of its own making");
+        }
         let address = data.registry().state().address.clone();
         let host = match documents::host_of(&address) {
             "" => "localhost",
@@ -151,6 +154,8 @@ impl Opened {
             source: Arc::clone(&source),
             registration_cert,
             public: public.clone(),
+            parts_folder: settings.parts_folder.clone(),
+            trial: Trial::new(settings.anchor_trial),
             clock: clock.clone(),
             auto_approve: settings.auto_approve,
             internal_key: settings.internal_key,

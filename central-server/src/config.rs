@@ -47,6 +47,10 @@ host::settings! {
         pub https_listen: Listen = Listen::at([0, 0, 0, 0], 443),
         /// Lowest configuration version that is published, 2 to 6. Releases up to 7.3 read version 2 alone.
         pub minimum_global_configuration_version: u32 = MIN_VERSION,
+        /// Folder with declarations (`*.ini`: content-identifier and file-name) of optional parts beyond those that every security server knows.
+        pub configuration_parts: Option<PathBuf> = None,
+        /// Seconds that the trial download of another instance's anchor may take before the anchor is trusted.
+        pub trusted_anchor_download_time: u64 = 30,
         /// Registrations of authentication certificates by known members need nobody's approval.
         pub auto_approve_auth_cert_reg_requests: bool = false,
         /// Registrations of clients of known members need nobody's approval.
@@ -174,6 +178,10 @@ pub struct Settings {
     pub https_listen: Option<SocketAddr>,
     /// Lowest version that is published.
     pub minimum_version: u32,
+    /// Declarations of optional parts.
+    pub parts_folder: Option<PathBuf>,
+    /// For the trial of another instance's anchor.
+    pub anchor_trial: Duration,
     /// Between generations.
     pub generation_interval: Duration,
     /// New internal signing keys.
@@ -251,6 +259,11 @@ impl File {
             http_listen: center.http_listen,
             https_listen: center.https_listen.0,
             minimum_version: version,
+            parts_folder: center.configuration_parts.clone(),
+            anchor_trial: seconds(
+                "center.trusted-anchor-download-time",
+                center.trusted_anchor_download_time,
+            )?,
             generation_interval: seconds(
                 "admin-service.global-configuration-generation-rate-in-seconds",
                 rate,

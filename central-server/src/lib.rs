@@ -6,6 +6,7 @@
 //! | [`app`] | builds every part, owns every task, drains |
 //! | [`registry`] | members, servers, groups, trust services, keys: decide, record, apply |
 //! | [`configuration_source`] | generates, signs and publishes the configuration |
+//! | [`federation`] | tries the anchor of another instance before it is trusted |
 //! | [`admin_api`] | the management REST API, one file per resource |
 //! | [`management_service`] | management requests of security servers, over SOAP |
 //! | [`token`] | the token with the configuration signing keys |
@@ -18,6 +19,7 @@ pub mod admin_api;
 pub mod app;
 pub mod config;
 pub mod configuration_source;
+pub mod federation;
 pub mod management_service;
 pub mod offline;
 pub mod registry;

@@ -214,6 +214,27 @@ pub struct ConfigurationPart {
     pub version: Option<u32>,
 }
 
+/// A form with an optional part.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct ConfigurationPartUpload {
+    pub content_identifier: Option<Text>,
+    pub file: Option<Text>,
+}
+
+/// The anchor of another instance.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TrustedAnchor {
+    pub instance_identifier: String,
+    pub generated_at: String,
+    pub hash: String,
+}
+
+/// A form with the anchor of another instance.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct TrustedAnchorFile {
+    pub anchor: Option<Text>,
+}
+
 /// A member class.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct MemberClass {

@@ -5,7 +5,9 @@
 //! | [`table`] | the one table: id, method, path, right, audit event |
 //! | [`rights`] | rights and the roles that have them |
 //! | [`system`] | initialisation, status, version, address, alerts |
-//! | [`sources`] | tokens, signing keys, anchors, parts |
+//! | [`sources`] | tokens, signing keys, anchors |
+//! | [`configuration_parts`] | parts of the configuration, uploaded ones too |
+//! | [`trusted_anchors`] | anchors of other instances |
 //! | [`members`] | member classes, members, subsystems, clients |
 //! | [`servers`] | security servers |
 //! | [`groups`] | global groups |
@@ -15,6 +17,7 @@
 //! | [`ids`] | identifiers in paths and bodies |
 //! | [`problems`] | refusals of the registry as the API answers them |
 
+pub mod configuration_parts;
 pub mod groups;
 pub mod ids;
 pub mod management_services;
@@ -27,13 +30,14 @@ pub mod sources;
 pub mod system;
 pub mod table;
 pub mod trust_services;
+pub mod trusted_anchors;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use admin_api::call::Call;
 use admin_api::openapi::About;
-use admin_api::operation::Role;
+use admin_api::operation::{Operation, Role};
 use admin_api::problem::Problem;
 use admin_api::server::Server;
 use host::clock::Clock;
@@ -41,6 +45,7 @@ use pki::key::KeyKind;
 
 use crate::config::AutoApprove;
 use crate::configuration_source::ConfigurationSource;
+use crate::federation::Trial;
 use crate::registry::{Command, Registry, SourceKind, State};
 use crate::token::TokenSlot;
 
@@ -56,6 +61,10 @@ pub struct Api {
     pub registration_cert: Option<Vec<u8>>,
     /// Published files.
     pub public: PathBuf,
+    /// Declarations of further optional parts.
+    pub parts_folder: Option<PathBuf>,
+    /// Tries anchors of other instances.
+    pub trial: Trial,
     /// The time.
     pub clock: Clock,
     /// What needs nobody's approval.
@@ -65,6 +74,8 @@ pub struct Api {
     /// New external signing keys.
     pub external_key: KeyKind,
 }
+
+type Rows = Vec<Operation<Api>>;
 
 /// Roles of this server.
 const ROLES: &[Role] =
@@ -100,4 +111,14 @@ impl Api {
             SourceKind::External => self.external_key,
         }
     }
+}
+
+/// Waits for something asynchronous on a handler's thread.
+fn wait_for<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Handle::current().block_on(future)
+}
+
+/// A name that any file system takes and no header breaks at.
+fn file_name(name: &str) -> String {
+    name.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect()
 }

@@ -1,6 +1,7 @@
 //! Tokens, configuration signing keys, and the anchors of both sources.
 
 use admin_api::check::{MAX_SIZE, NO_CONTROL_CHARS};
+use admin_api::operation::Operation;
 use admin_api::types::central_server::{
     ConfigurationAnchor, ConfigurationAnchorContainer, ConfigurationSigningKey, ConfigurationSigningKeyAdd,
     GlobalConfDownloadUrl, KeyLabel, Token, TokenPassword,
@@ -119,8 +120,13 @@ pub(super) fn logout(api: &Api, call: &mut Call) -> Result<Answer, Problem> {
     Answer::ok(&shown(api))
 }
 
+/// Whoever may look at one of the sources.
+pub(super) fn view(row: Operation<Api>) -> Operation<Api> {
+    row.right("VIEW_INTERNAL_CONFIGURATION_SOURCE").right("VIEW_EXTERNAL_CONFIGURATION_SOURCE")
+}
+
 /// The source in the path.
-fn source_of(call: &Call) -> Result<SourceKind, Problem> {
+pub(super) fn source_of(call: &Call) -> Result<SourceKind, Problem> {
     match call.path("configuration_type") {
         "INTERNAL" => Ok(SourceKind::Internal),
         "EXTERNAL" => Ok(SourceKind::External),
@@ -225,9 +231,8 @@ pub(super) fn download_anchor(api: &Api, call: &mut Call) -> Result<Answer, Prob
     let stamp: String =
         at.chars().take(19).map(|c| if matches!(c, 'T' | ':' | '-') { '_' } else { c }).collect();
     let instance = state.instance.clone().unwrap_or_default();
-    let name = format!("configuration_anchor_{instance}_{}_UTC_{stamp}.xml", source.name());
-    let name: String =
-        name.chars().map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '_' }).collect();
+    let name =
+        super::file_name(&format!("configuration_anchor_{instance}_{}_UTC_{stamp}.xml", source.name()));
     Ok(Answer::file("application/xml", &name, bytes))
 }
 

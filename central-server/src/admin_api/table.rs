@@ -4,11 +4,11 @@ use admin_api::operation::{Operation, delete, get, patch, post, put};
 use admin_api::types::central_server as t;
 use admin_api::types::certificate::CertificateDetails;
 
+use super::sources::view;
 use super::{
-    Api, groups, management_services, members, requests, servers, sources, system, trust_services as trust,
+    Rows, configuration_parts, groups, management_services, members, requests, servers, sources, system,
+    trust_services as trust, trusted_anchors,
 };
-
-type Rows = Vec<Operation<Api>>;
 
 /// Parameters of paged lists.
 const PAGED: &[&str] = &["sort", "desc", "limit", "offset", "q"];
@@ -17,6 +17,8 @@ const PAGED: &[&str] = &["sort", "desc", "limit", "offset", "q"];
 pub fn operations() -> Rows {
     let mut rows = system_rows();
     rows.extend(source_rows());
+    rows.extend(configuration_parts::rows());
+    rows.extend(trusted_anchors::rows());
     rows.extend(member_rows());
     rows.extend(server_rows());
     rows.extend(request_rows());
@@ -60,9 +62,6 @@ fn system_rows() -> Rows {
 }
 
 fn source_rows() -> Rows {
-    let view = |row: Operation<Api>| {
-        row.right("VIEW_INTERNAL_CONFIGURATION_SOURCE").right("VIEW_EXTERNAL_CONFIGURATION_SOURCE")
-    };
     vec![
         view(get("getTokens", "/tokens")).gives::<Vec<t::Token>>(200).by(sources::tokens),
         put("loginToken", "/tokens/{token_id}/login")

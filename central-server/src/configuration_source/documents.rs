@@ -38,6 +38,18 @@ pub enum Incomplete {
     Document(#[from] ParametersError),
 }
 
+impl Incomplete {
+    /// What somebody who sets the server up does next; `None` for what is no matter of setting up.
+    pub fn next_step(&self) -> Option<&'static str> {
+        match self {
+            Self::Instance => Some("initialise it: causeway cs server init, or POST /initialization"),
+            Self::ManagementProvider => Some("name the provider: PATCH /management-services-configuration"),
+            Self::SigningKey(_) => Some("log in to the token and add a signing key to each source"),
+            Self::TrustedAnchor { .. } | Self::Document(_) => None,
+        }
+    }
+}
+
 /// Shared parameters of configuration version `version`: authentication certificates stand in it by SHA-1 in version 2, by SHA-256
 /// from version 3.
 ///
@@ -134,10 +146,13 @@ pub fn private_parameters(state: &State) -> Result<PrivateParameters, Incomplete
         let failed = |source| Incomplete::TrustedAnchor { instance: instance.clone(), source };
         Anchor::read(&anchor.0).map_err(failed)
     };
+    // Our own servers have what our own anchor leads to.
+    let others =
+        state.trusted_anchors.iter().filter(|(instance, _)| Some(*instance) != state.instance.as_ref());
     let default_url = || format!("https://{}:4001/managementservice/", host_of(&state.address));
     Ok(PrivateParameters {
         instance: state.instance.clone().ok_or(Incomplete::Instance)?,
-        federation_anchors: state.trusted_anchors.iter().map(anchor).collect::<Result<_, _>>()?,
+        federation_anchors: others.map(anchor).collect::<Result<_, _>>()?,
         auth_cert_reg_address: parameters.auth_cert_reg_url.clone().unwrap_or_else(default_url),
         auth_cert_reg_cert: parameters.auth_cert_reg_cert.as_ref().map(|cert| cert.0.clone()),
         management_provider: state.management_provider.clone().ok_or(Incomplete::ManagementProvider)?,

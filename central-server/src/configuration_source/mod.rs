@@ -49,7 +49,7 @@ use crate::registry::state::{SigningKey, State};
 use crate::registry::{Registry, RegistryError, SourceKind};
 use crate::token::TokenSlot;
 pub use documents::Incomplete;
-use publication::{Content, Publication, Written};
+use publication::{Content, Publication, Published, Written};
 
 /// What certificates are named by in directories.
 const CERT_HASH: DigestAlgorithm = DigestAlgorithm::Sha512;
@@ -119,6 +119,8 @@ pub struct ConfigurationSource {
     /// One pass at a time.
     publication: Mutex<Publication>,
     status: Mutex<Status>,
+    /// What this process has published, apart from the lock that is held for a whole pass.
+    published: Mutex<Vec<Published>>,
     /// A pass is wanted though nothing has changed.
     wanted: Notify,
 }
@@ -142,6 +144,7 @@ impl ConfigurationSource {
             publication: Mutex::new(Publication::new(public)),
             wanted: Notify::new(),
             status: Mutex::default(),
+            published: Mutex::default(),
         }
     }
 
@@ -153,6 +156,11 @@ impl ConfigurationSource {
     /// How it is doing.
     pub fn status(&self) -> Status {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What this process has published, from the lowest version up.
+    pub fn published(&self) -> Vec<Published> {
+        self.published.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Generates at every `interval` and after every change, until told to stop. The first pass is the caller's.
@@ -171,12 +179,27 @@ impl ConfigurationSource {
             }
             changes.mark_unchanged();
             let this = Arc::clone(&self);
-            // What it failed of is in the status and the log.
-            let _ = tokio::task::spawn_blocking(move || this.generate().is_ok()).await;
+            match tokio::task::spawn_blocking(move || this.generate()).await {
+                Ok(Ok(())) => {}
+                // Status, log and metrics have it from the pass itself.
+                Ok(Err(error)) => tracing::debug!(%error, "nothing new is published"),
+                Err(error) => self.broken(&error),
+            }
         }
     }
 
-    /// One pass over all versions. Blocks.
+    /// A pass ended without an outcome. The next one begins anew: nothing was committed, or all of it.
+    fn broken(&self, error: &tokio::task::JoinError) {
+        tracing::error!(%error, "a generation of the configuration has broken off: this is a mistake in this program");
+        metrics::counter!("configuration_generations_total", "outcome" => "broken").increment(1);
+        let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.now();
+        (status.last_run, status.last_error) =
+            (Some(now), Some(format!("the generation has broken off: {error}")));
+        status.failing_since.get_or_insert(now);
+    }
+
+    /// One pass over all versions. Blocks. Its outcome is in [`Self::status`], in the log and in the metrics.
     ///
     /// # Errors
     /// Nothing new was published.
@@ -201,7 +224,7 @@ impl ConfigurationSource {
             Err(error) => {
                 let text = error.to_string();
                 if status.last_error.as_ref() != Some(&text) {
-                    tracing::error!(%error, "no configuration could be generated");
+                    say(error, status.last_success.is_none());
                 }
                 status.last_error = Some(text);
                 status.failing_since.get_or_insert(now);
@@ -239,6 +262,7 @@ impl ConfigurationSource {
             written.insert(version, of_version);
         }
         publication.commit(&directories, written, now)?;
+        *self.published.lock().unwrap_or_else(PoisonError::into_inner) = publication.published();
         publication.clean(now);
         self.write_anchors(&state)?;
         Ok(expires)
@@ -303,6 +327,18 @@ impl ConfigurationSource {
             tracing::info!(path = %path.display(), hash, "a new anchor is ready to be handed out");
         }
         Ok(())
+    }
+}
+
+/// Says what a pass failed of. What is yet to be set up on a new server is no failure: it is said with what to do about it.
+fn say(error: &GenerationError, is_first: bool) {
+    let next = match error {
+        GenerationError::Incomplete(incomplete) if is_first => incomplete.next_step(),
+        _ => None,
+    };
+    match next {
+        Some(next) => tracing::info!(next, "nothing is published yet: {error}"),
+        None => tracing::error!(%error, "no configuration could be generated"),
     }
 }
 

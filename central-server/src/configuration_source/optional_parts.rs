@@ -1,6 +1,6 @@
-//! Declarations of optional parts in INI files: which content identifier goes with which file name.
+//! Declarations of optional parts: which content identifier goes with which file name.
 //!
-//! A folder holds `*.ini` files with the keys `content-identifier` and `file-name` (others are skipped), as extensions of an instance
+//! Three are built in, since every security server knows them: `MONITORING`, `FETCHINTERVAL`, `NEXTUPDATE`. A folder holds `*.ini` files with the keys `content-identifier` and `file-name` (others are skipped), as extensions of an instance
 //! bring them along. A file may declare several parts, section by section or pair after pair. What is not INI is skipped, with a word
 //! in the log; a name that every configuration has, or one file name for two parts, makes the whole folder unusable.
 
@@ -10,6 +10,9 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use proto::fault::FaultCode;
+use proto::globalconf::optional_parts::{
+    FETCH_INTERVAL, FETCH_INTERVAL_FILE, MONITORING, MONITORING_FILE, NEXT_UPDATE, NEXT_UPDATE_FILE,
+};
 
 use crate::registry::decide::check_part_names;
 
@@ -17,6 +20,9 @@ use crate::registry::decide::check_part_names;
 const MAX_FILE_BYTES: u64 = 64 * 1024;
 /// Most files.
 const MAX_FILES: usize = 1000;
+/// What every security server knows.
+const BUILT_IN: [(&str, &str); 3] =
+    [(MONITORING, MONITORING_FILE), (FETCH_INTERVAL, FETCH_INTERVAL_FILE), (NEXT_UPDATE, NEXT_UPDATE_FILE)];
 
 /// Why declarations cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -57,6 +63,46 @@ impl DeclarationError {
         match self {
             Self::Io { .. } | Self::Name { .. } | Self::Twice { .. } => FaultCode::MalformedOptionalPartsConf,
         }
+    }
+}
+
+/// The optional parts that there can be: content identifier and file name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Declarations(BTreeMap<String, String>);
+
+impl Declarations {
+    /// The built-in ones, and those in a folder where there is one.
+    ///
+    /// # Errors
+    /// The declaration that makes the folder unusable.
+    pub fn read(folder: Option<&Path>) -> Result<Self, DeclarationError> {
+        let mut all = Self(BTreeMap::new());
+        for (identifier, file) in BUILT_IN {
+            all.insert(identifier, file);
+        }
+        let Some(folder) = folder else { return Ok(all) };
+        for (file, identifier) in read(folder)? {
+            if all.0.iter().any(|(known, of)| *of == file && *known != identifier) {
+                return Err(DeclarationError::Twice { path: folder.to_owned(), file });
+            }
+            all.insert(&identifier, &file);
+        }
+        Ok(all)
+    }
+
+    /// One more.
+    pub fn insert(&mut self, identifier: &str, file: &str) {
+        self.0.insert(identifier.to_owned(), file.to_owned());
+    }
+
+    /// The file of a part.
+    pub fn file_of(&self, identifier: &str) -> Option<&str> {
+        self.0.get(identifier).map(String::as_str)
+    }
+
+    /// All of them, in order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.iter().map(|(identifier, file)| (identifier.as_str(), file.as_str()))
     }
 }
 
@@ -122,4 +168,24 @@ fn declarations(text: &str, path: &Path) -> Vec<(String, String)> {
         }
     }
     found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn declared_parts_join_those_that_are_built_in() {
+        let built_in = Declarations::read(None).unwrap();
+        assert_eq!(built_in.iter().count(), 3);
+        let folder = tempfile::tempdir().unwrap();
+        let declare = |text: &str| std::fs::write(folder.path().join("x.ini"), text).unwrap();
+        declare("content-identifier = CATALOGUE\nfile-name = catalogue.xml\n");
+        let all = Declarations::read(Some(folder.path())).unwrap();
+        assert_eq!(all.file_of("CATALOGUE"), Some("catalogue.xml"));
+        assert_eq!((all.file_of("MONITORING"), all.file_of("OTHER")), (Some("monitoring-params.xml"), None));
+        declare("content-identifier = CATALOGUE\nfile-name = monitoring-params.xml\n");
+        let refused = Declarations::read(Some(folder.path())).unwrap_err();
+        assert!(matches!(refused, DeclarationError::Twice { .. }), "{refused}");
+    }
 }

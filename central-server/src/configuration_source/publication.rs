@@ -48,8 +48,21 @@ pub struct Written {
     pub revision: u64,
     /// The stamp they lie under.
     stamp: String,
+    /// When they were written.
+    at: UnixTime,
     /// As directories list them.
     pub parts: Vec<Part>,
+}
+
+/// One version as it is published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Published {
+    /// Which.
+    pub version: u32,
+    /// Where its parts lie, for [`KEEP`] at least after others have taken their place.
+    pub folder: PathBuf,
+    /// Since when.
+    pub written_at: UnixTime,
 }
 
 /// The published folder.
@@ -68,6 +81,18 @@ impl Publication {
     /// The parts of a version, when those on the disk are of this revision.
     pub fn parts_of(&self, version: u32, revision: u64) -> Option<&Written> {
         self.written.get(&version).filter(|written| written.revision == revision)
+    }
+
+    /// What is published, from the lowest version up.
+    pub fn published(&self) -> Vec<Published> {
+        let of_version = |(version, written): (&u32, &Written)| Published {
+            version: *version,
+            folder: self.folder.join(format!("V{version}")).join(&written.stamp),
+            written_at: written.at,
+        };
+        let mut all: Vec<_> = self.written.iter().map(of_version).collect();
+        all.sort_by_key(|of| of.version);
+        all
     }
 
     /// Writes the parts of a version under a new stamp. No directory lists them yet.
@@ -100,7 +125,7 @@ impl Publication {
         }
         sync_dir(&dir)?;
         sync_dir(&of_version)?;
-        Ok(Written { revision, stamp, parts })
+        Ok(Written { revision, stamp, at: now, parts })
     }
 
     /// Lets signed directories take the place of the present ones, all of them at once as far as a file system can.

@@ -105,7 +105,7 @@ pub fn decide(state: &State, command: Command) -> Decision {
             known_subsystem(state, &provider)?;
             one(Event::ManagementProviderSet { provider })
         }
-        Command::AddTrustedAnchor { anchor } => one(add_trusted_anchor(state, anchor)?),
+        Command::AddTrustedAnchor { anchor } => one(add_trusted_anchor(anchor)?),
         Command::RemoveTrustedAnchor { instance } => {
             known(state.trusted_anchors.contains_key(&instance), "trusted anchor", &instance)?;
             one(Event::TrustedAnchorRemoved { instance })
@@ -443,18 +443,13 @@ fn display_name(name: Option<String>, cert: &Certificate) -> Result<String, Refu
     text("name", name.unwrap_or_else(of_cert))
 }
 
-fn add_trusted_anchor(state: &State, anchor: Vec<u8>) -> Result<Event, Refusal> {
+fn add_trusted_anchor(anchor: Vec<u8>) -> Result<Event, Refusal> {
     if anchor.len() > MAX_ANCHOR_BYTES {
         return Err(Refusal::TooLarge { what: "anchor", limit: MAX_ANCHOR_BYTES });
     }
-    let read = Anchor::read(&anchor)?;
-    unused(
-        state.instance.as_ref() != Some(&read.instance),
-        "trusted anchor",
-        &read.instance,
-        "it is our own",
-    )?;
-    Ok(Event::TrustedAnchorAdded { instance: read.instance, anchor: Blob(anchor) })
+    let instance = Anchor::read(&anchor)?.instance;
+    check_code("instance", &instance)?;
+    Ok(Event::TrustedAnchorAdded { instance, anchor: Blob(anchor) })
 }
 
 fn publish_part(
@@ -471,7 +466,9 @@ fn publish_part(
         state.parts.values().find(|p| p.file_name == file_name && p.content_identifier != content_identifier);
     absent(other.is_none(), "file name of a part", &file_name)?;
     optional_parts::check(&content_identifier, bytes)?;
-    Ok(Event::PartPublished { part: PublishedPart { content_identifier, file_name, digest: id_of(bytes) } })
+    Ok(Event::PartPublished {
+        part: PublishedPart { content_identifier, file_name, digest: id_of(bytes), published_at: None },
+    })
 }
 
 /// Identifier and file name of an optional part: plain, and not those of the parts that every configuration has.

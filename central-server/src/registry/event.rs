@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use proto::globalconf::shared_parameters::CostType;
 use proto::id::{ClientId, MemberId, ServerId};
+use proto::time::UnixTime;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::request::{Origin, RequestKind, Status};
@@ -139,6 +140,9 @@ pub struct PublishedPart {
     pub file_name: String,
     /// SHA-256 of its bytes in lower-case hex: the name of the file that holds them.
     pub digest: String,
+    /// When it was published; known from when its event was recorded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published_at: Option<UnixTime>,
 }
 
 /// Something that was decided, or refused.

@@ -14,7 +14,7 @@ use super::state::{State, id_of};
 pub(super) const EVERY: u64 = 1_000;
 const FILE: &str = "registry.snapshot";
 /// Of the form of [`State`]; another number means that it is replayed.
-const VERSION: &str = "causeway-registry 1";
+const VERSION: &str = "causeway-registry 2";
 
 /// The state of the snapshot, when there is a good one.
 pub(super) fn read(folder: &Path) -> Option<State> {

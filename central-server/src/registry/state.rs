@@ -342,6 +342,7 @@ impl State {
             }
             Event::TrustedAnchorRemoved { instance } => there(self.trusted_anchors.remove(&instance))?,
             Event::PartPublished { part } => {
+                let part = PublishedPart { published_at: Some(at), ..part };
                 self.parts.insert(part.content_identifier.clone(), part);
             }
             Event::PartWithdrawn { content_identifier } => there(self.parts.remove(&content_identifier))?,

@@ -71,9 +71,9 @@ fn what_is_refused_and_why() {
     let state = state_of(some());
     let auth = cert(Role::Authentication);
     let provider = || member("2").subsystem("mgmt");
-    let own = Anchor {
+    let unnamed = Anchor {
         generated_at: None,
-        instance: "XX".into(),
+        instance: "X:X".into(),
         sources: vec![AnchorSource {
             url: "http://cs/externalconf".into(),
             verification_certs: vec![vec![1]],
@@ -199,7 +199,11 @@ fn what_is_refused_and_why() {
             SetManagementProvider { provider: member("1").client() },
             "is not a subsystem",
         ),
-        ("our own anchor", AddTrustedAnchor { anchor: own.write().unwrap() }, "it is our own"),
+        (
+            "an anchor of an impossible instance",
+            AddTrustedAnchor { anchor: unnamed.write().unwrap() },
+            "a instance has",
+        ),
         ("no anchor", AddTrustedAnchor { anchor: b"<a/>".to_vec() }, "root element"),
         (
             "a part with a reserved name",

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use admin_api::Frame;
@@ -12,8 +13,11 @@ use admin_api::operation::Role;
 use central_server::Offline;
 use central_server::admin_api::Api;
 use central_server::config::AutoApprove;
-use central_server::configuration_source::ConfigurationSource;
+use central_server::configuration_source::web::Web;
+use central_server::configuration_source::{ConfigurationSource, documents};
+use central_server::federation::Trial;
 use central_server::management_service::ManagementService;
+use central_server::registry::SourceKind;
 use central_server::token::TokenSlot;
 use host::clock::Clock;
 use host::http::{Limits, Transport, serve};
@@ -56,9 +60,24 @@ async fn serve_one(
     (address, keys)
 }
 
+/// Serves what is published; gives its address.
+async fn serve_web(public: &Path, clock: &Clock, shutdown: &Shutdown) -> SocketAddr {
+    let web = Web::new(public, clock.clone());
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let handler = move |request, _| {
+        let web = web.clone();
+        async move { web.answer(request).await }
+    };
+    tokio::spawn(serve(listener, Transport::Plain, Limits::default(), shutdown.clone(), handler));
+    address
+}
+
 /// The server.
 pub(crate) struct Scene {
     pub(crate) address: SocketAddr,
+    /// Where the configuration is published.
+    pub(crate) web: SocketAddr,
     pub(crate) clock: Clock,
     pub(crate) management: ManagementService,
     pub(crate) source: Arc<ConfigurationSource>,
@@ -90,12 +109,15 @@ impl Scene {
             source: Arc::clone(&source),
             registration_cert: None,
             public: public.clone(),
+            parts_folder: None,
+            trial: Trial::new(std::time::Duration::from_secs(20)),
             clock: clock.clone(),
             auto_approve,
             internal_key: KeyKind::P256,
             external_key: KeyKind::P256,
         };
         let shutdown = Shutdown::default();
+        let web = serve_web(&public, &clock, &shutdown).await;
         let (address, keys) =
             serve_one(api(AutoApprove::default()), &offline, "admin", &clock, &shutdown).await;
         let all = AutoApprove { auth_certs: true, clients: true, owner_changes: true };
@@ -104,6 +126,7 @@ impl Scene {
             ManagementService::new(Arc::clone(offline.registry()), clock.clone(), AutoApprove::default());
         Self {
             address,
+            web,
             clock,
             management,
             source,
@@ -123,6 +146,20 @@ impl Scene {
     /// Moves the clock to a time of a recording.
     pub(crate) fn go_to(&self, time: &str) {
         self.clock.set(UnixTime::from_iso8601(time).unwrap());
+    }
+
+    /// Makes and publishes a configuration of the present state.
+    pub(crate) async fn publish(&self) {
+        let source = Arc::clone(&self.source);
+        tokio::task::spawn_blocking(move || source.generate()).await.unwrap().unwrap();
+    }
+
+    /// The anchor of a source as a file, leading to where this scene publishes.
+    pub(crate) fn anchor(&self, source: SourceKind) -> Vec<u8> {
+        let mut anchor = documents::anchor(&self.offline.registry().state(), source).unwrap();
+        anchor.sources.truncate(1);
+        anchor.sources[0].url = format!("http://{}/{}", self.web, source.directory());
+        anchor.write().unwrap()
     }
 
     pub(crate) fn knows(&self, caller: &str) -> bool {
