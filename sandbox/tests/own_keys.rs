@@ -17,7 +17,7 @@ use proto::time::UnixTime;
 use sandbox::authority::{Authority, PROFILE};
 use sandbox::ocsp_responder::{Behaviour, OcspResponder};
 use signer::ocsp_fetcher::{self, Settings};
-use signer::{OwnKeys, Signer, SoftwareSigner};
+use signer::{OwnKeys, Signer, SoftwareSigner, TokenService};
 use tokio::task::JoinHandle;
 
 const NOW: UnixTime = UnixTime::from_secs(1_790_000_000);
@@ -103,12 +103,17 @@ impl Scene {
     }
 
     fn fetch(&self, signer: &Arc<SoftwareSigner>) -> Fetcher {
+        self.fetch_within(signer, Duration::from_millis(300))
+    }
+
+    /// With a client that waits so long for an answer.
+    fn fetch_within(&self, signer: &Arc<SoftwareSigner>, total: Duration) -> Fetcher {
         let (conf, server) = (self.conf(), self.server.clone());
         let shutdown = Shutdown::default();
         let task = ocsp_fetcher::run(
             signer.clone(),
             Box::new(move || (Some(Arc::clone(&conf)), Some(server.clone()))),
-            Client::new(Duration::from_secs(1), Duration::from_millis(300), &[]),
+            Client::new(Duration::from_secs(1), total, &[]),
             Settings::default(),
             Clock::fixed(NOW),
             shutdown.clone(),
@@ -168,6 +173,24 @@ async fn a_revoked_certificate_goes_out_of_use() {
     let _fetcher = scene.fetch(&signer);
     let own = until(&signer, "the signing certificate goes", |own| own.signing.is_empty()).await;
     assert!(own.auth.is_some() && own.ocsp_by_sha1.len() == 2);
+}
+
+/// A certificate that is imported while answers about others are late gets its own at once.
+#[tokio::test]
+async fn a_new_certificate_waits_for_no_stalled_answer() {
+    let (scene, signer) = Scene::new().await;
+    scene.responder.behave(Behaviour::Silent);
+    let _fetcher = scene.fetch_within(&signer, Duration::from_secs(600));
+    while scene.responder.requests() < 3 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    scene.responder.behave(Behaviour::Answers);
+    let key = key(KeyKind::P256);
+    let cert = scene.ca.signing(&scene.member, &scene.server, &key.spki(), NOW).expect("a certificate");
+    signer.import_pair("another", key, &cert, Some(scene.member.clone())).expect("imported");
+    TokenService::wake(signer.as_ref());
+    let sha1 = hex::encode(cert.sha1());
+    until(&signer, "the answer about the new one", |own| own.ocsp_by_sha1.contains_key(&sha1)).await;
 }
 
 /// Answers that peers would refuse are not kept.

@@ -6,7 +6,7 @@
 //! shorter, and those that are missing or failed after the retry delay; right after the start the delay is short and doubles, so that a server does not wait a minute for a responder that
 //! starts at the same time.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -119,8 +119,7 @@ pub async fn run(
             fetcher.signer.refresh(&conf, server.as_ref(), fetcher.clock.now());
             let changed = generation.replace(conf.generation()) != Some(conf.generation());
             if changed || Instant::now() >= next_try {
-                let all_answered = fetcher.fetch(&conf).await;
-                fetcher.signer.refresh(&conf, server.as_ref(), fetcher.clock.now());
+                let all_answered = fetcher.fetch(&conf, server.as_ref()).await;
                 let wait = if all_answered { fetcher.until_next(&conf) } else { delay.min(interval(&conf)) };
                 next_try = Instant::now() + wait;
                 delay = if all_answered { fetcher.settings.retry_delay } else { delay * 2 };
@@ -160,28 +159,47 @@ enum Outcome {
 
 impl Fetcher {
     /// Asks about every certificate whose answer is due. True when each got a good one.
-    async fn fetch(&mut self, conf: &Arc<GlobalConf>) -> bool {
-        let now = Instant::now();
-        let wanted = self.wanted(conf);
-        self.due.retain(|cert, due| wanted.contains_key(cert) && now < *due);
-        let due: Vec<_> = wanted.into_iter().filter(|(cert, _)| !self.due.contains_key(cert)).collect();
-        let mut due = due.into_iter();
+    ///
+    /// What comes into use meanwhile is asked about at once, and each answer counts as soon as it is there: a responder that takes its
+    /// time holds nobody else up.
+    async fn fetch(&mut self, conf: &Arc<GlobalConf>, server: Option<&ServerId>) -> bool {
+        let signer = Arc::clone(&self.signer);
+        let mut asked = HashSet::new();
+        let mut waiting = self.due_questions(conf, &mut asked);
         let (mut running, mut all_answered) = (JoinSet::new(), true);
         loop {
-            for (_, question) in due.by_ref().take(MAX_PARALLEL - running.len()) {
+            while running.len() < MAX_PARALLEL
+                && let Some(question) = waiting.pop_front()
+            {
                 let (conf, http, clock) = (Arc::clone(conf), self.http.clone(), self.clock.clone());
                 let signer = Arc::clone(&self.signer);
                 running.spawn(async move {
                     question.ask(&conf, &http, &clock, signer.derived().responders()).await
                 });
             }
-            let Some(done) = running.join_next().await else { return all_answered };
-            let Ok((cert, outcome)) = done else {
-                all_answered = false;
-                continue;
-            };
-            all_answered &= self.keep(cert, outcome, interval(conf)).await;
+            tokio::select! {
+                done = running.join_next() => match done {
+                    None => return all_answered,
+                    Some(Err(_)) => all_answered = false,
+                    Some(Ok((cert, outcome))) => {
+                        all_answered &= self.keep(cert, outcome, interval(conf)).await;
+                        signer.refresh(conf, server, self.clock.now());
+                    }
+                },
+                () = signer.derived().changed(), if !running.is_empty() => {
+                    waiting.extend(self.due_questions(conf, &mut asked));
+                }
+            }
         }
+    }
+
+    /// Questions that are due and were not `asked` yet, which they are then.
+    fn due_questions(&mut self, conf: &GlobalConf, asked: &mut HashSet<[u8; 32]>) -> VecDeque<Question> {
+        let now = Instant::now();
+        let wanted = self.wanted(conf);
+        self.due.retain(|cert, due| wanted.contains_key(cert) && now < *due);
+        let due = wanted.into_iter().filter(|(cert, _)| !self.due.contains_key(cert) && asked.insert(*cert));
+        due.map(|(_, question)| question).collect()
     }
 
     /// Time until the first answer is due again.
