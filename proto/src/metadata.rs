@@ -11,7 +11,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use crate::fault::ENVELOPE_NS;
-use crate::id::{IDENTIFIERS_NS, ServiceId};
+use crate::id::{ClientId, IDENTIFIERS_NS, MemberId, ServerId, ServiceId};
 use crate::soap::{LIMITS, SoapError, SoapMessage, XROAD_NS};
 use crate::xml::{Limits, Node, Pull, XmlError, encoding, escape_text};
 
@@ -77,6 +77,39 @@ impl GetWsdl {
         let fields = [field("serviceCode", &self.code), field("serviceVersion", &self.version)].concat();
         format!("<xroad:getWsdlResponse xmlns:xroad=\"{XROAD_NS}\">{fields}</xroad:getWsdlResponse>")
     }
+}
+
+/// The message that asks a client of a security server which methods it offers. `id` is the message id.
+pub fn list_methods_message(client: &ClientId, target: &ClientId, server: &ServerId, id: &str) -> Vec<u8> {
+    let element = |name: &str, code: &str| format!("<id:{name}>{}</id:{name}>", escape_text(code));
+    let codes = |member: &MemberId| {
+        let codes = [
+            ("xRoadInstance", &member.instance),
+            ("memberClass", &member.class),
+            ("memberCode", &member.code),
+        ];
+        codes.map(|(name, code)| element(name, code)).concat()
+    };
+    let client_codes = |client: &ClientId| {
+        let subsystem = client.subsystem.as_deref().map(|code| element("subsystemCode", code));
+        codes(&client.member) + &subsystem.unwrap_or_default()
+    };
+    let kind = if client.subsystem.is_some() { "SUBSYSTEM" } else { "MEMBER" };
+    format!(
+        "<?xml version=\"1.0\" encoding=\"UTF-8\"?><soapenv:Envelope xmlns:soapenv=\"{ENVELOPE_NS}\" xmlns:id=\"{IDENTIFIERS_NS}\" \
+         xmlns:xroad=\"{XROAD_NS}\"><soapenv:Header><xroad:client id:objectType=\"{kind}\">{}</xroad:client>\
+         <xroad:service id:objectType=\"SERVICE\">{}{}</xroad:service>\
+         <xroad:securityServer id:objectType=\"SERVER\">{}{}</xroad:securityServer><xroad:id>{}</xroad:id>\
+         <xroad:protocolVersion>4.0</xroad:protocolVersion></soapenv:Header><soapenv:Body><xroad:listMethods/></soapenv:Body>\
+         </soapenv:Envelope>",
+        client_codes(client),
+        client_codes(target),
+        element("serviceCode", "listMethods"),
+        codes(&server.owner),
+        element("serverCode", &server.code),
+        escape_text(id),
+    )
+    .into_bytes()
 }
 
 /// The element that answers `listMethods` or `allowedMethods`, which is `request`.
@@ -192,6 +225,17 @@ mod tests {
             "{declaration}<x:Envelope xmlns:x=\"{ENVELOPE_NS}\" xmlns:r=\"{XROAD_NS}\">{header}\
              <x:Body><!-- c -->{body}</x:Body></x:Envelope>"
         )
+    }
+
+    #[test]
+    fn a_question_for_methods_is_a_message() {
+        let (client, target) =
+            (MemberId::new("EE", "GOV", "1 & 2").client(), MemberId::new("EE", "GOV", "3").subsystem("x"));
+        let server = ServerId { owner: MemberId::new("EE", "GOV", "3"), code: "ss".into() };
+        let written = message(list_methods_message(&client, &target, &server, "<1>"));
+        let header = &written.header;
+        assert_eq!((&header.client, &header.service), (&client, &target.service("listMethods")));
+        assert_eq!((header.security_server.as_ref(), header.id.as_str()), (Some(&server), "<1>"));
     }
 
     fn message(raw: impl Into<Vec<u8>>) -> SoapMessage {

@@ -37,6 +37,7 @@ host::settings! {
         pub management_api: ManagementApi,
         pub message_log: MessageLogSection,
         pub management_requests: crate::management::settings::Section,
+        pub service_descriptions: crate::service_description::settings::Section,
         pub limits: LimitsSection,
     }
 }
@@ -373,6 +374,8 @@ pub struct Settings {
     pub message_log: MessageLogSection,
     /// Management requests.
     pub management: crate::management::settings::Limits,
+    /// Descriptions of services.
+    pub descriptions: crate::service_description::settings::Bounds,
     /// Bounds of the relay.
     pub limits: Limits,
 }
@@ -525,6 +528,7 @@ impl File {
             api: self.management_api.resolve().map_err(|(key, rule)| ConfigError { key, rule })?,
             message_log: self.message_log.clone(),
             management: self.management_requests.resolve().map_err(zero)?,
+            descriptions: self.service_descriptions.resolve().map_err(zero)?,
             limits: self.limits.resolve(proxy)?,
         })
     }

@@ -26,6 +26,7 @@ use crate::serverconf::event::Event;
 use crate::serverconf::state::State;
 use crate::serverconf::store::{ChangeError, ServerConfStore};
 use crate::serverconf::{ServerConf, status};
+use crate::service_description::download::Downloads;
 use crate::tasks::pause;
 use crate::tls::InternalTls;
 use crate::token_slot::TokenSlot;
@@ -54,6 +55,8 @@ pub struct Foundation {
     pub token: TokenSlot,
     /// The internal TLS key.
     pub internal_tls: InternalTls,
+    /// Fetches descriptions of services.
+    pub descriptions: Downloads,
     data: DataDir,
     relay: OnceLock<Context>,
     /// One snapshot is built at a time, so that an older one never replaces a newer.
@@ -77,6 +80,7 @@ impl Foundation {
         let kept = data.folder("globalconf")?;
         let configuration = ConfigurationClient::new(download.clone(), kept, http, clock.clone());
         Ok(Self {
+            descriptions: Downloads::new(settings.descriptions),
             globalconf: configuration.published(),
             configuration: Arc::new(configuration),
             settings,

@@ -21,18 +21,10 @@ use testkit::vectors::{self, Tally};
 use crate::world::{SecurityServer, World, member, provider};
 
 /// Parts of paths that are not offered, with the reason.
-const ELSEWHERE: [(&str, &str); 13] = [
+const ELSEWHERE: [(&str, &str); 5] = [
     ("/api-keys", "the credential was not recorded"),
     ("/backups", "backups are of another form here"),
-    ("/mail/", "there is no mail"),
-    ("/diagnostics/info", "tier 2, not offered yet"),
-    ("/diagnostics/operational-monitoring", "tier 2, not offered yet"),
-    ("/diagnostics/auth-cert-req-status", "tier 2, not offered yet"),
-    ("/diagnostics/global-conf-status", "tier 2, not offered yet"),
-    ("/diagnostics/other-security-server-status", "tier 2, not offered yet"),
     ("acme", "ACME is not offered yet"),
-    ("/ocsp-prioritization-strategy", "tier 3"),
-    ("/00AA/import", "tier 3"),
     ("/language", "not served by either"),
     ("openapi.yaml", "the document is our own"),
 ];
@@ -91,7 +83,13 @@ const OWN: [&str; 8] = [
 ];
 
 /// Number, and the status and code that are answered instead, on purpose.
-const BETTER: [(u64, u16, Option<&str>); 20] = [
+const BETTER: [(u64, u16, Option<&str>); 25] = [
+    // Sources, report and mail are this server's own.
+    (494, 200, None),
+    (784, 200, None),
+    (881, 200, None),
+    (883, 200, None),
+    (879, 409, Some("operational_monitoring_not_available")),
     // The description of our central server names its address.
     (220, 201, None),
     (129, 200, None),

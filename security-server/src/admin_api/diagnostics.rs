@@ -76,7 +76,7 @@ fn failure(code: &str, reason: &str) -> CodeWithDetails {
     }
 }
 
-fn globalconf(api: &Api, _: &mut Call) -> Result<Answer, Problem> {
+pub(super) fn globalconf(api: &Api, _: &mut Call) -> Result<Answer, Problem> {
     let status = api.foundation.configuration.status();
     let class = match (&status.last_error, status.last_run) {
         (Some(_), _) => "FAIL",
@@ -109,7 +109,7 @@ fn outcome(contact: Option<&Contact>) -> (&'static str, Option<CodeWithDetails>)
     }
 }
 
-fn ocsp_responders(api: &Api, _: &mut Call) -> Result<Answer, Problem> {
+pub(super) fn ocsp_responders(api: &Api, _: &mut Call) -> Result<Answer, Problem> {
     let Some(conf) = api.foundation.globalconf.load_full().as_ref().clone() else {
         return Answer::ok(&Vec::<CaOcspDiagnostics>::new());
     };
@@ -148,7 +148,7 @@ fn ca_shown(
     })
 }
 
-fn timestamping_services(api: &Api, _: &mut Call) -> Result<Answer, Problem> {
+pub(super) fn timestamping_services(api: &Api, _: &mut Call) -> Result<Answer, Problem> {
     let conf = api.foundation.globalconf.load();
     let approved = conf.as_ref().as_ref().map(|conf| conf.tsas()).unwrap_or_default();
     let state = api.state();
@@ -192,7 +192,7 @@ fn message_log_encryption(api: &Api, _: &mut Call) -> Result<Answer, Problem> {
     })
 }
 
-fn memory(_: &Api, _: &mut Call) -> Result<Answer, Problem> {
+pub(super) fn memory(_: &Api, _: &mut Call) -> Result<Answer, Problem> {
     let kilobytes = |file: &str, name: &str| {
         let text = std::fs::read_to_string(file).unwrap_or_default();
         let line =

@@ -26,6 +26,8 @@ mod certificates;
 mod clients;
 mod server;
 
+pub(super) use server::maintenance;
+
 const NOT_POSSIBLE: (u16, &str) = (409, "action_not_possible");
 const NO_CERT: (u16, &str) = (404, "certificate_not_found");
 const NO_CLIENT: (u16, &str) = (404, "client_not_found");
@@ -111,7 +113,7 @@ pub(super) fn rows() -> Rows {
         get("maintenanceMode", "/system/maintenance-mode")
             .right("TOGGLE_MAINTENANCE_MODE")
             .gives::<MaintenanceMode>(200)
-            .by(server::maintenance),
+            .by(maintenance),
         put("enableMaintenanceMode", "/system/maintenance-mode/enable")
             .right("TOGGLE_MAINTENANCE_MODE")
             .audit("Enable maintenance mode of the security server")

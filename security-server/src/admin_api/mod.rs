@@ -15,6 +15,7 @@
 //! | [`trust`] | CAs, instances, member classes and names, servers: what the global configuration says |
 //! | [`tokens`], [`keys`], [`csrs`] with `csr_fields`, [`token_certificates`] | private keys and their certificates |
 //! | [`diagnostics`], [`backups`] | how the server does; copies of it |
+//! | [`connections`], [`report`] | tests of what it depends on; a file for who helps, and what is not offered |
 //! | [`clients`], [`client_certificates`], [`local_groups`] | clients of this server |
 //! | [`service_descriptions`], [`services`], [`endpoints`], [`access_rights`] | what they offer, and to whom |
 //! | `subjects` | who can be given rights |
@@ -25,6 +26,7 @@ pub mod anchor;
 pub mod backups;
 pub mod client_certificates;
 pub mod clients;
+pub mod connections;
 mod csr_fields;
 pub mod csrs;
 mod description_changes;
@@ -37,6 +39,7 @@ pub mod keys;
 pub mod local_groups;
 pub mod management;
 pub mod problems;
+pub mod report;
 pub mod rights;
 pub mod service_descriptions;
 pub mod services;

@@ -18,7 +18,7 @@ use super::clients::{CODE, local, local_named};
 use super::services::{Found, checked_url, is_https, shown};
 use super::{Api, Rows, description_changes, ids, wait_for};
 use crate::service_description::Unfit;
-use crate::service_description::download::{self, DownloadError};
+use crate::service_description::download::DownloadError;
 use crate::service_description::openapi::{self, OpenApi};
 use crate::service_description::wsdl::{self, Wsdl, WsdlService, full_code};
 
@@ -266,9 +266,13 @@ fn disable(api: &Api, call: &mut Call) -> Result<Answer, Problem> {
 /// 400 with what is wrong with it.
 pub(super) fn fetch_wsdl(api: &Api, url: &str) -> Result<Wsdl, Problem> {
     let bytes =
-        wait_for(download::fetch(&api.foundation.internal_tls, url)).map_err(|error| match error {
-            DownloadError::TooLarge(_) => unfit(Unfit::Wsdl(vec![format!("Error reading WSDL: {error}")])),
-            other => unfit(Unfit::WsdlDownload(other.to_string())),
+        wait_for(api.foundation.descriptions.fetch(&api.foundation.internal_tls, url)).map_err(|error| {
+            match error {
+                DownloadError::TooLarge(_) => {
+                    unfit(Unfit::Wsdl(vec![format!("Error reading WSDL: {error}")]))
+                }
+                other => unfit(Unfit::WsdlDownload(other.to_string())),
+            }
         })?;
     let wsdl = wsdl::read(&bytes).map_err(|error| unfit(error.into()))?;
     wsdl.check_identifiers().map_err(unfit)?;
@@ -280,7 +284,8 @@ pub(super) fn fetch_wsdl(api: &Api, url: &str) -> Result<Wsdl, Problem> {
 /// # Errors
 /// 400 with what is wrong with it.
 pub(super) fn fetch_openapi(api: &Api, url: &str) -> Result<OpenApi, Problem> {
-    let bytes = wait_for(download::fetch(&api.foundation.internal_tls, url)).map_err(|error| {
+    let fetched = wait_for(api.foundation.descriptions.fetch(&api.foundation.internal_tls, url));
+    let bytes = fetched.map_err(|error| {
         let what = match &error {
             DownloadError::Status(_) => url.to_owned(),
             other => other.to_string(),

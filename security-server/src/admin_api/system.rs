@@ -25,7 +25,7 @@ pub(super) fn rows() -> Rows {
     ]
 }
 
-fn version(api: &Api, _: &mut Call) -> Result<Answer, Problem> {
+pub(super) fn version(api: &Api, _: &mut Call) -> Result<Answer, Problem> {
     let conf = api.foundation.globalconf.load();
     Answer::ok(&VersionInfo {
         info: VERSION.into(),

@@ -17,6 +17,8 @@ pub fn operations() -> Rows {
         csrs::rows,
         token_certificates::rows,
         diagnostics::rows,
+        connections::rows,
+        report::rows,
         backups::rows,
         clients::rows,
         client_certificates::rows,

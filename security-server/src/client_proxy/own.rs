@@ -53,13 +53,38 @@ pub(crate) async fn send(
     body: Bytes,
     limit: usize,
 ) -> Result<Reply, OwnError> {
-    let (near, far) = tokio::io::duplex(BUFFER);
-    tokio::spawn(answer(cx.clone(), Stream::Own(far)));
     let lines = [("Content-Type", content_type.as_bytes())];
     let length = body.len() as u64;
     let head = request_head("POST", "/", "localhost", lines.into_iter(), Some(length));
     let body = CallBody { length, stream: stream::once(async { Ok(body) }).boxed() };
-    let mut response = ClientConnection::new(near).call("POST", head, Some(body), None).await?;
+    exchange(cx, "POST", head, Some(body), limit).await
+}
+
+/// Asks for a REST resource for a client of this server, which `lines` name, as [`send`] does for SOAP.
+///
+/// # Errors
+/// [`OwnError`]; an error is an answer.
+pub(crate) async fn get(
+    cx: &Context,
+    path: &str,
+    lines: &[(&str, &str)],
+    limit: usize,
+) -> Result<Reply, OwnError> {
+    let lines = lines.iter().map(|(name, value)| (*name, value.as_bytes()));
+    let head = request_head("GET", path, "localhost", lines, None);
+    exchange(cx, "GET", head, None, limit).await
+}
+
+async fn exchange(
+    cx: &Context,
+    method: &str,
+    head: BytesMut,
+    body: Option<CallBody>,
+    limit: usize,
+) -> Result<Reply, OwnError> {
+    let (near, far) = tokio::io::duplex(BUFFER);
+    tokio::spawn(answer(cx.clone(), Stream::Own(far)));
+    let mut response = ClientConnection::new(near).call(method, head, body, None).await?;
     let content_type = response.head.headers.text("content-type").unwrap_or_default().to_owned();
     let mut bytes = BytesMut::new();
     while let Some(data) = response.next().await? {

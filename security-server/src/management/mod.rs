@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use host::http::Client;
 use pki::globalconf::GlobalConf;
+use proto::fault::FaultCode;
 use proto::id::MemberId;
 use proto::management::{ManagementRequest, Request};
 use signer::token::{CertInfo, CertStatus, KeyUsage};
@@ -71,6 +72,28 @@ impl<'a> Management<'a> {
         let number = judge(&sent.soap, asked.request.code(), got.status, &got.content_type, got.body)?;
         accepted(&asked, number);
         Ok(number)
+    }
+
+    /// Asks the registration service something that it can only refuse, which shows that it is there: a registration without any proof.
+    ///
+    /// # Errors
+    /// It is not reached, or answers something else than that refusal.
+    pub async fn ask_registration_service(self) -> Result<(), SendError> {
+        let limits = &self.foundation.settings.management;
+        let conf = self.conf()?;
+        let private = conf.private().ok_or(SendError::Outdated)?;
+        let request = Request::AuthCertReg { address: None, cert: Vec::new(), dry_run: true };
+        let asked = self.about_this_server(request)?;
+        let sent = document::question(&asked, &private.management_provider, &marks());
+        let pin = private.auth_cert_reg_cert.clone().ok_or(SendError::NoRegistrationCert)?;
+        let http = Client::pinned(limits.registration_connect, limits.registration, pin);
+        let url = &private.auth_cert_reg_address;
+        let got = http.post(url, &sent.content_type, sent.body, MAX_ANSWER).await?;
+        match judge(&sent.soap, asked.request.code(), got.status, &got.content_type, got.body) {
+            Ok(_) => Ok(()),
+            Err(SendError::Fault(fault)) if is_invalid_request(&fault.code) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Asks for anything but a registration of an authentication certificate. Gives the number of the request.
@@ -143,6 +166,12 @@ impl<'a> Management<'a> {
             sleep(LOOK_AGAIN).await;
         }
     }
+}
+
+/// The last step of the code, in either spelling.
+fn is_invalid_request(code: &str) -> bool {
+    let last = code.rsplit('.').next().unwrap_or_default();
+    FaultCode::InvalidRequest.spellings().contains(&last)
 }
 
 /// There is a certificate that is in use as far as the administrator and the registry are concerned.

@@ -1,8 +1,8 @@
 //! Fetches a document over `http` or `https`, with the server's internal TLS certificate where it is asked for one.
 //!
-//! Whoever answers is believed, as an operator who typed the address does: what the document says is shown before it is used. At most
-//! [`MAX_BYTES`] within [`WHOLE`], each wait at most [`STEP`], [`AT_ONCE`] downloads at a time. At most [`MAX_REDIRECTS`] redirects are
-//! followed, never to another scheme than `http` and `https`, and never from `https` to `http`.
+//! Whoever answers is believed, as an operator who typed the address does: what the document says is shown before it is used. Size, time, redirects
+//! and downloads at a time are bounded by [`Bounds`]. No redirect is followed to another scheme than `http` and `https`, nor from `https`
+//! to `http`.
 
 use std::time::Duration;
 
@@ -10,24 +10,12 @@ use bytes::BytesMut;
 use proto::id::MemberId;
 use tokio::sync::Semaphore;
 
+use super::settings::Bounds;
 use super::uri;
 use crate::server_proxy::services::{Call, Reply, ServiceError, Services};
 use crate::serverconf::url::ServiceUrl;
 use crate::serverconf::{Service, ServiceKind};
 use crate::tls::InternalTls;
-
-/// Largest document.
-pub const MAX_BYTES: usize = 10 << 20;
-/// Redirects that are followed.
-pub const MAX_REDIRECTS: usize = 5;
-/// For each wait.
-pub const STEP: Duration = Duration::from_secs(10);
-/// For all of it, waiting for a turn included.
-pub const WHOLE: Duration = Duration::from_secs(30);
-/// Documents that are fetched at the same time.
-pub const AT_ONCE: usize = 4;
-
-static TURNS: Semaphore = Semaphore::const_new(AT_ONCE);
 
 /// Why there is no document.
 #[derive(Debug, thiserror::Error)]
@@ -52,42 +40,61 @@ pub enum DownloadError {
     Late(Duration),
 }
 
-/// The document at `url`.
-///
-/// # Errors
-/// [`DownloadError`].
-pub async fn fetch(tls: &InternalTls, url: &str) -> Result<Vec<u8>, DownloadError> {
-    let work = async {
-        let _turn = TURNS.acquire().await.expect("the semaphore is never closed");
-        follow(tls, url).await
-    };
-    tokio::time::timeout(WHOLE, work).await.unwrap_or(Err(DownloadError::Late(WHOLE)))
+/// Fetches documents, a few at a time.
+#[derive(Debug)]
+pub struct Downloads {
+    bounds: Bounds,
+    turns: Semaphore,
 }
 
-async fn follow(tls: &InternalTls, url: &str) -> Result<Vec<u8>, DownloadError> {
-    let mut url = url.to_owned();
-    for _ in 0..=MAX_REDIRECTS {
-        let mut reply = get(tls, &url).await?;
-        match reply.head.status {
-            200 => return read(&mut reply).await,
-            301 | 302 | 303 | 307 | 308 => {
-                let location = reply.head.headers.get("location").unwrap_or_default();
-                let location = String::from_utf8_lossy(location).into_owned();
-                let next = uri::resolve(&url, &location);
-                let target = ServiceUrl::parse(&next).ok();
-                let secure = url.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("https://"));
-                if location.is_empty() || target.is_none_or(|target| secure && !target.https) {
-                    return Err(DownloadError::Redirect(location));
-                }
-                url = next;
-            }
-            other => return Err(DownloadError::Status(other)),
-        }
+impl Downloads {
+    /// Within these bounds.
+    pub fn new(bounds: Bounds) -> Self {
+        Self { bounds, turns: Semaphore::new(bounds.at_once) }
     }
-    Err(DownloadError::Redirect(url))
+
+    /// The document at `url`.
+    ///
+    /// # Errors
+    /// [`DownloadError`].
+    pub async fn fetch(&self, tls: &InternalTls, url: &str) -> Result<Vec<u8>, DownloadError> {
+        let whole = self.bounds.whole;
+        let work = async {
+            let _turn = self.turns.acquire().await.expect("the semaphore is never closed");
+            self.follow(tls, url).await
+        };
+        tokio::time::timeout(whole, work).await.unwrap_or(Err(DownloadError::Late(whole)))
+    }
+
+    async fn follow(&self, tls: &InternalTls, url: &str) -> Result<Vec<u8>, DownloadError> {
+        let mut url = url.to_owned();
+        for _ in 0..=self.bounds.redirects {
+            let mut reply = get(tls, &url, self.bounds.step).await?;
+            match reply.head.status {
+                200 => return read(&mut reply, self.bounds.bytes).await,
+                301 | 302 | 303 | 307 | 308 => {
+                    let location = reply.head.headers.get("location").unwrap_or_default();
+                    url = redirected(&url, &String::from_utf8_lossy(location))?;
+                }
+                other => return Err(DownloadError::Status(other)),
+            }
+        }
+        Err(DownloadError::Redirect(url))
+    }
 }
 
-async fn get(tls: &InternalTls, url: &str) -> Result<Reply, DownloadError> {
+/// Where a redirect leads, when it may be followed.
+fn redirected(from: &str, location: &str) -> Result<String, DownloadError> {
+    let next = uri::resolve(from, location);
+    let target = ServiceUrl::parse(&next).ok();
+    let secure = from.get(..8).is_some_and(|start| start.eq_ignore_ascii_case("https://"));
+    if location.is_empty() || target.is_none_or(|target| secure && !target.https) {
+        return Err(DownloadError::Redirect(location.to_owned()));
+    }
+    Ok(next)
+}
+
+async fn get(tls: &InternalTls, url: &str, step: Duration) -> Result<Reply, DownloadError> {
     let target = ServiceUrl::parse(url).map_err(|_| DownloadError::Address(url.to_owned()))?;
     let service = Service {
         // Only named in what nobody reads: the call itself needs where, how long and under which TLS rule.
@@ -96,7 +103,7 @@ async fn get(tls: &InternalTls, url: &str) -> Result<Reply, DownloadError> {
         url: url.to_owned(),
         target: Some(target),
         description: url.to_owned(),
-        timeout: STEP,
+        timeout: step,
         verify_tls: false,
         disabled: None,
     };
@@ -112,11 +119,11 @@ async fn get(tls: &InternalTls, url: &str) -> Result<Reply, DownloadError> {
     Ok(Services::new().call(tls, call).await?)
 }
 
-async fn read(reply: &mut Reply) -> Result<Vec<u8>, DownloadError> {
+async fn read(reply: &mut Reply, limit: usize) -> Result<Vec<u8>, DownloadError> {
     let mut bytes = BytesMut::new();
     while let Some(data) = reply.next().await? {
-        if bytes.len() + data.len() > MAX_BYTES {
-            return Err(DownloadError::TooLarge(MAX_BYTES));
+        if bytes.len() + data.len() > limit {
+            return Err(DownloadError::TooLarge(limit));
         }
         bytes.extend_from_slice(&data);
     }

@@ -9,6 +9,7 @@
 
 pub mod download;
 pub mod openapi;
+pub mod settings;
 pub mod tree;
 pub mod uri;
 pub mod wsdl;

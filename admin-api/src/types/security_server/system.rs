@@ -179,6 +179,50 @@ pub struct ProxyMemoryUsageStatus {
     pub is_used_over_threshold: bool,
 }
 
+/// Whether something that the server depends on can be reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConnectionStatus {
+    pub status_class: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<CodeWithDetails>,
+}
+
+/// Whether a configuration source can be reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct GlobalConfConnectionStatus {
+    pub download_url: String,
+    pub connection_status: ConnectionStatus,
+}
+
+/// Requests of a span of time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OperationalDataInterval {
+    pub interval_start_time: String,
+    pub success_count: u64,
+    pub failure_count: u64,
+}
+
+/// What is told by mail, and to whom.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MailNotificationStatus {
+    pub enabled_notifications: Vec<String>,
+    pub configuration_present: bool,
+    pub recipients_emails: Vec<String>,
+}
+
+/// Whom a mail is for.
+#[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
+pub struct MailRecipient {
+    pub mail_address: Option<Text>,
+}
+
+/// What came of a mail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TestMailResponse {
+    pub status: String,
+    pub text: String,
+}
+
 /// A backup.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Backup {

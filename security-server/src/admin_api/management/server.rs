@@ -72,7 +72,7 @@ pub(super) fn change_address(api: &Api, call: &mut Call) -> Result<Answer, Probl
     Ok(Answer::empty(202))
 }
 
-pub(super) fn maintenance(api: &Api, _: &mut Call) -> Result<Answer, Problem> {
+pub(in crate::admin_api) fn maintenance(api: &Api, _: &mut Call) -> Result<Answer, Problem> {
     let listed = Listed::read(api)?;
     let (present, state) = (listed.maintenance(), api.state());
     let (status, message) = match (&state.pending_maintenance, present) {
