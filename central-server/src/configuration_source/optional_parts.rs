@@ -179,7 +179,7 @@ mod tests {
         let built_in = Declarations::read(None).unwrap();
         assert_eq!(built_in.iter().count(), 3);
         let folder = tempfile::tempdir().unwrap();
-        let declare = |text: &str| std::fs::write(folder.path().join("x.ini"), text).unwrap();
+        let declare = |text: &str| fs::write(folder.path().join("x.ini"), text).unwrap();
         declare("content-identifier = CATALOGUE\nfile-name = catalogue.xml\n");
         let all = Declarations::read(Some(folder.path())).unwrap();
         assert_eq!(all.file_of("CATALOGUE"), Some("catalogue.xml"));

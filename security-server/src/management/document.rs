@@ -98,6 +98,13 @@ pub async fn registration(
     Ok(assemble(Way::Direct, marks, soap, &parts))
 }
 
+/// The document as a registration without any proof: a question whether the registration service is there.
+pub fn question(asked: &ManagementRequest, provider: &ClientId, marks: &Marks) -> Document {
+    let soap = Bytes::from(management::write(asked, provider, &marks.id));
+    let parts = [document(&soap)];
+    assemble(Way::Direct, marks, soap, &parts)
+}
+
 /// What a key of this kind signs with, by default of the reference (SHA-512).
 fn algorithm(cert: &Certificate) -> Option<SignatureAlgorithm> {
     let scheme = match cert.public_key().key_type()? {

@@ -52,13 +52,6 @@ impl Keys {
     }
 }
 
-/// The document as a registration without any proof: a question whether the registration service is there.
-fn question(asked: &ManagementRequest, provider: &ClientId, marks: &Marks) -> Document {
-    let soap = Bytes::from(management::write(asked, provider, &marks.id));
-    let parts = [document(&soap)];
-    assemble(Way::Direct, marks, soap, &parts)
-}
-
 /// What we send when we are asked for what a captured request asks for.
 async fn again(keys: &Keys, content_type: &str, body: &Bytes) -> Result<Document, String> {
     let parts = management::parts(content_type, body).map_err(|e| e.to_string())?;
