@@ -1,7 +1,7 @@
 //! One signature for many messages: one line per signing certificate, one private-key operation under way in each [BATCH-TS].
 //!
-//! An idle line signs at once, alone; whatever arrives while a signature is being made forms the next hash tree. There is no timer,
-//! so nobody waits for company, and load makes its own batches. A lone message of one part is referred
+//! An idle line signs at once, alone; whatever arrives while a signature is being made forms the next hash tree. There is no timer:
+//! load makes its own batches, and a batch with company lets whoever is ready to run go first ([`Company`]). A lone message of one part is referred
 //! to directly; a lone message of several parts gets a chain of one step; several messages share a Merkle tree.
 //!
 //! A line ends with its identity: a new certificate or a new OCSP answer begins a new one. At most [`QUEUE`] messages wait in a line.
@@ -21,6 +21,7 @@ use proto::time::UnixTime;
 use signer::{Purpose, Signer, SignerError, SigningIdentity};
 use tokio::sync::oneshot;
 
+use crate::company::Company;
 use crate::exchange::{Evidence, Message, Proven, Whole};
 
 /// Most messages that wait for one certificate.
@@ -151,7 +152,11 @@ impl Batcher {
     /// Signs batch after batch until nobody waits.
     async fn work(self, line: Arc<Line>) {
         let _release = ReleaseOnPanic(&line);
+        let mut company = Company::default();
         loop {
+            while company.may_bring_more(lock(&line.queue).waiting.len()) {
+                tokio::task::yield_now().await;
+            }
             let batch = {
                 let mut queue = lock(&line.queue);
                 if queue.waiting.is_empty() {
@@ -161,6 +166,7 @@ impl Batcher {
                 std::mem::take(&mut queue.waiting)
             };
             metrics::gauge!("causeway_signature_queue").decrement(batch.len() as f64);
+            company = company.after(batch.len());
             let batch: Vec<Waiting> = batch.into_iter().filter(|w| !w.reply.is_closed()).collect();
             if !batch.is_empty() {
                 metrics::histogram!("causeway_signature_batch_records").record(batch.len() as f64);

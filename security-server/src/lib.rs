@@ -37,6 +37,7 @@ pub mod apply;
 pub mod batcher;
 pub mod budget;
 pub mod client_proxy;
+pub(crate) mod company;
 pub mod config;
 pub mod configuration_client;
 pub mod context;

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | [`format`] | the bytes: file head, frames, the chain, what heads say |
 //! | [`segment`] | one file: create, append, sync, read, walk |
+//! | `spare` | the next file, made beforehand |
 //! | [`writer`] | the thread that writes: batches, failure, going on |
 //! | [`recovery`] | what counts after a crash; verification of everything |
 //! | [`index`] | the sled index and its thread |
@@ -22,4 +23,5 @@ pub(crate) mod index;
 pub(crate) mod reader;
 pub(crate) mod recovery;
 pub(crate) mod segment;
+mod spare;
 pub(crate) mod writer;

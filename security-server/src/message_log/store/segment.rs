@@ -168,16 +168,22 @@ impl Writable {
         faults: Faults,
     ) -> io::Result<Self> {
         let path = path_of(dir, number);
+        let this = Self::create_at(&path, salt, capacity, faults)?;
+        files::sync_dir(dir).inspect_err(|_| drop(std::fs::remove_file(&path)))?;
+        Ok(this)
+    }
+
+    /// The same under any name, which is not durable yet.
+    pub(crate) fn create_at(path: &Path, salt: u32, capacity: u64, faults: Faults) -> io::Result<Self> {
         faults.check(Operation::Create)?;
-        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
         let this = Self { file, faults };
         let made = this
             .reserve(capacity)
             .and_then(|()| this.file.write_all_at(&file_head(salt), 0))
-            .and_then(|()| this.file.sync_all())
-            .and_then(|()| files::sync_dir(dir));
+            .and_then(|()| this.file.sync_all());
         if let Err(e) = made {
-            let _ = std::fs::remove_file(&path);
+            let _ = std::fs::remove_file(path);
             return Err(e);
         }
         Ok(this)
@@ -306,6 +312,17 @@ impl Readable {
         Ok(Frame { kind: prefix.kind, head: head.to_vec(), payload })
     }
 
+    /// Bytes as they stand there.
+    pub(crate) fn bytes(&self, buffer: &mut [u8], offset: u64) -> Result<(), ReadError> {
+        self.read_exact(buffer, offset)
+    }
+
+    /// Of the file.
+    pub(crate) fn length(&self) -> Result<u64, ReadError> {
+        let found = self.file.metadata().map_err(|source| ReadError::Io { segment: self.number, source })?;
+        Ok(found.len())
+    }
+
     fn read_exact(&self, buffer: &mut [u8], offset: u64) -> Result<(), ReadError> {
         self.file.read_exact_at(buffer, offset).map_err(|source| match source.kind() {
             io::ErrorKind::UnexpectedEof => {
@@ -421,6 +438,11 @@ pub(crate) struct Walker<'a> {
 }
 
 impl Walker<'_> {
+    /// Where the next step begins: behind the frame or the damage of the last one.
+    pub(crate) fn at(&self) -> u64 {
+        self.offset.min(self.end)
+    }
+
     /// The next step; after [`Step::End`] always that.
     pub(crate) fn step(&mut self) -> Result<Step, ReadError> {
         let from = self.offset;

@@ -1,7 +1,9 @@
 //! The one writer: a thread that takes what waits, writes it in one go, syncs once, and answers everybody.
 //!
 //! There is no timer. While a sync is under way requests gather, and they make up the next batch: one alone when the server is idle,
-//! hundreds under load. A batch without a commit (parts of bodies on their way) is written and not synced.
+//! hundreds under load. Where syncs are quick and cores are short, few would gather; so a batch that has company, now or the last time,
+//! lets whoever is ready to run go first, as long as that brings more ([`Company`]). A batch without a commit (parts of bodies on their
+//! way) is written and not synced.
 //!
 //! **Failure.** When the disk refuses, nothing of the batch is acknowledged, the segment is cut back to its last synced byte, and a
 //! new one is started as soon as the disk takes it; until then everything is refused with the reason. Parts of bodies written since
@@ -26,6 +28,8 @@ use super::format::{
 use super::index::{Added, Index, Note, Place};
 use super::recovery::Tail;
 use super::segment::{Payload, Run, Writable};
+use super::spare::{Made, Spare};
+use crate::company::Company;
 use crate::message_log::{LogError, RecordId};
 
 /// Most requests in one batch, and most bytes after which it is closed.
@@ -162,6 +166,29 @@ pub(crate) struct Writer {
     /// Documents of this segment, so that the records of a batch share them.
     documents: HashMap<[u8; 64], Extent>,
     last_try: Option<Instant>,
+    company: Company,
+    spare: Spare,
+}
+
+/// A batch that is being put together.
+struct Gathering {
+    taken: usize,
+    company: Company,
+}
+
+impl Gathering {
+    /// What waits; when nothing does, what those bring who are ready to run.
+    fn next(&mut self, queue: &Receiver<Queued>) -> Option<Queued> {
+        loop {
+            if let Ok(queued) = queue.try_recv() {
+                return Some(queued);
+            }
+            if !self.company.may_bring_more(self.taken) {
+                return None;
+            }
+            std::thread::yield_now();
+        }
+    }
 }
 
 struct Open {
@@ -196,6 +223,7 @@ impl Writer {
         });
         let tail = start.tail.clone();
         *lock(&start.shared.tail) = Some(tail.clone());
+        let spare = Spare::none(&start.dir, start.faults.clone());
         Self {
             start,
             segment,
@@ -206,6 +234,8 @@ impl Writer {
             pending: Vec::new(),
             documents: HashMap::new(),
             last_try: None,
+            company: Company::default(),
+            spare,
         }
     }
 
@@ -225,7 +255,7 @@ impl Writer {
                 }
                 Err(RecvTimeoutError::Disconnected) => return self.finish(None),
             };
-            let mut taken = 0;
+            let mut batch = Gathering { taken: 0, company: self.company };
             let mut next = Some(first);
             while let Some(request) = next {
                 if let Request::Close { answer } = request {
@@ -233,10 +263,11 @@ impl Writer {
                     return self.finish(Some(answer));
                 }
                 self.take(request);
-                taken += 1;
-                let full = taken >= MAX_BATCH || self.run.len() >= MAX_BATCH_BYTES;
-                next = if full { None } else { queue.try_recv().ok().map(|queued| queued.request) };
+                batch.taken += 1;
+                let full = batch.taken >= MAX_BATCH || self.run.len() >= MAX_BATCH_BYTES;
+                next = if full { None } else { batch.next(queue).map(|queued| queued.request) };
             }
+            self.company = batch.company.after(batch.taken);
             self.commit();
         }
     }
@@ -365,9 +396,12 @@ impl Writer {
             return Err(self.why_not());
         }
         let end = self.synced.end;
-        let cut = self.segment.take().map_or(Ok(()), |open| open.file.cut(end));
-        let begun = cut.and_then(|()| self.begin_segment(needed));
-        begun.map_err(|e| self.refuse(&e))
+        let full = self.segment.take();
+        let begun = self.begin_segment(needed).map_err(|e| self.refuse(&e));
+        if let Some(full) = full {
+            cut(full.file, end);
+        }
+        begun
     }
 
     /// Starts the next segment, with room for one frame of `at_least` bytes.
@@ -375,9 +409,17 @@ impl Writer {
         let number = self.synced.segment + 1;
         let capacity =
             self.start.segment_bytes.max(FILE_HEAD_BYTES + SEAL_BYTES + 4 * FRAME_OVERHEAD + at_least);
-        let salt = random_salt()?;
         let started_at = self.start.clock.now().0;
-        let file = Writable::create(&self.start.dir, number, salt, capacity, self.start.faults.clone())?;
+        let spare = self.spare.take(number, capacity);
+        let was_spare = spare.is_some();
+        let Made { file, salt, capacity } = match spare {
+            Some(spare) => spare,
+            None => {
+                let (salt, faults) = (random_salt()?, self.start.faults.clone());
+                let file = Writable::create(&self.start.dir, number, salt, capacity, faults)?;
+                Made { file, salt, capacity }
+            }
+        };
         let head = StartHead {
             log_id: self.start.log_id.clone(),
             segment: number,
@@ -390,7 +432,8 @@ impl Writer {
         let chain = next_chain(&self.synced.chain, Kind::Start, &head);
         let mut run = Run::default();
         let length = run.put((salt, FILE_HEAD_BYTES), Kind::Start, Some(&chain), &head, &Payload::default());
-        if let Err(e) = file.write(&run, FILE_HEAD_BYTES).and_then(|()| file.sync()) {
+        let named = || if was_spare { host::files::sync_dir(&self.start.dir) } else { Ok(()) };
+        if let Err(e) = file.write(&run, FILE_HEAD_BYTES).and_then(|()| file.sync()).and_then(|()| named()) {
             let _ = std::fs::remove_file(super::segment::path_of(&self.start.dir, number));
             return Err(e);
         }
@@ -446,6 +489,10 @@ impl Writer {
             metrics::histogram!("causeway_message_log_commit_seconds").record(began.elapsed().as_secs_f64());
         }
         self.answer(sync);
+        // After the answers: nobody waits for it.
+        if self.segment.as_ref().is_some_and(|open| self.synced.end > open.capacity / 2) {
+            self.spare.prepare(self.start.segment_bytes);
+        }
         true
     }
 
@@ -488,6 +535,7 @@ impl Writer {
         metrics::counter!("causeway_message_log_failures_total").increment(1);
         self.start.shared.fail(&reason);
         self.segment = None;
+        self.spare.discard();
         self.last_try = Some(Instant::now());
         self.run.clear();
         (self.written, self.next) = (self.synced.clone(), self.synced.clone());
@@ -541,6 +589,7 @@ impl Writer {
         if self.segment.is_some() {
             self.commit();
         }
+        self.spare.discard();
         let (done, closed) = oneshot::channel();
         self.start.index.tell(Note::Close(done));
         let _ = closed.blocking_recv();
@@ -562,8 +611,18 @@ fn refuse(request: Request, reason: &LogError) {
     }
 }
 
+/// Gives back what a full segment has reserved behind its end; nothing waits for it, and a crash leaves zeros there.
+fn cut(file: Writable, end: u64) {
+    let work = move || {
+        if let Err(error) = file.cut(end) {
+            tracing::warn!(%error, "the rest of a full segment was not given back");
+        }
+    };
+    let _ = std::thread::Builder::new().name("log-cut".into()).spawn(work);
+}
+
 /// Unpredictable, so that nobody outside can write bytes that look like a frame of ours.
-fn random_salt() -> std::io::Result<u32> {
+pub(super) fn random_salt() -> std::io::Result<u32> {
     let bytes: [u8; 4] = random()?;
     Ok(u32::from_le_bytes(bytes))
 }
