@@ -268,6 +268,9 @@ fn export(args: &Export) -> anyhow::Result<Exit> {
     Ok(if written == 0 { Exit::Failed } else { Exit::Done })
 }
 
+/// Damaged records that are named one by one.
+const SHOWN: usize = 20;
+
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 struct Sum {
     requests: u64,
@@ -288,6 +291,10 @@ struct Figures {
     bytes_a_day: Option<u64>,
     /// Until the disk is full, if nothing is removed.
     days_left: Option<u64>,
+    /// Records that are damaged and could not be archived.
+    damaged: Vec<u64>,
+    /// The same, and their segment is gone or nothing of them was found.
+    lost: Vec<u64>,
 }
 
 fn stats(args: &Stats) -> anyhow::Result<Exit> {
@@ -308,6 +315,7 @@ fn stats(args: &Stats) -> anyhow::Result<Exit> {
         }
     })?;
     let (log_bytes, free_bytes) = log.space()?;
+    let (damaged, lost) = log.damaged()?;
     let payload: u64 = by_day.values().map(|sum| sum.bytes).sum();
     let bytes_a_day = bytes_a_day(&by_day, span, log_bytes, payload);
     let name = |day: i64| UnixTime(day * DAY_MS).to_iso8601().chars().take(10).collect::<String>();
@@ -321,6 +329,8 @@ fn stats(args: &Stats) -> anyhow::Result<Exit> {
         free_bytes,
         bytes_a_day,
         days_left: bytes_a_day.and_then(|growth| free_bytes.checked_div(growth)),
+        damaged,
+        lost,
     };
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -377,6 +387,16 @@ impl Figures {
         match self.days_left {
             Some(days) => out.push_str(&format!(": enough for {days} days if nothing is removed\n")),
             None => out.push('\n'),
+        }
+        for (records, what) in [
+            (&self.damaged, "records are damaged and were not archived"),
+            (&self.lost, "records are lost; what was left of their frames is in the log's folder `damaged`"),
+        ] {
+            if !records.is_empty() {
+                let shown: Vec<String> = records.iter().take(SHOWN).map(u64::to_string).collect();
+                let more = if records.len() > SHOWN { ", …" } else { "" };
+                out.push_str(&format!("{} {what}: {}{more}\n", records.len(), shown.join(", ")));
+            }
         }
         out
     }

@@ -192,6 +192,11 @@ host::settings! {
         pub max_log_size: u64 = 0,
         /// Seconds between looks at what may be removed.
         pub clean_interval: u64 = 43_200,
+        /// How far archiving, retention, the tree and timestamps stand back behind messages: 0 (not at all) to 19. They do not stand
+        /// back when space is short: the log above max-log-size, or less than twice min-free-space.
+        pub background_niceness: u8 = 15,
+        /// Per cent of one core that archiving may take while messages come; without messages it takes what there is.
+        pub background_share: u8 = 25,
         /// Seconds between signed heads of the log's tree, at least 60.
         pub tree_head_interval: u64 = 3_600,
         /// A folder that somebody else holds, for copies of the heads.

@@ -16,6 +16,7 @@ use proto::time::UnixTime;
 
 use super::archive::state::{self, State};
 use super::archive::{ArchiveError, Archiver};
+use super::background::{self, Haste};
 use super::retention::{CLOSE_AFTER, Retention, RetentionError, log_bytes};
 use super::store::segment;
 use super::store::writer::lock;
@@ -100,7 +101,7 @@ impl Keeper {
         let path = state::path(&log_dir);
         let mut state = State::load(&path).map_err(|e| failed(&path, &e))?;
         if settings.interval.is_some() {
-            let archiver = Archiver { log, settings, dir: &dir, shutdown: None };
+            let archiver = Archiver { log, settings, dir: &dir, shutdown: None, haste: Haste::Urgent };
             archiver.recover(&mut state).map_err(|e| failed(&dir, &e))?;
         }
         let tree = Tree::open(&log_dir).map_err(|e| failed(&log_dir.join("tree"), &e))?;
@@ -167,17 +168,38 @@ impl Keeper {
             self.archived_at = (tail.segment, tail.end);
         }
         let ready = self.log.stamped_to().await?;
-        let (dir, shutdown) = (self.dir.clone(), shutdown.cloned());
+        let before = lock(&self.work).state.archived_to;
+        // A step at a time, each as hasty as things are then.
+        while self.archive_step(ready, shutdown).await? {}
         self.blocking(move |log, work, _| {
-            let settings = &log.inner.settings.archive;
-            let archiver = Archiver { log, settings, dir: &dir, shutdown: shutdown.as_ref() };
-            let before = work.state.archived_to;
-            while archiver.step(&mut work.state, ready)? {}
             work.state.run_at = now.0;
-            archiver.store(&work.state)?;
-            Ok(work.state.archived_to - before)
+            Ok(work.state.store(&state::path(&log.inner.dir)).map_err(|e| LogError::Disk(e.to_string()))?)
+        })
+        .await?;
+        Ok(lock(&self.work).state.archived_to - before)
+    }
+
+    /// Whether there is more to do.
+    async fn archive_step(&self, ready: u64, shutdown: Option<&Shutdown>) -> Result<bool, KeeperError> {
+        let (dir, shutdown, haste) = (self.dir.clone(), shutdown.cloned(), self.haste());
+        self.with_haste(haste, move |log, work, _| {
+            let settings = &log.inner.settings.archive;
+            let archiver = Archiver { log, settings, dir: &dir, shutdown: shutdown.as_ref(), haste };
+            Ok(archiver.step(&mut work.state, ready)?)
         })
         .await
+    }
+
+    /// Archiving is urgent when space is short: nothing can be removed before it is archived.
+    fn haste(&self) -> Haste {
+        let inner = &self.log.inner;
+        let too_large = || {
+            let most = inner.settings.retention.max_bytes?;
+            Some(log_bytes(&self.log).ok()? > most)
+        };
+        let short =
+            inner.free_bytes().is_ok_and(|free| free < inner.settings.min_free_bytes.saturating_mul(2));
+        if short || too_large().unwrap_or(false) { Haste::Urgent } else { Haste::Patient }
     }
 
     /// Sends the files that wait, in order.
@@ -201,7 +223,8 @@ impl Keeper {
             self.blocking(move |log, work, _| {
                 let settings = &log.inner.settings.archive;
                 work.state.files.retain(|waiting| waiting.name != file.name);
-                Archiver { log, settings, dir: &dir, shutdown: None }.store(&work.state)?;
+                Archiver { log, settings, dir: &dir, shutdown: None, haste: Haste::Urgent }
+                    .store(&work.state)?;
                 if settings.remove_sent {
                     // The state says that it was sent, so that one which stays is only in the way.
                     let _ = std::fs::remove_file(dir.join(&file.name));
@@ -286,7 +309,8 @@ impl Keeper {
             let waiting = records.saturating_sub(state.archived_to);
             metrics::gauge!("causeway_archive_waiting_records").set(waiting as f64);
             metrics::gauge!("causeway_archive_waiting_files").set(state.files.len() as f64);
-            metrics::gauge!("causeway_archive_unreadable_records").set(state.unreadable.len() as f64);
+            let damaged = state.unreadable.len() + state.lost.len();
+            metrics::gauge!("causeway_archive_unreadable_records").set(damaged as f64);
             let bytes = log_bytes(log).unwrap_or_default();
             metrics::gauge!("causeway_message_log_bytes").set(bytes as f64);
             let segments = segment::list(&log.inner.dir).map_or(0, |list| list.len());
@@ -300,9 +324,17 @@ impl Keeper {
         &self,
         task: impl FnOnce(&MessageLog, &mut Work, &Signer) -> Result<T, KeeperError> + Send + 'static,
     ) -> Result<T, KeeperError> {
+        self.with_haste(Haste::Patient, task).await
+    }
+
+    async fn with_haste<T: Send + 'static>(
+        &self,
+        haste: Haste,
+        task: impl FnOnce(&MessageLog, &mut Work, &Signer) -> Result<T, KeeperError> + Send + 'static,
+    ) -> Result<T, KeeperError> {
         let (log, work, signer) = (self.log.clone(), self.work.clone(), self.signer.clone());
-        let done = tokio::task::spawn_blocking(move || task(&log, &mut lock(&work), &signer)).await;
-        done.map_err(|_| LogError::Closed)?
+        let settings = log.inner.settings.background;
+        background::run("log-keeper", settings, haste, move || task(&log, &mut lock(&work), &signer)).await?
     }
 }
 

@@ -10,8 +10,9 @@
 //! | [`timestamper`], [`services`] | timestamps: when, and from whom |
 //! | [`container`] | ASiC-E containers of records |
 //! | [`keeper`] | the task for all that follows: |
+//! | [`background`] | the threads it works on, which give way to messages |
 //! | [`archive`] | containers in chained ZIP files, and sending them |
-//! | [`retention`], [`expiry`] | what may be removed, and what stays of it |
+//! | [`retention`], [`expiry`], `aside` | what may be removed, and what stays of it |
 //! | [`tree`] | Merkle tree, signed heads, proofs |
 //! | [`offline`] | a log's folder without its server |
 //! | [`download`] | the answers to `/asic` and `/verificationconf` |
@@ -25,6 +26,8 @@
 //! ```
 
 pub mod archive;
+mod aside;
+pub mod background;
 pub mod container;
 pub mod crypt;
 pub mod download;
@@ -475,11 +478,16 @@ impl Inner {
         document
     }
 
+    /// Space that is free on the log's disk.
+    fn free_bytes(&self) -> Result<u64, LogError> {
+        let found = rustix::fs::statvfs(&self.dir).map_err(|e| LogError::Disk(e.to_string()))?;
+        Ok(found.f_bavail.saturating_mul(found.f_frsize))
+    }
+
     fn check_space(&self, now: UnixTime) -> Result<(), LogError> {
         let Space { looked_at, free } = &self.space;
         if (now.0 - looked_at.load(Ordering::Relaxed)).abs() >= SPACE_CHECK_MS {
-            let found = rustix::fs::statvfs(&self.dir).map_err(|e| LogError::Disk(e.to_string()))?;
-            free.store(found.f_bavail.saturating_mul(found.f_frsize), Ordering::Relaxed);
+            free.store(self.free_bytes()?, Ordering::Relaxed);
             looked_at.store(now.0, Ordering::Relaxed);
         }
         let (free, wanted) = (free.load(Ordering::Relaxed), self.settings.min_free_bytes);
@@ -563,7 +571,7 @@ fn start_writer(
     let signer = tree::open_key(dir, &found.log_id).map_err(words)?;
     let index = Index::start(dir, index_store, known, &found.tail, signer.verifier());
     let index = index.map_err(|e| e.to_string())?;
-    retention::finish_interrupted(dir, &index).map_err(|e| e.to_string())?;
+    retention::finish_interrupted(dir, &index, signer.verifier()).map_err(|e| e.to_string())?;
     let mut writer = Writer::new(Start {
         dir: dir.to_owned(),
         segment_bytes: settings.segment_bytes,

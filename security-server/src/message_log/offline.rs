@@ -13,6 +13,7 @@ use prost::Message;
 use proto::id::{ClientId, ServiceId};
 use proto::time::UnixTime;
 
+use super::archive::state::{self, State};
 use super::crypt::Keys;
 use super::expiry::{Mark, marked};
 use super::record::{Record, read_record};
@@ -373,6 +374,15 @@ impl Offline {
         }
         let disk = rustix::fs::statvfs(&self.dir).map_err(|e| self.failed(e.to_string()))?;
         Ok((bytes, disk.f_bavail.saturating_mul(disk.f_frsize)))
+    }
+
+    /// Records that could not be archived: those that still lie in the log, and those that are lost.
+    ///
+    /// # Errors
+    /// The disk, or a state of archiving that cannot be read.
+    pub fn damaged(&self) -> Result<(Vec<u64>, Vec<u64>), OfflineError> {
+        let state = State::load(&state::path(&self.dir)).map_err(|e| self.failed(e.to_string()))?;
+        Ok((state.unreadable.into_iter().collect(), state.lost.into_iter().collect()))
     }
 
     /// Frames of the segments that may hold what is looked for, until `visit` says that it has seen enough.

@@ -3,7 +3,7 @@
 //! A segment is removed when all of this holds; otherwise it stays:
 //!
 //! - it is full, or old enough to have been closed ([`CLOSE_AFTER`]);
-//! - archiving is done with all of its records, and none of them was unreadable then;
+//! - archiving is done with all of its records; those that could not be archived are kept beside the log ([`aside`]) and reported;
 //! - the records of each local subsystem are older than they are kept, or the log is larger than it may be;
 //! - no record elsewhere has its body in it, no stamp in it is for a record elsewhere, no exchange under way uses it;
 //! - the tree has the leaves of its records.
@@ -14,12 +14,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::time::Duration;
 
-use pki::note::Signer;
+use pki::note::{Signer, Verifier};
 use prost::Message;
 use proto::id::ClientId;
 use proto::time::UnixTime;
 
 use super::archive::state::State;
+use super::aside;
 use super::expiry::{self, Mark, Reason};
 use super::store::format::{Client, Kind, RecordHead, StampHead, StartHead};
 use super::store::index::{Index, Place};
@@ -59,7 +60,6 @@ impl RetentionSettings {
 struct Summary {
     /// Time of the newest record, by local party.
     newest: Vec<(Client, i64)>,
-    records: Vec<u64>,
     /// Records that stamps in it are for.
     stamped: Vec<u64>,
 }
@@ -119,12 +119,18 @@ impl Retention {
             };
             let reason = if excess > 0 { Reason::Space } else { Reason::Time };
             if next.first_sequence > state.done_to() + 1
-                || !self.may_go(log, number, &next, state, reason, now)?
+                || !self.may_go(log, number, &next, reason, now)?
                 || tree.size() + 1 < next.first_sequence
             {
                 continue;
             }
             let bytes = std::fs::metadata(segment::path_of(&inner.dir, number))?.len();
+            let damaged = aside::keep(&inner.dir, number, &state.unreadable)?;
+            if damaged > 0 {
+                let into = aside::dir_of(&inner.dir);
+                tracing::error!(segment = number, damaged, into = %into.display(),
+                    "a segment that is removed was damaged; what was not whole is kept beside the log");
+            }
             self.remove(log, number, &next, tree, signer, (reason, now))?;
             excess = excess.saturating_sub(bytes);
             removed += 1;
@@ -137,7 +143,6 @@ impl Retention {
         log: &MessageLog,
         number: u64,
         next: &StartHead,
-        state: &State,
         reason: Reason,
         now: UnixTime,
     ) -> Result<bool, RetentionError> {
@@ -153,9 +158,6 @@ impl Retention {
         let old_enough =
             known.newest.iter().all(|(party, at)| UnixTime(*at).plus(settings.keep(party)) <= now);
         if (reason == Reason::Time && !old_enough) || index.is_used(number)? {
-            return Ok(false);
-        }
-        if known.records.iter().any(|record| state.unreadable.contains(record)) {
             return Ok(false);
         }
         for record in &known.stamped {
@@ -191,7 +193,7 @@ impl Retention {
             at,
         };
         mark.store(&inner.dir, signer)?;
-        finish(&inner.dir, number, &inner.index)?;
+        finish(&inner.dir, number, mark.records, &inner.index)?;
         inner.reader.forget(number);
         self.known.remove(&number);
         metrics::counter!("causeway_message_log_expired_records_total")
@@ -241,7 +243,6 @@ fn summary(log: &MessageLog, number: u64) -> Result<Summary, RetentionError> {
                 Some((_, at)) => *at = (*at).max(head.at),
                 None => known.newest.push((party.clone(), head.at)),
             }
-            known.records.push(head.sequence);
         }
         Said::Stamp(head) => known.stamped.extend(head.sequences),
     })?;
@@ -275,14 +276,19 @@ fn walk(dir: &std::path::Path, number: u64, mut take: impl FnMut(Said)) -> Resul
 }
 
 /// Takes a marked segment out of the index, durably, and removes it.
-fn finish(dir: &std::path::Path, number: u64, index: &Index) -> Result<(), RetentionError> {
+fn finish(
+    dir: &std::path::Path,
+    number: u64,
+    records: (u64, u64),
+    index: &Index,
+) -> Result<(), RetentionError> {
     let mut heads = Vec::new();
     walk(dir, number, |said| {
         if let Said::Record(place, head) = said {
             heads.push((place, *head));
         }
     })?;
-    index.forget(&heads)?;
+    index.forget(&heads, records)?;
     std::fs::remove_file(segment::path_of(dir, number))?;
     host::files::sync_dir(dir)?;
     Ok(())
@@ -292,10 +298,15 @@ fn finish(dir: &std::path::Path, number: u64, index: &Index) -> Result<(), Reten
 ///
 /// # Errors
 /// The disk.
-pub(super) fn finish_interrupted(dir: &std::path::Path, index: &Index) -> Result<(), RetentionError> {
+pub(super) fn finish_interrupted(
+    dir: &std::path::Path,
+    index: &Index,
+    key: &Verifier,
+) -> Result<(), RetentionError> {
     for number in expiry::marked(dir)? {
         if segment::path_of(dir, number).is_file() {
-            finish(dir, number, index)?;
+            let mark = Mark::load(dir, number, key).map_err(RetentionError::Segment)?;
+            finish(dir, number, mark.map_or((0, 0), |mark| mark.records), index)?;
         }
     }
     Ok(())

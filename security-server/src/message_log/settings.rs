@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::archive::ArchiveSettings;
 use super::archive::target::{Credentials, Target};
+use super::background::BackgroundSettings;
 use super::crypt::Keys;
 use super::keeper::HeadSettings;
 use super::policy::{BodyLogging, subsystem};
@@ -56,6 +57,8 @@ pub struct LogSettings {
     pub retention: RetentionSettings,
     /// Heads of the tree.
     pub heads: HeadSettings,
+    /// What archiving and the like may take of the machine.
+    pub background: BackgroundSettings,
 }
 
 impl Default for LogSettings {
@@ -101,7 +104,18 @@ impl LogSettings {
                 folder: section.tree_head_folder.clone(),
                 url: (!section.tree_head_url.is_empty()).then(|| section.tree_head_url.clone()),
             },
+            background: background(section)?,
         })
+    }
+}
+
+fn background(section: &MessageLogSection) -> Result<BackgroundSettings, ConfigError> {
+    let MessageLogSection { background_niceness: niceness, background_share: share, .. } = *section;
+    let wrong = |key, rule: &str| Err(ConfigError { key, rule: rule.to_owned() });
+    match (niceness, share) {
+        (20.., _) => wrong("message-log.background-niceness", "must be from 0 to 19"),
+        (_, 0 | 101..) => wrong("message-log.background-share", "must be from 1 to 100"),
+        _ => Ok(BackgroundSettings { niceness, share }),
     }
 }
 

@@ -31,6 +31,7 @@ use proto::time::UnixTime;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::background::{self, Haste};
 use super::record::tree_of;
 use super::services::{Kept, Preference};
 use super::store::format::StampHead;
@@ -428,10 +429,11 @@ impl Timestamper {
     async fn stamp_batch(&self, batch: &[Waiting]) -> Result<(), TimestampError> {
         let leaves: Bytes = batch.iter().flat_map(|waiting| waiting.leaf.iter().copied()).collect();
         let for_tree = leaves.clone();
-        let result = tokio::task::spawn_blocking(move || {
+        let settings = self.log.inner.settings.background;
+        let result = background::run("log-stamper", settings, Haste::Patient, move || {
             tree_of(for_tree.chunks(DigestAlgorithm::Sha512.ring().output_len())).result_xml().to_vec()
-        });
-        let result = result.await.map_err(|_| TimestampError::Ended)?;
+        })
+        .await?;
         let token = self.log.inner.services.ask(&result).await?;
         self.keep(token, batch, result, leaves).await
     }

@@ -20,6 +20,8 @@ use crate::message_log::store::writer::random;
 const IN_MEMORY: u64 = 8 << 20;
 const PREFIX: &str = ".mlog-";
 const SUFFIX: &str = ".tmp";
+/// Bytes of containers after which they are synced: one great sync at the end would hold up the commits of messages.
+const SYNC_BYTES: u64 = 4 << 20;
 /// Longest group in a file name.
 const MAX_GROUP_CHARS: usize = 199;
 
@@ -30,6 +32,8 @@ pub(super) struct Writer {
     temporary: PathBuf,
     linking: Linking,
     bytes: u64,
+    /// As many of them are on the disk, about.
+    synced: u64,
     records: u64,
     first: u64,
     times: Option<(UnixTime, UnixTime)>,
@@ -47,6 +51,7 @@ impl Writer {
             temporary,
             linking: Linking::after(last.map(|last| (last.digest.as_str(), last.file.as_str()))),
             bytes: 0,
+            synced: 0,
             records: 0,
             first: u64::MAX,
             times: None,
@@ -97,6 +102,12 @@ impl Writer {
         }
         self.linking.add(&name, &hasher.finish().value);
         (self.bytes, self.records) = (self.bytes + length, self.records + 1);
+        if self.bytes >= self.synced + SYNC_BYTES
+            && let Some(out) = self.zip.get_ref()
+        {
+            out.get_ref().sync_data()?;
+            self.synced = self.bytes;
+        }
         self.first = self.first.min(record.id.0);
         let (from, to) = self.times.unwrap_or((record.at, record.at));
         self.times = Some((from.min(record.at), to.max(record.at)));

@@ -33,7 +33,9 @@ use host::shutdown::Shutdown;
 use self::file::Writer;
 use self::state::{Last, State};
 pub use self::target::Target;
+use super::background::{Haste, Pace};
 use super::container::ContainerError;
+use super::expiry::{self, Mark};
 use super::record::{Record, RecordError};
 use super::store::writer::lock;
 use super::{LogError, MessageLog, RecordId};
@@ -107,6 +109,8 @@ pub(super) struct Archiver<'a> {
     pub(super) dir: &'a Path,
     /// Ends a step early, with what it has.
     pub(super) shutdown: Option<&'a Shutdown>,
+    /// Whether messages come first.
+    pub(super) haste: Haste,
 }
 
 impl Archiver<'_> {
@@ -138,7 +142,7 @@ impl Archiver<'_> {
             return Ok(false);
         }
         let mut next = state.clone();
-        let mut run = Run { archiver: self, state: &mut next, open: BTreeMap::new() };
+        let mut run = Run { archiver: self, state: &mut next, open: BTreeMap::new(), expired: None };
         let written = run.take(state.archived_to + 1, to).and_then(|taken| run.finish().map(|()| taken));
         let taken = match written {
             Ok(taken) => taken,
@@ -182,6 +186,8 @@ struct Run<'a, 'b> {
     archiver: &'a Archiver<'b>,
     state: &'a mut State,
     open: BTreeMap<String, Writer>,
+    /// Numbers of records that retention removed, once they were asked for.
+    expired: Option<Vec<std::ops::Range<u64>>>,
 }
 
 impl Run<'_, '_> {
@@ -190,14 +196,16 @@ impl Run<'_, '_> {
         // What could not be read the last time is tried again.
         let again: Vec<u64> = self.state.unreadable.iter().copied().collect();
         let mut taken = from - 1;
+        let mut pace = Pace::new(self.archiver.log, self.archiver.haste);
         for number in again.into_iter().chain(from..=to) {
             if self.archiver.shutdown.is_some_and(Shutdown::stopping) {
                 return Ok(taken);
             }
             taken = taken.max(number);
+            pace.step();
             match self.archiver.log.read(RecordId(number)) {
                 Ok(record) => self.add(&record)?,
-                Err(RecordError::Unknown(_)) => drop(self.state.unreadable.remove(&number)),
+                Err(RecordError::Unknown(_)) => self.is_gone(number)?,
                 Err(RecordError::Unreadable { reason, .. }) => self.cannot(number, &reason),
                 Err(RecordError::Log(error)) => return Err(error.into()),
             }
@@ -236,11 +244,24 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    /// A record that cannot be read stays in the log, and its segment with it.
+    /// A record that cannot be read is tried again until its segment goes.
     fn cannot(&mut self, record: u64, reason: &str) {
         if self.state.unreadable.insert(record) {
-            tracing::error!(record, reason, "a record cannot be archived; it stays in the log");
+            tracing::error!(record, reason, "a record cannot be archived; those around it are");
         }
+    }
+
+    /// The index does not know a record: it expired (after the state of archiving was deleted), or it is lost.
+    fn is_gone(&mut self, record: u64) -> Result<(), ArchiveError> {
+        let was_unreadable = self.state.unreadable.remove(&record);
+        if self.expired.is_none() {
+            self.expired = Some(self.archiver.log.expired()?);
+        }
+        let expired = self.expired.iter().flatten().any(|records| records.contains(&record));
+        if (was_unreadable || !expired) && self.state.lost.insert(record) {
+            tracing::error!(record, was_unreadable, "a record was not archived, and is no longer in the log");
+        }
+        Ok(())
     }
 
     fn close(&mut self, writer: Writer) -> Result<(), ArchiveError> {
@@ -267,6 +288,15 @@ fn io_error(path: &Path, source: io::Error) -> ArchiveError {
 }
 
 impl MessageLog {
+    /// Numbers of the records that retention has removed.
+    fn expired(&self) -> Result<Vec<std::ops::Range<u64>>, ArchiveError> {
+        let dir = &self.inner.dir;
+        let marked = expiry::marked(dir).map_err(|source| io_error(dir, source))?;
+        let marks = marked.into_iter().map(|number| Mark::load(dir, number, self.public_key()));
+        // One that cannot be read says nothing, which `verify` reports.
+        Ok(marks.filter_map(|mark| mark.ok().flatten()).map(|mark| mark.records.0..mark.records.1).collect())
+    }
+
     /// Up to here every record has a timestamp.
     pub(super) async fn stamped_to(&self) -> Result<u64, LogError> {
         let last = lock(&self.inner.shared.tail).as_ref().map_or(0, |tail| tail.next_sequence - 1);

@@ -16,8 +16,10 @@ pub(crate) struct State {
     pub(crate) archived_to: u64,
     /// Milliseconds since 1970 of the last run.
     pub(crate) run_at: i64,
-    /// Records that could not be read.
+    /// Records that could not be read; they are tried again.
     pub(crate) unreadable: BTreeSet<u64>,
+    /// Records of which nothing could be found, or that went with their segment without having been archived.
+    pub(crate) lost: BTreeSet<u64>,
     /// The last file of each chain.
     pub(crate) groups: BTreeMap<String, Last>,
     /// Files that are not done with: without their name yet, or not sent.
@@ -71,7 +73,7 @@ impl State {
         host::files::write_atomic(path, &text, 0o600)
     }
 
-    /// Up to here records may go: archived, and sent where that was asked. [`Self::unreadable`] ones may not.
+    /// Up to here records may go: archived, and sent where that was asked. [`Self::unreadable`] ones are kept beside the log.
     pub(crate) fn done_to(&self) -> u64 {
         let unsent = self.files.iter().map(|file| file.first.saturating_sub(1)).min();
         unsent.unwrap_or(self.archived_to).min(self.archived_to)

@@ -11,10 +11,9 @@
 //! | `u` block of 64 records | of each that waits: SHA-512 of the signature document (64), time of the record (8), until when a stamp is in time (8) |
 //! | `w` number | first and last record of ranges that wait |
 //! | `t` first record of a range | its last record, segment and offset of the stamp, place of the first in its batch |
-//! | `i` run, first entry | entries of a sorted run ([`runs`]): first 16 bytes of SHA-256(message id ‖ 0 ‖ local client), response (1), record |
-//! | `d` | the list of runs |
+//! | `d` | the list of sorted runs, which are files of their own ([`runs`]): first 16 bytes of SHA-256(message id ‖ 0 ‖ local client), response (1), record |
 //! | `r` segment, record | nothing: the record lies in a later segment and has its body in this one |
-//! | `k` | how far the index has come: segment, offset, next sequence, chain value |
+//! | `m` | how far the index has come: segment, offset, next sequence, chain value |
 //! | `n` | how far the log was durable, at most [`WITNESS_EVERY`] ago |
 //!
 //! Numbers are big-endian.
@@ -26,6 +25,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use host::store::{Store, StoreError};
@@ -37,6 +37,7 @@ use ring::digest::{SHA256, digest};
 use tokio::sync::oneshot;
 
 use self::contents::Contents;
+use self::runs::{Merge, Run, Runs};
 use super::format::{CHAIN_BYTES, Client, Kind, RecordHead, StampHead};
 use super::recovery::{Tail, bounds};
 use super::segment::{ReadError, Readable, Step};
@@ -45,7 +46,7 @@ use crate::message_log::LogError;
 
 const TREE: &str = "log";
 /// Another letter than in the forms of the index before, so that an older one is rebuilt.
-const MARKER: &[u8] = b"k";
+const MARKER: &[u8] = b"m";
 const WITNESS: &[u8] = b"n";
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
 /// Notes that may wait for the index's thread, each of a whole commit.
@@ -55,6 +56,8 @@ const MAX_BATCH: usize = 64;
 /// Records, and bytes of the log, that are not written at most.
 const UNWRITTEN: usize = 8192;
 const UNWRITTEN_BYTES: u64 = 64 << 20;
+/// Of merges, which nobody waits for.
+const MERGE_NICENESS: i32 = 15;
 /// How often the store hears up to where the log is durable.
 const WITNESS_EVERY: Duration = Duration::from_millis(500);
 
@@ -104,6 +107,8 @@ pub(crate) enum Added {
 pub(crate) enum Note {
     /// What a commit added; with it everything up to here was told.
     Added(Vec<Added>, Option<Tail>),
+    /// A merge beside the index has ended.
+    Merged(Merge, std::io::Result<Option<Run>>),
     /// Answer when everything before is in.
     Barrier(oneshot::Sender<()>),
     /// Write to the disk what there is, answer, end.
@@ -117,7 +122,7 @@ impl Note {
             Self::Added(added, _) => {
                 added.iter().filter(|added| matches!(added, Added::Record { .. })).count() as u64
             }
-            Self::Barrier(_) | Self::Close(_) => 0,
+            Self::Merged(..) | Self::Barrier(_) | Self::Close(_) => 0,
         }
     }
 }
@@ -168,10 +173,13 @@ impl Index {
             waiting: waiting.clone(),
             behind: Arc::new(AtomicBool::new(false)),
             witnessed: Instant::now(),
+            notes: notes.clone(),
+            stop: Arc::new(AtomicBool::new(false)),
+            merging: None,
         };
         let (contents, behind) = (keeper.contents.clone(), keeper.behind.clone());
         let thread = std::thread::Builder::new().name("log-index".into());
-        thread.spawn(move || keeper.run(&queue)).map_err(disk)?;
+        thread.spawn(move || keeper.run(queue)).map_err(disk)?;
         Ok(Self { contents, notes, waiting, behind })
     }
 
@@ -212,11 +220,16 @@ impl Index {
         lock(&self.contents).is_used(segment).map_err(disk)
     }
 
-    /// Takes records out whose segment goes; durable on return.
-    pub(crate) fn forget(&self, records: &[(Place, RecordHead)]) -> Result<(), LogError> {
+    /// Takes records out whose segment goes: these, and whatever has a number from the first of `numbers` to the one before the second,
+    /// since the heads of damaged ones cannot be read. Durable on return.
+    pub(crate) fn forget(
+        &self,
+        records: &[(Place, RecordHead)],
+        numbers: (u64, u64),
+    ) -> Result<(), LogError> {
         let mut contents = lock(&self.contents);
         let before = contents.unstamped();
-        contents.forget(records).map_err(disk)?;
+        contents.forget(records, numbers).map_err(disk)?;
         self.waiting.fetch_sub(before - contents.unstamped(), Ordering::Relaxed);
         Ok(())
     }
@@ -258,14 +271,20 @@ struct Keeper {
     waiting: Arc<AtomicU64>,
     behind: Arc<AtomicBool>,
     witnessed: Instant,
+    /// For the outcome of merges.
+    notes: SyncSender<Note>,
+    /// Ends a merge early.
+    stop: Arc<AtomicBool>,
+    merging: Option<JoinHandle<()>>,
 }
 
 impl Keeper {
     /// Takes what waits, a batch at a time, until the log is closed; tells whoever closed it when the store has been let go.
-    fn run(mut self, queue: &Receiver<Note>) {
+    fn run(mut self, queue: Receiver<Note>) {
         while let Ok(first) = queue.recv() {
-            let (mut answers, mut closing, mut reached) = (Vec::new(), None, None);
-            let mut contents = lock(&self.contents);
+            let (mut answers, mut closing, mut reached, mut merged) = (Vec::new(), None, None, None);
+            let of_all = self.contents.clone();
+            let mut contents = lock(&of_all);
             let mut waited = contents.unstamped();
             for note in std::iter::once(first).chain(queue.try_iter()).take(MAX_BATCH) {
                 waited += note.records();
@@ -274,6 +293,7 @@ impl Keeper {
                         added.iter().for_each(|added| contents.add(added));
                         reached = tail.or(reached);
                     }
+                    Note::Merged(merge, made) => merged = Some((merge, made)),
                     Note::Barrier(answer) => answers.push(answer),
                     Note::Close(answer) => closing = Some(answer),
                 }
@@ -293,19 +313,57 @@ impl Keeper {
             if self.behind.load(Ordering::Relaxed) {
                 contents.drop_unwritten();
             }
-            if closing.is_some()
-                && let Err(error) = contents.sync()
-            {
+            self.take_merged(&mut contents, merged);
+            if closing.is_none() {
+                self.merge(&mut contents);
+            } else if let Err(error) = contents.sync() {
                 tracing::warn!(%error, "the index of the message log was not synced");
             }
             drop(contents);
             answers.into_iter().for_each(|answer| _ = answer.send(()));
             if let Some(closing) = closing {
-                drop(self);
+                self.stop.store(true, Ordering::Relaxed);
+                // It must not wait for us to take its outcome.
+                drop(queue);
+                if let Some(merging) = self.merging.take() {
+                    let _ = merging.join();
+                }
+                drop((of_all, self));
                 let _ = closing.send(());
                 return;
             }
         }
+    }
+
+    /// Puts the outcome of a merge in the place of the runs that it was made of.
+    fn take_merged(
+        &mut self,
+        contents: &mut Contents,
+        merged: Option<(Merge, std::io::Result<Option<Run>>)>,
+    ) {
+        let Some((merge, made)) = merged else { return };
+        self.merging = None;
+        let made = made.map_err(|e| StoreError::Database(e.to_string()));
+        if let Err(error) = made.and_then(|made| contents.merged(&merge, made)) {
+            tracing::error!(%error, "runs of the message log's index were not merged");
+            // Without an end to it: the next start tries again, or makes the index anew.
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Merges runs on a thread of its own that gives way to messages; nothing waits for it.
+    fn merge(&mut self, contents: &mut Contents) {
+        if self.merging.is_some() || self.stop.load(Ordering::Relaxed) {
+            return;
+        }
+        let Ok(Some(merge)) = contents.merge_due() else { return };
+        let (notes, stop) = (self.notes.clone(), self.stop.clone());
+        let thread = std::thread::Builder::new().name("log-merge".into()).spawn(move || {
+            let _ = rustix::process::setpriority_process(None, MERGE_NICENESS);
+            let made = merge.run(&stop);
+            let _ = notes.send(Note::Merged(merge, made));
+        });
+        self.merging = thread.inspect_err(|error| tracing::warn!(%error, "no thread for a merge")).ok();
     }
 }
 
@@ -378,11 +436,21 @@ fn catch_up(
 ) -> Result<(Contents, u64), String> {
     let words = |e: StoreError| e.to_string();
     let known = marker.filter(|m| (m.segment, m.end) <= (tail.segment, tail.end) && !store.was_reset());
-    if known.is_none() {
-        store.clear(TREE).map_err(words)?;
-    }
+    let index_dir = dir.join("index");
+    let runs = match &known {
+        Some(_) => Runs::load(&index_dir, &store, TREE).map_err(words)?,
+        None => None,
+    };
+    let known = known.filter(|_| runs.is_some());
+    let runs = match runs {
+        Some(runs) => runs,
+        None => {
+            store.clear(TREE).map_err(words)?;
+            Runs::empty(&index_dir).map_err(words)?
+        }
+    };
     let (first, offset) = known.as_ref().map_or((0, 0), |m| (m.segment, m.end));
-    let mut contents = Contents::load(store).map_err(words)?;
+    let mut contents = Contents::load(store, runs).map_err(words)?;
     if let Some(known) = known {
         contents.reached(known);
     }
@@ -402,6 +470,15 @@ fn catch_up(
     contents.reached(tail.clone());
     contents.write().map_err(words)?;
     Ok((contents, added))
+}
+
+/// Merges what is due, while nothing else goes on.
+fn merge_all(contents: &mut Contents) -> Result<(), StoreError> {
+    while let Some(merge) = contents.merge_due()? {
+        let made = merge.run(&AtomicBool::new(false)).map_err(|e| StoreError::Database(e.to_string()))?;
+        contents.merged(&merge, made)?;
+    }
+    Ok(())
 }
 
 fn walk(
@@ -435,7 +512,7 @@ fn walk(
         }
         // The marker stays where it was: a start that is cut short does all of it again.
         if contents.unwritten() >= UNWRITTEN {
-            let written = contents.write();
+            let written = contents.write().and_then(|()| merge_all(contents));
             written.map_err(|e| ReadError::Io { segment: number, source: std::io::Error::other(e) })?;
         }
     }

@@ -451,3 +451,35 @@ async fn heads_are_signed_stamped_and_handed_over_and_hold_offline() {
     assert!(problems[0].contains("record 10 is not the one"), "{problems:?}");
     assert!(problems[1].contains("hashes above the leaves"), "{problems:?}");
 }
+
+/// A damaged record costs itself: the others of its segment are archived, it is named, and the segment goes when its time has come.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_record_is_reported_and_does_not_keep_its_segment() {
+    let setup = Setup::new().await;
+    let (log, mut keeper, shutdown) = setup.open(archiving(setup.dir.path()));
+    log_signed(&log, 1..=240).await;
+    log.stamp_now(None).await.unwrap();
+    let path = store::segment::path_of(&setup.log_dir(), 1);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let message = entry(5, &signed(5), vec![]).message;
+    let at = bytes.windows(message.len()).position(|window| window == message).unwrap();
+    bytes[at + 3] ^= 4;
+    File::options().write(true).open(&path).unwrap().write_all(&bytes).unwrap();
+    keeper.archive(NOW, None).await.unwrap();
+    let archived = check_chains(&setup.archives());
+    assert_eq!(archived.len(), 239, "all but one");
+    let damaged = || offline::Offline::open(&setup.log_dir(), Keys::default()).unwrap().damaged();
+    assert_eq!(damaged().unwrap(), (vec![5], vec![]));
+    assert!(keeper.clean(later()).await.unwrap() >= 1);
+    assert!(!path.exists(), "its time has come");
+    let kept = std::fs::read(setup.log_dir().join("damaged/0000000001.frames")).unwrap();
+    let piece = &bytes[at..at + message.len()];
+    assert!(kept.windows(piece.len()).any(|window| window == piece), "as it stood there");
+    log_signed(&log, 241..=242).await;
+    log.stamp_now(None).await.unwrap();
+    keeper.archive(NOW, None).await.unwrap();
+    assert_eq!(damaged().unwrap(), (vec![], vec![5]), "it is not forgotten");
+    assert_eq!(log.verify().await.unwrap().damage, []);
+    stop(&shutdown).await;
+    log.close().await;
+}

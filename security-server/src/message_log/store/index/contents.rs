@@ -10,7 +10,7 @@ use host::store::{Store, StoreError};
 use pki::merkle::{self, Hash};
 
 use super::ranges::Ranges;
-use super::runs::{Entry, Runs, entry, sequence_of};
+use super::runs::{Entry, Merge, Run, Runs, entry, sequence_of};
 use super::{
     Added, Change, MARKER, Place, TREE, WITNESS, Waiting, decode_number, encode_place, encode_tail, id_hash,
     numbered,
@@ -41,6 +41,9 @@ pub(super) struct Contents {
     reached: Option<Tail>,
     /// What of that the store has.
     written: Option<Tail>,
+    /// What was read from the store last: records are mostly read one after the other.
+    last_places: Option<(u64, Vec<u8>)>,
+    last_stamp: Option<StampRange>,
 }
 
 /// What is not in the store yet.
@@ -67,8 +70,7 @@ struct StampRange {
 }
 
 impl Contents {
-    pub(super) fn load(store: Store) -> Result<Self, StoreError> {
-        let runs = Runs::load(&store, TREE)?;
+    pub(super) fn load(store: Store, runs: Runs) -> Result<Self, StoreError> {
         let (mut unstamped, mut range_values) = (Ranges::default(), 0);
         for (_, value) in store.scan_prefix(TREE, b"w", usize::MAX)? {
             range_values += 1;
@@ -86,6 +88,8 @@ impl Contents {
             range_values,
             reached: None,
             written: None,
+            last_places: None,
+            last_stamp: None,
         })
     }
 
@@ -169,7 +173,8 @@ impl Contents {
             changes.push((used_key(*segment, *number), Some(Vec::new())));
         }
         changes.extend(recent.stamps.values().map(stamp_change));
-        self.runs.add(&recent.ids.into_iter().collect::<Vec<_>>(), &mut changes);
+        self.last_places = None;
+        self.runs.add(&recent.ids.into_iter().collect::<Vec<_>>())?;
         // What tells how far the rest has come goes last: the store keeps the order of its changes.
         self.write_unstamped(&mut changes);
         changes.push(self.runs.directory());
@@ -181,8 +186,21 @@ impl Contents {
         );
         self.store.put_lazily(TREE, &changes)?;
         self.written.clone_from(&self.reached);
+        Ok(())
+    }
+
+    /// Runs of ids that are to be merged, when there are such.
+    pub(super) fn merge_due(&mut self) -> Result<Option<Merge>, StoreError> {
+        if !self.runs.is_due() {
+            return Ok(None);
+        }
         let lowest = self.lowest()?;
-        self.runs.tidy(&self.store, TREE, lowest)
+        Ok(self.runs.due(lowest))
+    }
+
+    /// Takes the outcome of a merge.
+    pub(super) fn merged(&mut self, merge: &Merge, made: Option<Run>) -> Result<(), StoreError> {
+        self.runs.replace(merge, made, &self.store, TREE)
     }
 
     fn write_places(&self, changes: &mut Vec<Change>) -> Result<(), StoreError> {
@@ -282,12 +300,16 @@ impl Contents {
     }
 
     /// Where a record lies.
-    pub(super) fn place(&self, number: u64) -> Result<Option<Place>, StoreError> {
+    pub(super) fn place(&mut self, number: u64) -> Result<Option<Place>, StoreError> {
         if let Some((place, _)) = self.recent.places.get(&number) {
             return Ok(Some(*place));
         }
-        let value = self.store.get(TREE, &numbered(b's', number / BLOCK))?;
-        Ok(value.and_then(|value| place_in(&value, number)).map(|(place, _)| place))
+        let block = number / BLOCK;
+        if self.last_places.as_ref().is_none_or(|(read, _)| *read != block) {
+            self.last_places = self.store.get(TREE, &numbered(b's', block))?.map(|value| (block, value));
+        }
+        let read = self.last_places.as_ref().filter(|(read, _)| *read == block);
+        Ok(read.and_then(|(_, value)| place_in(value, number)).map(|(place, _)| place))
     }
 
     /// Leaves of at most `limit` records from number `first` on, in order.
@@ -306,12 +328,16 @@ impl Contents {
     }
 
     /// Where a record's stamp lies, and its place in the batch.
-    pub(super) fn stamp_of(&self, number: u64) -> Result<Option<(Place, usize)>, StoreError> {
-        let recent = self.recent.stamps.range(..=number).next_back().map(|(_, range)| *range);
-        let range = match recent.filter(|range| range.last >= number) {
+    pub(super) fn stamp_of(&mut self, number: u64) -> Result<Option<(Place, usize)>, StoreError> {
+        let has = |range: &StampRange| (range.first..=range.last).contains(&number);
+        let recent = || self.recent.stamps.range(..=number).next_back().map(|(_, range)| *range);
+        // A record that has a stamp keeps it.
+        let range = match self.last_stamp.filter(has).or_else(|| recent().filter(has)) {
             Some(range) => Some(range),
+            None if self.unstamped.contains(number) => None,
             None => self.stored_stamp(number)?,
         };
+        self.last_stamp = range.or(self.last_stamp);
         Ok(range.map(|range| (range.place, range.number as usize + (number - range.first) as usize)))
     }
 
@@ -322,13 +348,13 @@ impl Contents {
 
     /// Records that may have this message id and local client; at most `limit`.
     pub(super) fn by_message_id(
-        &self,
+        &mut self,
         id: &str,
         local: &Client,
         limit: usize,
     ) -> Result<Vec<u64>, StoreError> {
         let hash = id_hash(id, local);
-        let mut found = self.runs.find(&self.store, TREE, &hash, limit)?;
+        let mut found = self.runs.find(&hash, limit)?;
         let recent = self.recent.ids.range(entry(&hash, false, 0)..=entry(&hash, true, u64::MAX));
         found.extend(recent.take(limit));
         found.sort_unstable();
@@ -349,11 +375,19 @@ impl Contents {
         Ok(recent.is_some() || !self.store.scan_prefix(TREE, &numbered(b'r', segment), 1)?.is_empty())
     }
 
-    /// Takes records out whose segment goes; durable on return.
-    pub(super) fn forget(&mut self, records: &[(Place, RecordHead)]) -> Result<(), StoreError> {
+    /// Takes records out whose segment goes, and all from the first of `numbers` to the one before the second; durable on return.
+    pub(super) fn forget(
+        &mut self,
+        records: &[(Place, RecordHead)],
+        (first, next): (u64, u64),
+    ) -> Result<(), StoreError> {
         self.write()?;
+        (self.last_places, self.last_stamp) = (None, None);
         let mut changes = Vec::new();
         let mut gone = Ranges::default();
+        if first < next {
+            gone.insert(first, next - 1);
+        }
         for (place, head) in records {
             gone.insert(head.sequence, head.sequence);
             let elsewhere = head.extents().filter(|extent| extent.segment != place.segment);
