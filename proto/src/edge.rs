@@ -139,18 +139,23 @@ fn escaped_query(query: &str) -> Result<Cow<'_, str>, TargetError> {
     if query.bytes().any(|b| b == b' ' || b.is_ascii_control()) {
         return Err(TargetError::Character);
     }
-    if query.is_ascii() {
-        return Ok(Cow::Borrowed(query));
+    Ok(escape_raw_utf8(query))
+}
+
+/// Each byte beyond ASCII as its escape, as a URI has it.
+pub(crate) fn escape_raw_utf8(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return Cow::Borrowed(text);
     }
-    let mut escaped = String::with_capacity(query.len() * 2);
-    for byte in query.bytes() {
+    let mut escaped = String::with_capacity(text.len() * 2);
+    for byte in text.bytes() {
         if byte.is_ascii() {
             escaped.push(char::from(byte));
         } else {
             write!(escaped, "%{byte:02X}").expect("a string takes whatever is written");
         }
     }
-    Ok(Cow::Owned(escaped))
+    Cow::Owned(escaped)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use super::lines::{self, Lines};
 use super::{Headers, RepresentedParty, RestError, check_length, name, to_service_value};
+use crate::edge::escape_raw_utf8;
 use crate::id::{ClientId, ServerId, ServiceId, decode_segment, unescape};
 
 /// A REST request as one security server shows it to the other.
@@ -16,7 +17,7 @@ pub struct RestRequest {
     pub method: String,
     /// Raw path from `/r1/` on, still escaped.
     pub path: String,
-    /// Raw query without the `?`.
+    /// Query without the `?`, still escaped; raw UTF-8, which a peer may have signed, is escaped here.
     pub query: Option<String>,
     /// All header lines of the part.
     pub headers: Headers,
@@ -119,7 +120,7 @@ impl RestRequest {
         Ok(Self {
             method: method.to_owned(),
             path: path.to_owned(),
-            query: query.map(str::to_owned),
+            query: query.map(|query| escape_raw_utf8(query).into_owned()),
             client,
             service,
             id,
@@ -217,7 +218,8 @@ fn split_target(target: &str, from_peer: bool) -> Result<(&str, Option<&str>), R
     Ok((path, query))
 }
 
-/// RFC 2396 with brackets allowed in a query, which is what the reference holds a peer's target against.
+/// RFC 2396 with brackets and raw UTF-8 allowed in a query, which is what the reference holds a peer's target against: its consumer
+/// side signs the query as the information system wrote it.
 fn check_characters(text: &str, query: bool) -> Result<(), RestError> {
     let bytes = text.as_bytes();
     for (at, byte) in bytes.iter().enumerate() {
@@ -229,7 +231,7 @@ fn check_characters(text: &str, query: bool) -> Result<(), RestError> {
             b'%' if !bytes.get(at + 1..at + 3).is_some_and(|hex| hex.iter().all(u8::is_ascii_hexdigit)) => {
                 return Err(RestError::TargetEscape);
             }
-            0x80.. => return Err(RestError::TargetEscape),
+            0x80.. if !query => return Err(RestError::TargetEscape),
             _ => {}
         }
     }
