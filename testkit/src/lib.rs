@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`calls`] | calls of management APIs, and recorded ones |
 //! | [`vectors`] | conformance vectors: where they lie, what they expect, how many of them held |
+//! | [`contract`] | the contract of a management API as a table of calls, and its judge |
 //! | [`requests`] | random requests made from an API document |
 //! | [`tools`] | programs that some tests compare us with; what is skipped without them |
 //!
@@ -13,6 +14,7 @@
 use std::io::Write;
 
 pub mod calls;
+pub mod contract;
 pub mod requests;
 pub mod tools;
 pub mod vectors;

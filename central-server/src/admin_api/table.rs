@@ -334,6 +334,7 @@ fn request_rows() -> Rows {
                 (400, "management_request_cannot_register_owner"),
                 (404, "management_request_client_registration_not_found"),
                 (400, "management_request_invalid_auth_certificate"),
+                (409, "management_request_server_not_found"),
             ])
             .by(requests::submit),
         post("approveManagementRequest", "/management-requests/{management_request_id}/approval")

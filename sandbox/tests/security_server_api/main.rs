@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `world` | what is around it |
 //! | `recordings` | what live servers were asked and answered |
-//! | `contract` | every operation's rights; a bring-up with examples, schemas and refusals |
+//! | `contract` | every operation's rights; of tier 1 examples, schemas and named refusals |
+//! | `documents` | service descriptions for servers to read |
 //! | `random_requests` | random requests |
 
 #![allow(clippy::unwrap_used, dead_code, reason = "a test: its panic is the report")]
 
 mod contract;
+mod documents;
 mod random_requests;
 mod recordings;
 mod world;

@@ -18,6 +18,7 @@ use serde_json::{Map, Value, json};
 use testkit::calls::{recorded_body, recorded_header};
 use testkit::vectors::{self, Tally};
 
+use crate::contract::cert_of;
 use crate::world::{SecurityServer, World, member, provider};
 
 /// Parts of paths that are not offered, with the reason.
@@ -376,12 +377,6 @@ impl Play {
             }
         }
     }
-}
-
-/// The base64 of the first verification certificate of an anchor.
-fn cert_of(anchor: &str) -> &str {
-    let start = anchor.find("verificationCert>").unwrap() + "verificationCert>".len();
-    &anchor[start..start + anchor[start..].find('<').unwrap()]
 }
 
 impl Play {

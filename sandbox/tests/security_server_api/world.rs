@@ -17,7 +17,7 @@ use central_server::configuration_source::web::Web;
 use central_server::management_service::listener::{self, Listener};
 use central_server::management_service::{ManagementService, Service};
 use central_server::registry::state::id_of;
-use central_server::registry::{CaSettings, Command, Parameter, SourceKind};
+use central_server::registry::{CaSettings, Command, Parameter, Registry, SourceKind};
 use central_server::token::TokenSlot;
 use host::clock::Clock;
 use host::http::{Limits, Transport, serve};
@@ -26,6 +26,7 @@ use host::shutdown::Shutdown;
 use pki::key::KeyKind;
 use proto::globalconf::shared_parameters::CostType;
 use proto::id::{ClientId, MemberId};
+use proto::time::UnixTime;
 use sandbox::authority::Authority;
 use sandbox::loopback::Claim;
 use sandbox::ocsp_responder::OcspResponder;
@@ -69,6 +70,8 @@ pub(crate) struct World {
     pub(crate) external_anchor: Vec<u8>,
     /// Where the configuration is.
     pub(crate) central: SocketAddr,
+    /// Where the configuration is that expired yesterday.
+    pub(crate) expired: SocketAddr,
     /// Where management requests go that a security server passes on.
     pub(crate) management: SocketAddr,
     pub(crate) registry: Arc<Offline>,
@@ -124,6 +127,7 @@ impl World {
         let public = offline.folder("public").unwrap();
         let anchors = offline.folder("anchors").unwrap();
         let registry = Arc::clone(offline.registry());
+        let expired_token = Arc::clone(&token);
         let source =
             ConfigurationSource::new(registry.clone(), token, clock.clone(), 2, public.clone(), anchors);
         let source = Arc::new(source);
@@ -134,6 +138,7 @@ impl World {
             async move { site.answer(request).await }
         };
         tokio::spawn(serve(web, Transport::Plain, Limits::default(), shutdown.clone(), answer));
+        let expired = serve_expired(&registry, &expired_token, folder.path(), &shutdown).await;
         let service = Arc::new(ManagementService::new(registry, clock.clone(), Default::default()));
         for (listener, kind) in [(registration, Service::Registration), (management, Service::Management)] {
             let transport = Transport::tls(listener::tls(&pair, None).unwrap());
@@ -151,6 +156,7 @@ impl World {
             tsas,
             ocsp,
             central,
+            expired,
             management: management_address,
             registry: offline,
             source,
@@ -178,6 +184,30 @@ impl World {
     pub(crate) async fn security_server(&self, name: &str, pin_policy: bool) -> SecurityServer {
         SecurityServer::start(&self.folder.path().join(name), pin_policy).await
     }
+}
+
+/// The same configuration as it was signed two days ago.
+async fn serve_expired(
+    registry: &Arc<Registry>,
+    token: &Arc<TokenSlot>,
+    folder: &Path,
+    shutdown: &Shutdown,
+) -> SocketAddr {
+    let (listener, address) = bind(ANY).await;
+    let (public, anchors) = (folder.join("expired"), folder.join("expired-anchors"));
+    for folder in [&public, &anchors] {
+        std::fs::create_dir(folder).unwrap();
+    }
+    let then = Clock::fixed(UnixTime(Clock::System.now().0 - 2 * 86_400_000));
+    let source = ConfigurationSource::new(registry.clone(), token.clone(), then, 2, public.clone(), anchors);
+    source.generate().unwrap();
+    let site = Web::new(&public, Clock::System);
+    let answer = move |request, _| {
+        let site = site.clone();
+        async move { site.answer(request).await }
+    };
+    tokio::spawn(serve(listener, Transport::Plain, Limits::default(), shutdown.clone(), answer));
+    address
 }
 
 fn instance(central: SocketAddr, registration: SocketAddr, cert: &[u8]) -> Vec<Command> {

@@ -60,6 +60,7 @@ fn by_service() -> Rows {
             .refuses(&[
                 (400, "invalid_service_client_id"),
                 (400, "accessright_not_found"),
+                (400, "service_client_not_found"),
                 (404, "client_not_found"),
                 (404, "service_not_found"),
             ])
@@ -94,6 +95,7 @@ fn by_endpoint() -> Rows {
             .gives_nothing(204)
             .refuses(&[
                 (400, "invalid_service_client_id"),
+                (400, "service_client_not_found"),
                 (404, "endpoint_not_found"),
                 (404, "accessright_not_found"),
             ])

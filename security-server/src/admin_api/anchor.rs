@@ -23,16 +23,32 @@ const CANDIDATE: &str = "anchor-candidate";
 
 /// Rows of the table.
 pub(super) fn rows() -> Rows {
-    const REFUSED: &[(u16, &str)] = &[
+    // Whatever keeps a configuration from being used; `INVALID_INSTANCE` of a first anchor when the one before was taken away by hand.
+    const INVALID_INSTANCE: (u16, &str) = (400, "internal_anchor_upload_invalid_instance_id");
+    const UNREACHABLE: (u16, &str) = (500, "conf_verification.unreachable");
+    const OUTDATED: (u16, &str) = (500, "conf_verification.outdated");
+    const SIGNATURE: (u16, &str) = (500, "conf_verification.signature_invalid");
+    const EXTERNAL: (u16, &str) = (500, "conf_verification.missing_private_params");
+    const OTHER: (u16, &str) = (500, "conf_verification.other");
+    const UPLOAD: &[(u16, &str)] = &[
         (400, "malformed_anchor"),
-        (400, "internal_anchor_upload_invalid_instance_id"),
+        INVALID_INSTANCE,
         (409, "anchor_already_exists"),
+        UNREACHABLE,
+        OUTDATED,
+        SIGNATURE,
+        EXTERNAL,
+        OTHER,
+    ];
+    const REPLACE: &[(u16, &str)] = &[
+        (400, "malformed_anchor"),
+        INVALID_INSTANCE,
         (409, "anchor_not_found"),
-        (500, "conf_verification.unreachable"),
-        (500, "conf_verification.outdated"),
-        (500, "conf_verification.signature_invalid"),
-        (500, "conf_verification.missing_private_params"),
-        (500, "conf_verification.other"),
+        UNREACHABLE,
+        OUTDATED,
+        SIGNATURE,
+        EXTERNAL,
+        OTHER,
     ];
     vec![
         get("getAnchor", "/system/anchor")
@@ -45,14 +61,14 @@ pub(super) fn rows() -> Rows {
             .audit("Initialize anchor")
             .takes_octets()
             .gives_nothing(201)
-            .refuses(REFUSED)
+            .refuses(UPLOAD)
             .by(upload),
         put("replaceAnchor", "/system/anchor")
             .right("UPLOAD_ANCHOR")
             .audit("Upload configuration anchor")
             .takes_octets()
             .gives_nothing(201)
-            .refuses(REFUSED)
+            .refuses(REPLACE)
             .by(replace),
         post("previewAnchor", "/system/anchor/previews")
             .right("UPLOAD_ANCHOR")

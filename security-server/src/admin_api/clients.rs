@@ -56,6 +56,7 @@ pub(super) fn rows() -> Rows {
                 "include_management_service_check",
             ])
             .gives::<Vec<Client>>(200)
+            .refuses(&[(500, "core.malformed_server_conf")])
             .by(find),
         post("addClient", "/clients")
             .right("ADD_CLIENT")

@@ -13,11 +13,20 @@ use super::tokens::{key_actions, logged_in};
 use super::{Api, Rows, keys, problems, trust};
 
 /// What asking for a certificate may be refused with.
-pub(super) const REFUSED: &[(u16, &str)] = &[
-    (404, "token_not_found"),
+const REFUSED: &[(u16, &str)] = &[
     (404, "key_not_found"),
-    (404, "certificate_authority_not_found"),
     (400, "certificate_authority_not_found"),
+    (400, "client_not_found"),
+    (400, "invalid_csr_format"),
+    (400, "invalid_dn_parameter"),
+    (400, "memberId_required_for_sign_csr"),
+    (400, "acme_not_supported"),
+    (409, "action_not_possible"),
+];
+/// The same where the key is made with it.
+pub(super) const REFUSED_WITH_KEY: &[(u16, &str)] = &[
+    (404, "token_not_found"),
+    (404, "certificate_authority_not_found"),
     (400, "client_not_found"),
     (400, "invalid_csr_format"),
     (400, "invalid_dn_parameter"),

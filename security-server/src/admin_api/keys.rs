@@ -30,7 +30,7 @@ pub(super) fn rows() -> Rows {
             .audit("Generate key and CSR")
             .takes::<KeyLabelWithCsrGenerate>()
             .gives::<KeyWithCsrId>(200)
-            .refuses(csrs::REFUSED)
+            .refuses(csrs::REFUSED_WITH_KEY)
             .by(add_with_csr),
         get("getKey", "/keys/{id}").right("VIEW_KEYS").gives::<Key>(200).refuses(&[MISSING]).by(one),
         patch("updateKey", "/keys/{id}")

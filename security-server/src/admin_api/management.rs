@@ -70,7 +70,12 @@ pub(super) fn rows() -> Rows {
             .right("SEND_OWNER_CHANGE_REQ")
             .audit("Change owner")
             .gives_nothing(204)
-            .refuses(&[NOT_POSSIBLE, (400, "member_already_owner")])
+            .refuses(&[
+                NOT_POSSIBLE,
+                (400, "member_already_owner"),
+                // What the central server refuses: one request of a server at a time.
+                (500, "core.internal_error"),
+            ])
             .by(clients::make_owner),
         put("disableClient", "/clients/{id}/disable")
             .right("DISABLE_CLIENT")

@@ -55,8 +55,8 @@ pub(super) fn rows() -> Rows {
     rows
 }
 
-/// What every operation that reads a document refuses with.
-const DOCUMENT_REFUSALS: &[(u16, &str)] = &[
+/// What a new description is refused with.
+const ADD_REFUSALS: &[(u16, &str)] = &[
     (400, "malformed_url"),
     (400, "missing_parameter"),
     (400, "wsdl_download_failed"),
@@ -66,14 +66,45 @@ const DOCUMENT_REFUSALS: &[(u16, &str)] = &[
     (400, "openapi_parsing_error"),
     (400, "unsupported_openapi_version"),
     (400, "service_code_reserved"),
-    (400, "wrong_servicedescription_type"),
     (400, "warnings_detected"),
     (404, "client_not_found"),
-    (404, "service_description_not_found"),
     (409, "wsdl_exists"),
     (409, "url_already_exists"),
     (409, "service_already_exists"),
     (409, "service_code_already_exists"),
+];
+/// What another address or code is refused with.
+const UPDATE_REFUSALS: &[(u16, &str)] = &[
+    (400, "malformed_url"),
+    (400, "missing_parameter"),
+    (400, "wsdl_download_failed"),
+    (400, "invalid_wsdl"),
+    (400, "invalid_wsdl_service_identifier"),
+    (400, "invalid_service_url"),
+    (400, "openapi_parsing_error"),
+    (400, "unsupported_openapi_version"),
+    (400, "service_code_reserved"),
+    (400, "warnings_detected"),
+    (400, "wrong_servicedescription_type"),
+    (404, "service_description_not_found"),
+    (404, "service_not_found"),
+    (409, "wsdl_exists"),
+    (409, "url_already_exists"),
+    (409, "service_already_exists"),
+    (409, "service_code_already_exists"),
+];
+/// What reading a document once more is refused with.
+const REFRESH_REFUSALS: &[(u16, &str)] = &[
+    (400, "wsdl_download_failed"),
+    (400, "invalid_wsdl"),
+    (400, "invalid_wsdl_service_identifier"),
+    (400, "invalid_service_url"),
+    (400, "openapi_parsing_error"),
+    (400, "unsupported_openapi_version"),
+    (400, "service_code_reserved"),
+    (400, "warnings_detected"),
+    (404, "service_description_not_found"),
+    (409, "service_already_exists"),
 ];
 
 fn changing() -> Rows {
@@ -84,7 +115,7 @@ fn changing() -> Rows {
             .audit("Add service description")
             .takes::<ServiceDescriptionAdd>()
             .gives::<ServiceDescription>(201)
-            .refuses(DOCUMENT_REFUSALS)
+            .refuses(ADD_REFUSALS)
             .by(add),
         patch("updateServiceDescription", "/service-descriptions/{id}")
             .right("EDIT_WSDL")
@@ -92,7 +123,7 @@ fn changing() -> Rows {
             .audit("Edit service description")
             .takes::<ServiceDescriptionUpdate>()
             .gives::<ServiceDescription>(200)
-            .refuses(DOCUMENT_REFUSALS)
+            .refuses(UPDATE_REFUSALS)
             .by(description_changes::update),
         put("refreshServiceDescription", "/service-descriptions/{id}/refresh")
             .right("REFRESH_WSDL")
@@ -100,7 +131,7 @@ fn changing() -> Rows {
             .audit("Refresh service description")
             .may_take::<IgnoreWarnings>()
             .gives::<ServiceDescription>(200)
-            .refuses(DOCUMENT_REFUSALS)
+            .refuses(REFRESH_REFUSALS)
             .by(description_changes::refresh),
         delete("deleteServiceDescription", "/service-descriptions/{id}")
             .right("DELETE_WSDL")
