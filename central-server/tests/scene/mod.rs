@@ -85,7 +85,7 @@ pub(crate) struct Scene {
     automatic: (SocketAddr, BTreeMap<&'static str, String>),
     pub(crate) offline: Arc<Offline>,
     _shutdown: Shutdown,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Scene {
@@ -134,8 +134,13 @@ impl Scene {
             automatic,
             offline,
             _shutdown: shutdown,
-            _folder: folder,
+            folder,
         }
+    }
+
+    /// Its data directory.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
     }
 
     /// From now on requests of security servers approve themselves where they can.
