@@ -25,7 +25,7 @@ step() {
 # Programs that some tests compare us with, and the compiler of libFuzzer; package names are Debian's.
 tools() {
     local missing=() pair
-    for pair in xmlsec1:xmlsec1 xmllint:libxml2-utils strace:strace openssl:openssl c++:g++; do
+    for pair in xmlsec1:xmlsec1 xmllint:libxml2-utils strace:strace openssl:openssl gpg:gnupg c++:g++; do
         command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
     done
     [ ${#missing[@]} -eq 0 ] && return

@@ -1,4 +1,4 @@
-//! Programs that some tests compare us with (xmlsec1, xmllint, strace, openssl): run when there, skipped with a reason when not.
+//! Programs that some tests compare us with (xmlsec1, xmllint, strace, openssl, gpg): run when there, skipped with a reason when not.
 //!
 //! A fresh machine has none of them, and `cargo test` must pass there; `.ci/run` installs them and sets `CAUSEWAY_CI`, under which
 //! a missing one is a failure. `CAUSEWAY_SLOW` asks the tests that repeat something for the long run of `.ci/slow`.
