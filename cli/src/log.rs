@@ -1,5 +1,7 @@
 //! `causeway log`: look into a message log: find records, export containers, figures, proofs. Offline, also while the server runs.
 
+mod archive_key;
+
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -38,6 +40,9 @@ enum Command {
     Stats(Stats),
     /// Writes a proof that a record is in the log, or that the log continues an earlier head.
     Prove(Prove),
+    /// Makes and keeps the OpenPGP keys of archives.
+    #[command(subcommand)]
+    ArchiveKey(archive_key::Command),
 }
 
 /// What is looked for; everything given must fit.
@@ -135,6 +140,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         Command::Export(args) => export(args),
         Command::Stats(args) => stats(args),
         Command::Prove(args) => prove(args),
+        Command::ArchiveKey(command) => archive_key::run(command),
     }
 }
 

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use host::clock::Clock;
 use pki::cert::Certificate;
 use pki::digest::DigestAlgorithm;
+use pki::openpgp::SecretKey;
 use proto::id::MemberId;
 use proto::time::UnixTime;
 use security_server::message_log::keeper::Keeper;
@@ -222,6 +223,75 @@ fn archives_need_to_know_what_stands_before() {
     assert!(
         accepted > 10 && accepted + rejected == containers as usize,
         "{accepted} {rejected} {containers}"
+    );
+}
+
+#[test]
+fn encrypted_archives_are_opened_with_their_key_and_their_signer_is_checked() {
+    let Some((area, _)) = vectors::area("captures/asic") else { return };
+    let recorded = std::fs::read_dir(area.join("../messagelog/archive-ss2")).expect("archives");
+    let mut recorded: Vec<PathBuf> = recorded.map(|entry| entry.expect("an entry").path()).collect();
+    recorded.sort();
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (dir, archive) = (folder.path().join("keys"), folder.path().join("mlog.zip.gpg"));
+    let keys = |arguments: &[&str]| {
+        let output = causeway(&[&["log", "archive-key"], arguments, &["--dir", text(&dir)]].concat());
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    assert_eq!(keys(&["list"]).0, Some(2), "there is none yet");
+    assert_eq!(keys(&["create", "--name", "DEV/GOV/1/ss"]).0, Some(0));
+    assert_eq!(keys(&["create", "--name", "again"]).0, Some(2), "it is not overwritten");
+    let (_, server) = keys(&["export"]);
+    let member = SecretKey::generate("member", NOW).expect("a key");
+    let own = std::fs::read(dir.join("server.key")).expect("the server's key");
+    let own = SecretKey::read(&own, None).expect("a key");
+    let now = Clock::System.now();
+    let input = std::fs::File::open(&recorded[0]).expect("an archive");
+    let out = std::fs::File::create(&archive).expect("it is created");
+    pki::openpgp::seal(input, out, &[member.public()], &own, now).expect("it is encrypted");
+    let file = |name: &str, content: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).expect("it writes");
+        path
+    };
+    let secret = file("member.key", &member.armored().expect("text"));
+    let signer = file("server.asc", &server);
+    let public = file("member.asc", &member.public().armored().expect("text"));
+    assert_eq!(keys(&["import", text(&public)]).0, Some(0));
+    let (code, listed) = keys(&["list"]);
+    assert_eq!(code, Some(0));
+    assert!(listed.contains(&member.public().fingerprint()) && listed.contains("member: good"), "{listed}");
+
+    let verify = |arguments: &[&str]| {
+        let output =
+            causeway(&[&["verify", "archive", text(&archive), "--first", "--json"], arguments].concat());
+        (output.status.code(), json(&output)[0].clone())
+    };
+    let (code, said) = verify(&[]);
+    assert_eq!((code, said["reason"].as_str()), (Some(7), Some("it is encrypted: give --key to open it")));
+    let (code, said) = verify(&["--key", text(&secret), "--signer", text(&signer)]);
+    assert_eq!((code, &said["signed_by"]), (Some(0), &own.public().fingerprint().into()), "{said}");
+    let plain = json(&causeway(&["verify", "archive", text(&recorded[0]), "--first", "--json"]));
+    assert_eq!((&said["last_hash"], &said["containers"]), (&plain[0]["last_hash"], &plain[0]["containers"]));
+    let (code, said) = verify(&["--key", text(&secret), "--signer", text(&public)]);
+    assert_eq!(code, Some(7), "{said}");
+    assert!(said["reason"].as_str().is_some_and(|reason| reason.contains("not signed by")), "{said}");
+    let (code, said) = verify(&["--key", text(&dir.join("server.key"))]);
+    assert_eq!(code, Some(7), "it was not made for the server: {said}");
+    let unsigned = causeway(&[
+        "verify",
+        "archive",
+        text(&recorded[0]),
+        "--first",
+        "--key",
+        text(&secret),
+        "--signer",
+        text(&signer),
+    ]);
+    assert_eq!(
+        unsigned.status.code(),
+        Some(7),
+        "whoever asks for a signature gets no unsigned file accepted"
     );
 }
 

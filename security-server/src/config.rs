@@ -155,7 +155,7 @@ host::settings! {
         /// Bytes that must stay free on the disk; below them new exchanges are refused.
         pub min_free_space: u64 = 256 * 1024 * 1024,
         /// Encrypt messages and bodies at rest with the keys of this file: lines `key ID SECRET` (64 hexadecimal digits) and
-        /// `use MEMBER ID` (INSTANCE/CLASS/CODE, or `*` for all others). Not set: no encryption. Archives are not encrypted.
+        /// `use MEMBER ID` (INSTANCE/CLASS/CODE, or `*` for all others). Not set: no encryption. Archives have keys of their own.
         pub encryption_keys_file: Option<PathBuf> = None,
         /// Seconds between runs of archiving, which also begins when the log has grown by archive-max-filesize; 0 archives nothing,
         /// and nothing is ever removed from the log.
@@ -166,6 +166,15 @@ host::settings! {
         pub archive_max_filesize: u64 = 32 * 1024 * 1024,
         /// Which records are archived together: `none` (all), `member` or `subsystem`.
         pub archive_grouping: crate::message_log::archive::Grouping = crate::message_log::archive::Grouping::None,
+        /// Sign and encrypt archive files with OpenPGP; their names then end with .zip.gpg. Without the keys nothing is archived.
+        pub archive_encryption_enabled: bool = false,
+        /// Folder of the keys: server.key, and public keys (.asc, .pgp, .gpg). See `causeway log archive-key`.
+        pub archive_keys_directory: Option<PathBuf> = None,
+        /// A file with lines `INSTANCE/CLASS/CODE = KEY`: to which keys archives of a member are encrypted while archive-grouping is
+        /// `member` or `subsystem`. KEY is a fingerprint or a key id of 16 digits.
+        pub archive_encryption_keys_config: Option<PathBuf> = None,
+        /// The key for all other archives; empty: the server's own.
+        pub archive_default_encryption_key: String = String::new(),
         /// Where archive files are sent, by POST of a form with the field `file`; empty: they stay in the folder.
         pub archive_transfer_url: String = String::new(),
         /// The same for S3-compatible storage: https://host. At most one of the two.

@@ -5,16 +5,20 @@
 //! chain must be the first of its group (`--first`) or continue after a digest that is known (`--last-hash`), or nothing shows what
 //! was there before. At the end stands the last digest of each chain, to be given the next time.
 //!
+//! Encrypted files (`.zip.gpg`) are opened with `--key`; with `--signer` they must also be signed by that server. What is opened is in
+//! memory or in a file without a name.
+//!
 //! With `--json`: an array with one object an archive: `file`, `verdict`, `code` (always `null`), `step`, `reason`, `containers`,
-//! `rejected` (objects as of `causeway verify`), `last_hash`.
+//! `rejected` (objects as of `causeway verify`), `last_hash`, `signed_by` (fingerprint of the signer's key, where that was asked).
 
 use std::fs::File;
-use std::io::{BufReader, Seek, Write};
+use std::io::{BufReader, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use pki::archive::Archive;
 use pki::asic;
 use pki::globalconf::GlobalConf;
+use pki::openpgp::{self, MAX_KEY_BYTES, PublicKey, SecretKey};
 use serde::Serialize;
 
 use super::work::{self, Progress};
@@ -23,6 +27,10 @@ use crate::exit::{Exit, Usage};
 
 /// Containers up to this size are read into memory.
 const IN_MEMORY: usize = 32 << 20;
+/// Largest ZIP that is decrypted.
+const MAX_ZIP_BYTES: u64 = 64 << 30;
+/// What a ZIP begins with.
+const ZIP_MAGIC: &[u8] = b"PK";
 /// Reasons shown of one archive.
 const MAX_SHOWN: usize = 20;
 
@@ -44,9 +52,54 @@ pub(crate) struct Args {
     /// Unpack messages and attachments of accepted containers below this folder.
     #[arg(long, value_name = "DIR", requires = "conf")]
     extract: Option<PathBuf>,
+    /// The secret key that opens encrypted archives, as `gpg --export-secret-keys` writes it; the server's own is its server.key.
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
+    /// A file with the passphrase of that key, on its first line.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    key_passphrase_file: Option<PathBuf>,
+    /// Public keys of which one must have signed encrypted archives: that of the server which wrote them.
+    #[arg(long, value_name = "FILE", requires = "key")]
+    signer: Option<PathBuf>,
     /// Print an array of objects instead of text.
     #[arg(long)]
     json: bool,
+}
+
+/// What opens encrypted archives.
+struct Opening {
+    key: Option<SecretKey>,
+    signers: Vec<PublicKey>,
+}
+
+impl Opening {
+    fn of(args: &Args) -> anyhow::Result<Self> {
+        let phrase = args.key_passphrase_file.as_deref().map(small_file).transpose()?;
+        let phrase =
+            phrase.map(|bytes| String::from_utf8_lossy(&bytes).lines().next().unwrap_or_default().to_owned());
+        let phrase = phrase.map(zeroize::Zeroizing::new);
+        let named = |path: &Path, error: openpgp::KeyError| Usage(format!("{}: {error}", path.display()));
+        let key = args.key.as_deref().map(|path| -> anyhow::Result<SecretKey> {
+            let data = small_file(path)?;
+            Ok(SecretKey::read(&data, phrase.as_ref().map(|phrase| phrase.as_str()))
+                .map_err(|e| named(path, e))?)
+        });
+        let signers = args.signer.as_deref().map(|path| -> anyhow::Result<Vec<PublicKey>> {
+            Ok(PublicKey::read_all(&small_file(path)?).map_err(|e| named(path, e))?)
+        });
+        Ok(Self { key: key.transpose()?, signers: signers.transpose()?.unwrap_or_default() })
+    }
+}
+
+fn small_file(path: &Path) -> anyhow::Result<zeroize::Zeroizing<Vec<u8>>> {
+    let failed = |error: std::io::Error| Usage(format!("{}: {error}", path.display()));
+    let mut data = zeroize::Zeroizing::new(Vec::new());
+    File::open(path)
+        .map_err(failed)?
+        .take(MAX_KEY_BYTES as u64 + 1)
+        .read_to_end(&mut data)
+        .map_err(failed)?;
+    Ok(data)
 }
 
 /// One archive's verdict.
@@ -60,10 +113,12 @@ struct Verdict {
     containers: usize,
     rejected: Vec<Object>,
     last_hash: Option<String>,
+    signed_by: Option<String>,
     #[serde(skip)]
     previous: Option<String>,
 }
 
+const STEP_OPEN: &str = "the archive can be opened, and is the server's";
 const STEP_ARCHIVE: &str = "the archive is what its linkinginfo says";
 const STEP_CHAIN: &str = "the archive continues the one before";
 const STEP_CONTAINERS: &str = "every container is evidence";
@@ -74,9 +129,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         .as_deref()
         .map(|path| load_conf(path).map_err(|error| Usage(format!("{}: {error:#}", path.display()))));
     let conf = conf.transpose()?;
+    let opening = Opening::of(args)?;
     let progress = Progress::start(args.archives.len(), args.json);
     let mut verdicts = work::in_parallel(&args.archives, |path| {
-        let verdict = judge(path, conf.as_ref(), args.extract.as_deref());
+        let verdict = judge(path, &opening, conf.as_ref(), args.extract.as_deref());
         progress.step();
         verdict
     });
@@ -95,9 +151,16 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
     Ok(if all_hold { Exit::Done } else { Exit::NotVerified })
 }
 
-fn judge(path: &Path, conf: Option<&GlobalConf>, extract_to: Option<&Path>) -> Verdict {
+fn judge(path: &Path, opening: &Opening, conf: Option<&GlobalConf>, extract_to: Option<&Path>) -> Verdict {
     let mut verdict = Verdict { file: path.display().to_string(), verdict: "accept", ..Verdict::default() };
-    if let Err(reason) = walk(path, conf, extract_to, &mut verdict) {
+    let zip = match opening.open(path, &mut verdict.signed_by) {
+        Ok(zip) => zip,
+        Err(reason) => {
+            verdict.fail(STEP_OPEN, reason);
+            return verdict;
+        }
+    };
+    if let Err(reason) = walk(zip, conf, extract_to, &mut verdict) {
         verdict.fail(STEP_ARCHIVE, reason);
     } else if !verdict.rejected.is_empty() {
         let reason = format!("{} of {} are not", verdict.rejected.len(), verdict.containers);
@@ -115,14 +178,46 @@ impl Verdict {
     }
 }
 
+/// A ZIP in clear.
+trait Zip: Read + Seek {}
+impl<T: Read + Seek> Zip for T {}
+
+impl Opening {
+    /// The ZIP of an archive, decrypted if need be.
+    fn open(&self, path: &Path, signed_by: &mut Option<String>) -> Result<Box<dyn Zip>, String> {
+        let mut file = BufReader::new(File::open(path).map_err(|e| e.to_string())?);
+        let mut magic = [0; ZIP_MAGIC.len()];
+        let begins = file.read_exact(&mut magic).map(|()| magic);
+        file.rewind().map_err(|e| e.to_string())?;
+        if begins.is_ok_and(|magic| magic == ZIP_MAGIC) {
+            let wanted = !self.signers.is_empty();
+            return if wanted {
+                Err("it is not encrypted, and so not signed".into())
+            } else {
+                Ok(Box::new(file))
+            };
+        }
+        let Some(key) = &self.key else {
+            return match path.extension().is_some_and(|extension| extension == "gpg") {
+                true => Err("it is encrypted: give --key to open it".into()),
+                false => Ok(Box::new(file)), // What is wrong with it is said by its reader.
+            };
+        };
+        let mut zip = tempfile::spooled_tempfile(IN_MEMORY);
+        *signed_by =
+            openpgp::open(file, &mut zip, key, &self.signers, MAX_ZIP_BYTES).map_err(|e| e.to_string())?;
+        zip.rewind().map_err(|e| e.to_string())?;
+        Ok(Box::new(BufReader::new(zip)))
+    }
+}
+
 fn walk(
-    path: &Path,
+    zip: Box<dyn Zip>,
     conf: Option<&GlobalConf>,
     extract_to: Option<&Path>,
     verdict: &mut Verdict,
 ) -> Result<(), String> {
-    let file = File::open(path).map_err(|e| e.to_string())?;
-    let mut archive = Archive::open(BufReader::new(file)).map_err(|e| e.to_string())?;
+    let mut archive = Archive::open(zip).map_err(|e| e.to_string())?;
     verdict.previous = archive.previous().map(|(digest, _)| digest.to_owned());
     verdict.last_hash = Some(archive.claimed_digest().to_owned());
     loop {
@@ -193,6 +288,9 @@ fn text(verdict: &Verdict, with_conf: bool) -> String {
         false => format!("{}, not verified: give --conf to verify them", verdict.containers),
     };
     line("containers", &containers);
+    if let Some(key) = &verdict.signed_by {
+        line("signed by", &format!("key {key}"));
+    }
     if let (None, Some(hash)) = (verdict.step, &verdict.last_hash) {
         line("last hash", hash);
     }

@@ -114,6 +114,10 @@ impl Services {
         Self { client, clock, surroundings, failures: Mutex::default(), contacts: Contacts::default() }
     }
 
+    pub(super) fn now(&self) -> UnixTime {
+        self.clock.now()
+    }
+
     /// A token over `data`, from the first service that gives a usable one.
     ///
     /// # Errors

@@ -7,6 +7,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::archive::ArchiveSettings;
+use super::archive::keys::EncryptionSettings;
 use super::archive::target::{Credentials, Target};
 use super::background::BackgroundSettings;
 use super::crypt::Keys;
@@ -129,9 +130,28 @@ fn archive(section: &MessageLogSection) -> Result<ArchiveSettings, ConfigError> 
         dir: section.archive_path.clone(),
         max_file_bytes: section.archive_max_filesize,
         grouping: section.archive_grouping,
+        encryption: encryption(section)?,
         target: target(section)?,
         remove_sent: section.archive_remove_transferred,
     })
+}
+
+/// The keys must be there now; whether they are good is judged whenever they are used.
+fn encryption(section: &MessageLogSection) -> Result<Option<EncryptionSettings>, ConfigError> {
+    if !section.archive_encryption_enabled {
+        return Ok(None);
+    }
+    let key = "message-log.archive-keys-directory";
+    let wrong = |rule: String| ConfigError { key, rule };
+    let dir = section.archive_keys_directory.clone();
+    let default_key = section.archive_default_encryption_key.trim();
+    let settings = EncryptionSettings {
+        dir: dir.ok_or_else(|| wrong("must be set for archive-encryption-enabled".into()))?,
+        members: section.archive_encryption_keys_config.clone(),
+        default_key: (!default_key.is_empty()).then(|| default_key.to_owned()),
+    };
+    settings.load().map_err(|error| wrong(error.to_string()))?;
+    Ok(Some(settings))
 }
 
 fn keys(section: &MessageLogSection) -> Result<Keys, ConfigError> {

@@ -1,15 +1,19 @@
-//! One archive file: containers stored in a ZIP, `linkinginfo` at its end.
+//! One archive file: containers stored in a ZIP, `linkinginfo` at its end; encrypted where that is asked, and never in clear then.
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Cursor, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use pki::archive::{LINKING_INFO, Linking};
 use pki::digest::DigestAlgorithm;
+use pki::openpgp::PublicKey;
 use proto::time::UnixTime;
-use zip::write::SimpleFileOptions;
+use zip::write::{SimpleFileOptions, StreamWriter};
 use zip::{CompressionMethod, ZipWriter};
 
+use super::keys::Keyring;
+use super::seal::Sealer;
 use super::state::{ArchiveFile, Last};
 use crate::message_log::container::ContainerError;
 use crate::message_log::download::dos_time;
@@ -25,10 +29,71 @@ const SYNC_BYTES: u64 = 4 << 20;
 /// Longest group in a file name.
 const MAX_GROUP_CHARS: usize = 199;
 
+/// Where the ZIP goes.
+enum Zip {
+    Plain(ZipWriter<BufWriter<File>>),
+    /// What is encrypted cannot be gone back to: its entries have their lengths behind them, and readers that do not look at the
+    /// directory first need them deflated for that.
+    Sealed(ZipWriter<StreamWriter<Sealer>>),
+}
+
+impl Zip {
+    fn start(&mut self, name: &str, at: UnixTime, length: u64) -> io::Result<()> {
+        let options = SimpleFileOptions::default()
+            .last_modified_time(dos_time(at))
+            .large_file(length >= u64::from(u32::MAX));
+        match self {
+            Self::Plain(zip) => zip.start_file(name, options.compression_method(CompressionMethod::Stored)),
+            Self::Sealed(zip) => {
+                let method = options.compression_method(CompressionMethod::Deflated);
+                zip.start_file(name, method.compression_level(Some(1)))
+            }
+        }
+        .map_err(io::Error::from)
+    }
+
+    fn finish(self) -> io::Result<File> {
+        match self {
+            Self::Plain(zip) => zip.finish()?.into_inner().map_err(io::IntoInnerError::into_error),
+            Self::Sealed(zip) => zip.finish()?.into_inner().finish(),
+        }
+    }
+
+    /// Nobody writes to the file any more on return.
+    fn give_up(self) {
+        if let Self::Sealed(zip) = self {
+            let _ = zip.finish().map(|out| out.into_inner().finish());
+        }
+    }
+}
+
+impl Write for Zip {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        match self {
+            Self::Plain(zip) => zip.write(data),
+            Self::Sealed(zip) => zip.write(data),
+        }
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::Plain(zip) => zip.flush(),
+            Self::Sealed(zip) => zip.flush(),
+        }
+    }
+}
+
+/// To whom a file is encrypted.
+pub(super) struct Sealing {
+    pub(super) keyring: Arc<Keyring>,
+    pub(super) to: Vec<PublicKey>,
+    pub(super) now: UnixTime,
+}
+
 /// A file being written.
 pub(super) struct Writer {
     group: String,
-    zip: ZipWriter<BufWriter<File>>,
+    zip: Zip,
+    sealed: bool,
     temporary: PathBuf,
     linking: Linking,
     bytes: u64,
@@ -41,13 +106,26 @@ pub(super) struct Writer {
 
 impl Writer {
     /// A new file of a chain, to go on after `last`.
-    pub(super) fn begin(dir: &Path, group: &str, last: Option<&Last>) -> io::Result<Self> {
+    pub(super) fn begin(
+        dir: &Path,
+        group: &str,
+        last: Option<&Last>,
+        sealing: Option<Sealing>,
+    ) -> io::Result<Self> {
         let name = format!("{PREFIX}{:016x}{SUFFIX}", u64::from_le_bytes(random::<8>()?));
         let temporary = dir.join(name);
         let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&temporary)?;
+        let sealed = sealing.is_some();
+        let zip = match sealing {
+            None => Zip::Plain(ZipWriter::new(BufWriter::new(file))),
+            Some(Sealing { keyring, to, now }) => {
+                Zip::Sealed(ZipWriter::new_stream(Sealer::start(file, keyring, to, now)?))
+            }
+        };
         Ok(Self {
             group: group.to_owned(),
-            zip: ZipWriter::new(BufWriter::new(file)),
+            zip,
+            sealed,
             temporary,
             linking: Linking::after(last.map(|last| (last.digest.as_str(), last.file.as_str()))),
             bytes: 0,
@@ -89,7 +167,7 @@ impl Writer {
 
     fn put(&mut self, record: &Record, mut container: impl Read, length: u64) -> io::Result<()> {
         let name = record.container_name();
-        self.zip.start_file(&*name, options(record.at, length))?;
+        self.zip.start(&name, record.at, length)?;
         let mut hasher = DigestAlgorithm::Sha512.hasher();
         let mut buffer = vec![0; 64 << 10];
         loop {
@@ -120,16 +198,16 @@ impl Writer {
             self.discard();
             return Ok(None);
         };
-        self.zip.start_file(LINKING_INFO, options(to, 0))?;
+        self.zip.start(LINKING_INFO, to, 0)?;
         self.zip.write_all(self.linking.text().as_bytes())?;
-        let mut file = self.zip.finish()?.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let mut file = self.zip.finish()?;
         file.sync_all()?;
         let bytes = file.metadata()?.len();
         let sha256 = sha256(&mut file)?;
         let digest = self.linking.digest().to_owned();
         let temporary = self.temporary.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let file = ArchiveFile {
-            name: name(&self.group, from, to, &digest),
+            name: name(&self.group, from, to, &digest, self.sealed),
             temporary,
             placed: false,
             first: self.first,
@@ -142,6 +220,7 @@ impl Writer {
 
     /// The step failed, or there is nothing in it.
     pub(super) fn discard(self) {
+        self.zip.give_up();
         // What stays is removed at the next start.
         let _ = std::fs::remove_file(&self.temporary);
     }
@@ -158,15 +237,8 @@ fn sha256(file: &mut File) -> io::Result<String> {
     }
 }
 
-fn options(at: UnixTime, length: u64) -> SimpleFileOptions {
-    SimpleFileOptions::default()
-        .compression_method(CompressionMethod::Stored)
-        .last_modified_time(dos_time(at))
-        .large_file(length >= u64::from(u32::MAX))
-}
-
-/// `mlog-[group-]first-last-digest.zip`, times in UTC.
-fn name(group: &str, from: UnixTime, to: UnixTime, digest: &str) -> String {
+/// `mlog-[group-]first-last-digest.zip[.gpg]`, times in UTC.
+fn name(group: &str, from: UnixTime, to: UnixTime, digest: &str, sealed: bool) -> String {
     let unsafe_in_names = |c: char| c.is_control() || "\\<>/:|*?".contains(c);
     let group: String = group.chars().take(MAX_GROUP_CHARS).collect();
     let mut group = group.replace(unsafe_in_names, "_");
@@ -175,7 +247,8 @@ fn name(group: &str, from: UnixTime, to: UnixTime, digest: &str) -> String {
     }
     let time =
         |at: UnixTime| at.to_iso8601().chars().filter(char::is_ascii_digit).take(14).collect::<String>();
-    format!("mlog-{group}{}-{}-{}.zip", time(from), time(to), &digest[..digest.len().min(16)])
+    let ending = if sealed { "zip.gpg" } else { "zip" };
+    format!("mlog-{group}{}-{}-{}.{ending}", time(from), time(to), &digest[..digest.len().min(16)])
 }
 
 pub(super) fn is_temporary(path: &Path) -> bool {
@@ -207,10 +280,11 @@ mod tests {
         let at = |text| UnixTime::from_iso8601(text).unwrap();
         let (from, to) = (at("2026-11-21T18:21:04Z"), at("2026-11-21T18:37:06.999Z"));
         let digest = "6b8b874788cfad30b510de7f";
-        assert_eq!(name("", from, to, digest), "mlog-20261121182104-20261121183706-6b8b874788cfad30.zip");
+        let plain = name("", from, to, digest, false);
+        assert_eq!(plain, "mlog-20261121182104-20261121183706-6b8b874788cfad30.zip");
         assert_eq!(
-            name("DEV/GOV/1/a:b", from, from, digest),
-            "mlog-DEV_GOV_1_a_b-20261121182104-20261121182104-6b8b874788cfad30.zip"
+            name("DEV/GOV/1/a:b", from, from, digest, true),
+            "mlog-DEV_GOV_1_a_b-20261121182104-20261121182104-6b8b874788cfad30.zip.gpg"
         );
     }
 }

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`state`] | how far archiving has come, which files still have to be sent |
 //! | [`file`] | one archive file being written |
+//! | [`keys`], [`seal`] | to whom files are encrypted, and doing it |
 //! | [`target`] | sending files: HTTP POST, S3 |
 //! | [`s3`] | signing of requests to S3 |
 //!
@@ -12,25 +13,30 @@
 //! a crash leaves in between is finished or thrown away at the next start, so that no record is archived twice or left out.
 //!
 //! ```text
-//! <archive-path>/mlog-[group-]first-last-digest.zip     whole files; with a target they may go once it has them
+//! <archive-path>/mlog-[group-]first-last-digest.zip     whole files; with a target they may go once it has them. Encrypted: .zip.gpg
 //! <archive-path>/.mlog-….tmp                            being written; removed at the next start when nobody names them
 //! <data>/log/archive.json                               the state; deleting it archives everything again from the first record
 //! ```
 //!
 //! Not here: what may be deleted (`retention`), what an archive proves (`pki::archive`).
 pub(super) mod file;
+pub mod keys;
 pub(super) mod s3;
+mod seal;
 pub(super) mod state;
 pub mod target;
 
 use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use host::shutdown::Shutdown;
+use proto::time::UnixTime;
 
-use self::file::Writer;
+use self::file::{Sealing, Writer};
+use self::keys::{EncryptionSettings, Keyring, KeyringError};
 use self::state::{Last, State};
 pub use self::target::Target;
 use super::background::{Haste, Pace};
@@ -69,6 +75,8 @@ pub struct ArchiveSettings {
     pub max_file_bytes: u64,
     /// How records are put together.
     pub grouping: Grouping,
+    /// To whom files are encrypted; `None` leaves them in clear.
+    pub encryption: Option<EncryptionSettings>,
     /// Where files are sent; `None` leaves them in the folder, which is then the target.
     pub target: Option<Target>,
     /// Remove files once the target has them.
@@ -89,6 +97,9 @@ pub enum ArchiveError {
     /// The log.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// A key is missing or cannot be used.
+    #[error("nothing is archived in clear: {0}")]
+    Keys(#[from] KeyringError),
 }
 
 impl Grouping {
@@ -142,7 +153,8 @@ impl Archiver<'_> {
             return Ok(false);
         }
         let mut next = state.clone();
-        let mut run = Run { archiver: self, state: &mut next, open: BTreeMap::new(), expired: None };
+        let (open, keyring) = (BTreeMap::new(), self.keyring()?);
+        let mut run = Run { archiver: self, state: &mut next, open, keyring, expired: None };
         let written = run.take(state.archived_to + 1, to).and_then(|taken| run.finish().map(|()| taken));
         let taken = match written {
             Ok(taken) => taken,
@@ -158,6 +170,18 @@ impl Archiver<'_> {
         self.place(state)?;
         metrics::counter!("causeway_archived_records_total").absolute(state.archived_to);
         Ok(taken == to && to < ready)
+    }
+
+    /// The keys, every one of them good, where files are encrypted.
+    fn keyring(&self) -> Result<Option<Arc<Keyring>>, ArchiveError> {
+        let Some(settings) = &self.settings.encryption else { return Ok(None) };
+        let keyring = settings.load()?;
+        keyring.check(self.now())?;
+        Ok(Some(Arc::new(keyring)))
+    }
+
+    fn now(&self) -> UnixTime {
+        self.log.inner.services.now()
     }
 
     /// Gives the files of the state their names. What has no target beyond the folder is done with then.
@@ -188,6 +212,7 @@ struct Run<'a, 'b> {
     open: BTreeMap<String, Writer>,
     /// Numbers of records that retention removed, once they were asked for.
     expired: Option<Vec<std::ops::Range<u64>>>,
+    keyring: Option<Arc<Keyring>>,
 }
 
 impl Run<'_, '_> {
@@ -222,7 +247,8 @@ impl Run<'_, '_> {
             {
                 self.close(oldest)?;
             }
-            let writer = Writer::begin(dir, &group, self.state.groups.get(&group));
+            let sealing = self.sealing(record)?;
+            let writer = Writer::begin(dir, &group, self.state.groups.get(&group), sealing);
             self.open.insert(group.clone(), writer.map_err(|source| io_error(dir, source))?);
         }
         let Some(writer) = self.open.get_mut(&group) else { return Ok(()) };
@@ -242,6 +268,17 @@ impl Run<'_, '_> {
             self.close(full)?;
         }
         Ok(())
+    }
+
+    /// To whom the file of a record is encrypted.
+    fn sealing(&self, record: &Record) -> Result<Option<Sealing>, ArchiveError> {
+        let Some(keyring) = &self.keyring else { return Ok(None) };
+        let member = match self.archiver.settings.grouping {
+            Grouping::None => None,
+            Grouping::Member | Grouping::Subsystem => Some(&record.local().member),
+        };
+        let to = keyring.recipients(member)?.into_iter().cloned().collect();
+        Ok(Some(Sealing { keyring: keyring.clone(), to, now: self.archiver.now() }))
     }
 
     /// A record that cannot be read is tried again until its segment goes.

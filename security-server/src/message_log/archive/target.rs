@@ -102,10 +102,11 @@ impl Target {
 fn form(url: &str, file: &ArchiveFile, opened: File) -> Result<Upload, String> {
     let number = super::super::store::writer::random::<16>().map_err(|e| e.to_string())?;
     let boundary = format!("causeway-{}", hex::encode(number));
+    let kind = if file.name.ends_with(".gpg") { "application/pgp-encrypted" } else { "application/zip" };
     let name = file.name.replace(['"', '\\'], "_");
     let head = format!(
         "--{boundary}\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\
-         Content-Type: application/zip\r\n\r\n"
+         Content-Type: {kind}\r\n\r\n"
     );
     let tail = format!("\r\n--{boundary}--\r\n");
     Ok(Upload {

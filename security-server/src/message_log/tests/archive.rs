@@ -20,7 +20,7 @@ use crate::message_log::retention::RetentionSettings;
 
 const CHILD: &str = "message_log::tests::archive::child_that_archives_and_removes";
 
-fn archiving(dir: &Path) -> LogSettings {
+pub(super) fn archiving(dir: &Path) -> LogSettings {
     let usual = settings();
     LogSettings {
         segment_bytes: 128 * 1024,
@@ -40,19 +40,19 @@ fn later() -> UnixTime {
     NOW.plus(Duration::from_secs(30 * 86_400))
 }
 
-struct Setup {
-    dir: tempfile::TempDir,
+pub(super) struct Setup {
+    pub(super) dir: tempfile::TempDir,
     tsa: Tsa,
 }
 
 impl Setup {
-    async fn new() -> Self {
+    pub(super) async fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap(), tsa: Tsa::start().await }
     }
-    fn log_dir(&self) -> PathBuf {
+    pub(super) fn log_dir(&self) -> PathBuf {
         self.dir.path().join("log")
     }
-    fn open(&self, settings: LogSettings) -> (MessageLog, Keeper, Shutdown) {
+    pub(super) fn open(&self, settings: LogSettings) -> (MessageLog, Keeper, Shutdown) {
         let (log, timestamper, clock) = open_knowing(&self.log_dir(), knows(&[&self.tsa]), settings);
         let keeper = Keeper::new(&log, clock, &[]).unwrap();
         (log, keeper, run(timestamper))
@@ -70,7 +70,7 @@ fn archives(dir: &Path) -> Vec<PathBuf> {
 }
 
 /// Walks the chains of all archives; names of the containers by chain position.
-fn check_chains(archives: &[PathBuf]) -> Vec<String> {
+pub(super) fn check_chains(archives: &[PathBuf]) -> Vec<String> {
     let mut by_previous = BTreeMap::new();
     let mut starts = Vec::new();
     for path in archives {

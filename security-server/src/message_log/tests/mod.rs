@@ -6,6 +6,7 @@ mod damage;
 mod disk;
 mod evidence;
 mod policy;
+mod sealed;
 mod stamps;
 mod vectors;
 

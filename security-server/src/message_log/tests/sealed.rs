@@ -1,0 +1,134 @@
+//! Encrypted archives: who reads them, that nothing is left in clear, and what a bad key does.
+use std::fs::File;
+use std::io::BufReader;
+
+use pki::openpgp::{self, PublicKey, SecretKey};
+
+use super::archive::{Setup, archiving, check_chains};
+use super::policy::is_in_files;
+use super::stamps::{NOW, log_signed, signed};
+use super::*;
+use crate::message_log::archive::Grouping;
+use crate::message_log::archive::keys::{self, EncryptionSettings};
+
+struct Sealed {
+    setup: Setup,
+    keys: PathBuf,
+    map: PathBuf,
+    member: SecretKey,
+}
+
+impl Sealed {
+    async fn new() -> Self {
+        let setup = Setup::new().await;
+        let (keys, map) = (setup.dir.path().join("keys"), setup.dir.path().join("map"));
+        let member = SecretKey::generate("DEV/GOV/one", NOW).unwrap();
+        keys::create(&keys, "DEV/GOV/one/ss", NOW).unwrap();
+        let export = setup.dir.path().join("export");
+        std::fs::write(&export, member.public().armored().unwrap()).unwrap();
+        keys::import(&keys, &export, None).unwrap();
+        std::fs::write(&map, format!("DEV/GOV/one = {}\n", member.public().fingerprint())).unwrap();
+        Self { setup, keys, map, member }
+    }
+
+    fn settings(&self, grouping: Grouping) -> LogSettings {
+        let mut settings = archiving(self.setup.dir.path());
+        settings.archive.grouping = grouping;
+        settings.archive.encryption = Some(EncryptionSettings {
+            dir: self.keys.clone(),
+            members: Some(self.map.clone()),
+            default_key: None,
+        });
+        settings
+    }
+
+    fn server(&self) -> SecretKey {
+        SecretKey::read(&std::fs::read(self.keys.join(keys::SERVER_KEY)).unwrap(), None).unwrap()
+    }
+
+    fn folder(&self) -> PathBuf {
+        self.setup.dir.path().join("archive")
+    }
+
+    /// All files of the archive's folder, hidden ones too.
+    fn files(&self) -> Vec<PathBuf> {
+        let mut found: Vec<_> =
+            std::fs::read_dir(self.folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
+        found.sort();
+        found
+    }
+
+    /// Opens archives into ZIP files beside them.
+    fn opened(&self, files: &[PathBuf], key: &SecretKey, signer: &PublicKey) -> Vec<PathBuf> {
+        let open = |path: &PathBuf| {
+            let zip = self.setup.dir.path().join(path.file_stem().unwrap());
+            let input = BufReader::new(File::open(path).unwrap());
+            let signers = std::slice::from_ref(signer);
+            let by = openpgp::open(input, File::create(&zip).unwrap(), key, signers, 1 << 30).unwrap();
+            assert_eq!(by, Some(signer.fingerprint()));
+            zip
+        };
+        files.iter().map(open).collect()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn archives_are_signed_by_the_server_and_read_by_their_member_alone() {
+    let sealed = Sealed::new().await;
+    let mut settings = sealed.settings(Grouping::Member);
+    settings.archive.max_file_bytes = 20_000;
+    let (log, mut keeper, _shutdown) = sealed.setup.open(settings);
+    for number in 1..=30 {
+        let client = member(["one", "two"][(number % 2) as usize]);
+        let body = spooled(&log, &noise(3000, number), 9_999).await;
+        log.append(Entry { client, ..entry(number, &signed(number), vec![body]) }).await.unwrap();
+    }
+    // One that is too large to be put together in memory.
+    let body = spooled(&log, &noise(9 << 20, 31), 10 << 20).await;
+    log.append(Entry { client: member("one"), ..entry(31, &signed(31), vec![body]) }).await.unwrap();
+    log.stamp_now(None).await.unwrap();
+    assert_eq!(keeper.archive(NOW, None).await.unwrap(), 31);
+
+    let files = sealed.files();
+    assert!(
+        files.len() > 4 && files.iter().all(|path| path.to_string_lossy().ends_with(".zip.gpg")),
+        "{files:?}"
+    );
+    for number in 1..=30 {
+        assert!(
+            !is_in_files(&sealed.folder(), format!("id-{number}-re").as_bytes()),
+            "names are not in clear"
+        );
+    }
+    let (one, two): (Vec<_>, Vec<_>) =
+        files.into_iter().partition(|path| path.to_string_lossy().contains("mlog-DEV_GOV_one-"));
+    let server = sealed.server();
+    assert_eq!(check_chains(&sealed.opened(&one, &sealed.member, server.public())).len(), 16);
+    assert_eq!(check_chains(&sealed.opened(&two, &server, server.public())).len(), 15);
+    for (path, other) in [(&one[0], &server), (&two[0], &sealed.member)] {
+        let input = BufReader::new(File::open(path).unwrap());
+        let error = openpgp::open(input, std::io::sink(), other, &[], 1 << 30).unwrap_err();
+        assert!(matches!(error, openpgp::MessageError::OtherKey), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_is_gone_stops_archiving_and_nothing_is_written_in_clear() {
+    let sealed = Sealed::new().await;
+    let (log, mut keeper, _shutdown) = sealed.setup.open(sealed.settings(Grouping::Member));
+    log_signed(&log, 1..=5).await;
+    log.stamp_now(None).await.unwrap();
+    let key = sealed.keys.join(format!("{}.asc", sealed.member.public().fingerprint()));
+    let kept = std::fs::read(&key).unwrap();
+    std::fs::remove_file(&key).unwrap();
+    let error = keeper.archive(NOW, None).await.unwrap_err().to_string();
+    assert!(
+        error.contains("nothing is archived in clear") && error.contains("DEV/GOV/one: there is no key"),
+        "{error}"
+    );
+    assert_eq!(sealed.files(), [] as [PathBuf; 0]);
+    // The key is back, and so is archiving, without a restart.
+    std::fs::write(&key, kept).unwrap();
+    assert_eq!(keeper.archive(NOW, None).await.unwrap(), 5);
+    assert_eq!(sealed.files().len(), 1);
+}
