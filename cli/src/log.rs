@@ -11,6 +11,7 @@ use clap::{Subcommand, ValueEnum};
 use proto::id::ClientId;
 use proto::time::UnixTime;
 use security_server::message_log::Direction;
+use security_server::message_log::holders::Progress;
 use security_server::message_log::offline::{Filter, Line, Offline};
 use serde::Serialize;
 
@@ -301,6 +302,8 @@ struct Figures {
     damaged: Vec<u64>,
     /// The same, and their segment is gone or nothing of them was found.
     lost: Vec<u64>,
+    /// How far those have come who keep heads of the log's tree outside, by name.
+    holders: BTreeMap<String, Progress>,
 }
 
 fn stats(args: &Stats) -> anyhow::Result<Exit> {
@@ -337,6 +340,7 @@ fn stats(args: &Stats) -> anyhow::Result<Exit> {
         days_left: bytes_a_day.and_then(|growth| free_bytes.checked_div(growth)),
         damaged,
         lost,
+        holders: log.holders()?,
     };
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -404,8 +408,26 @@ impl Figures {
                 out.push_str(&format!("{} {what}: {}{more}\n", records.len(), shown.join(", ")));
             }
         }
+        for (name, holder) in &self.holders {
+            out.push_str(&format!("{}: {}\n", printable(name), holding(holder)));
+        }
         out
     }
+}
+
+/// How far a holder has come, for people.
+fn holding(holder: &Progress) -> String {
+    let Progress { has, waiting, passed_over, failures, failing_since, reason, .. } = holder;
+    let mut text = format!("has the head of {has} records");
+    if *passed_over > 0 {
+        text.push_str(&format!("; {passed_over} earlier ones were passed over"));
+    }
+    if *failures > 0 {
+        let since = UnixTime(*failing_since).to_iso8601();
+        let why = printable(reason);
+        text.push_str(&format!("; LAGS: {waiting} wait, {failures} tries failed since {since}: {why}"));
+    }
+    text
 }
 
 fn prove(args: &Prove) -> anyhow::Result<Exit> {

@@ -175,6 +175,71 @@ fn damaged(log: &Path, dir: &str) {
     assert!(said.contains("REJECTED") && said.contains("record 5: the record is missing"), "{said}");
 }
 
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder") {
+        let entry = entry.expect("an entry");
+        let to = to.join(entry.file_name());
+        match entry.file_type().expect("a type").is_dir() {
+            true => copy(&entry.path(), &to),
+            false => drop(std::fs::copy(entry.path(), to).expect("it is copied")),
+        }
+    }
+}
+
+/// Somebody with the log's key writes other records and signs them: nothing in the log shows it, and heads outside do.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_was_cut_off_or_rewritten_is_found_by_heads_outside() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let [log, cut, rewritten, outside] =
+        ["log", "cut", "rewritten", "outside/DEV%2FGOV%2F1"].map(|name| folder.path().join(name));
+    std::fs::create_dir_all(&outside).expect("a folder");
+    grow(&log, 1..=10).await;
+    copy(&log, &cut);
+    copy(&log, &rewritten);
+    grow(&log, 11..=20).await;
+    grow(&rewritten, 111..=125).await;
+    for size in [10, 20] {
+        let head = format!("{size:020}.head");
+        std::fs::copy(log.join("tree/heads").join(&head), outside.join(&head)).expect("a head");
+    }
+    let outside = folder.path().join("outside");
+    let key = log.join("key.pub");
+    let verify = |log: &Path, heads: bool| {
+        let mut arguments = vec!["verify", "log", text(log), "--json", "--key", text(&key)];
+        if heads {
+            arguments.extend(["--heads", text(&outside)]);
+        }
+        let output = causeway(&arguments);
+        (output.status.code(), json(&output))
+    };
+    let (code, said) = verify(&log, true);
+    assert_eq!(
+        (code, &said["held"]["hold"], &said["held"]["sound_to"]),
+        (Some(0), &2.into(), &20.into()),
+        "{said}"
+    );
+    for (log, expected) in [
+        (&cut, "the log had 20 records when this head was signed and has 10: it was cut off"),
+        (&rewritten, "the first 20 records are not those that were signed: the log was rewritten"),
+    ] {
+        assert_eq!(verify(log, false).0, Some(0), "by itself it looks well");
+        let (code, said) = verify(log, true);
+        assert_eq!(code, Some(7));
+        let problems = &said["held"]["problems"];
+        assert_eq!(
+            problems[0],
+            "records 11 to 20 are not, or not all, the ones that were signed; those up to 10 are",
+            "{said}"
+        );
+        assert!(problems[1].as_str().is_some_and(|why| why.ends_with(expected)), "{said}");
+    }
+    let nothing = folder.path().join("nothing");
+    std::fs::create_dir(&nothing).expect("a folder");
+    let output = causeway(&["verify", "log", text(&log), "--heads", text(&nothing)]);
+    assert_eq!(output.status.code(), Some(7), "no head is no proof");
+}
+
 #[test]
 fn archives_need_to_know_what_stands_before() {
     let Some((area, _)) = vectors::area("captures/asic") else { return };

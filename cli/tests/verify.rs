@@ -59,6 +59,57 @@ fn every_container_of_the_vectors_gets_its_verdict() {
     tally.finish();
 }
 
+/// Containers below a folder, however deep; of those that hold, messages and attachments are unpacked, of others nothing.
+#[test]
+fn a_folder_is_judged_whole_and_what_holds_is_unpacked() {
+    let Some((area, _)) = vectors::area("captures/asic") else { return };
+    let conf = area.join("../env-rsa/globalconf");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (deep, to) = (folder.path().join("in/deep"), folder.path().join("out"));
+    std::fs::create_dir_all(&deep).expect("a folder");
+    let mut containers = Vec::new();
+    for entry in std::fs::read_dir(&area).expect("containers") {
+        let path = entry.expect("an entry").path();
+        if path.extension().is_some_and(|extension| extension == "asice") {
+            containers.push(path);
+        }
+    }
+    containers.sort();
+    let kept = containers.iter().take(6);
+    for (number, container) in kept.enumerate() {
+        let to = if number % 2 == 0 { folder.path().join("in") } else { deep.clone() };
+        std::fs::copy(container, to.join(format!("c{number}.asice"))).expect("it is copied");
+    }
+    std::fs::write(folder.path().join("in/notes.txt"), "no container").expect("it writes");
+    let all = folder.path().join("in");
+    let output = Command::new(env!("CARGO_BIN_EXE_causeway"))
+        .arg("verify")
+        .arg(&all)
+        .arg("--conf")
+        .arg(&conf)
+        .arg("--json")
+        .arg("--extract")
+        .arg(&to)
+        .output()
+        .expect("the program runs");
+    let objects = objects(&output);
+    assert_eq!(objects.len(), containers.len().min(6));
+    let (accepted, rejected): (Vec<_>, Vec<_>) =
+        objects.iter().partition(|object| object["verdict"] == "accept");
+    assert_eq!(output.status.code(), Some(if rejected.is_empty() { 0 } else { 7 }));
+    assert!(!accepted.is_empty(), "{objects:?}");
+    let stem = |object: &Value| {
+        let file = object["file"].as_str().expect("a name");
+        Path::new(file).file_stem().expect("a name").to_owned()
+    };
+    for object in accepted {
+        assert!(to.join(stem(object)).join("message.xml").is_file(), "{object}");
+    }
+    for object in rejected {
+        assert!(!to.join(stem(object)).exists(), "{object}");
+    }
+}
+
 /// The folder as servers keep it, the ZIP that they hand out, and what it unpacks to.
 #[test]
 fn configuration_comes_in_three_forms() {

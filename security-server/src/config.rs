@@ -212,6 +212,25 @@ host::settings! {
         pub tree_head_folder: Option<PathBuf> = None,
         /// Where heads are sent, by POST; empty: nowhere.
         pub tree_head_url: String = String::new(),
+        /// A REST service of another member that keeps heads (its tree-head-receiver-listen), INSTANCE/CLASS/CODE/SUBSYSTEM/SERVICE
+        /// as in a request line: heads are sent to it as ordinary messages through client-http-listen; empty: to nobody.
+        pub tree_head_service: String = String::new(),
+        /// The subsystem of ours that calls it, with plain HTTP as its connection type: INSTANCE/CLASS/CODE/SUBSYSTEM.
+        pub tree_head_client: String = String::new(),
+        /// Seconds after which a holder that did not take a head is tried again; doubled with every failure.
+        pub tree_head_retry_delay: u64 = 60,
+        /// Seconds between tries at most.
+        pub tree_head_retry_max_delay: u64 = 3_600,
+        /// Most heads that wait for a holder; of more the oldest are passed over, as later ones bind their records too.
+        pub tree_head_backlog: usize = 1_000,
+        /// Seconds that a holder may fail before it is an alarm.
+        pub tree_head_alarm_after: u64 = 14_400,
+        /// Where heads of other members are taken: an address of this machine alone, that a client of ours offers as a REST service.
+        pub tree_head_receiver_listen: Listen = Listen(None),
+        /// The folder for them.
+        pub tree_head_receiver_folder: Option<PathBuf> = None,
+        /// Most heads that are kept for one client.
+        pub tree_head_receiver_max_heads: usize = 100_000,
     }
 }
 

@@ -69,6 +69,9 @@ impl Watched {
                 "reason": log.as_ref().err().map(ToString::to_string),
                 "records": ctx.log.records(),
                 "without_timestamp": ctx.log.unstamped(),
+                "timestamp_alarm": ctx.log.timestamp_alarm(),
+                "seconds_until_refusal": ctx.log.timestamping_countdown(now).map(|left| left.as_secs()),
+                "lagging_head_holders": lagging(ctx.log.lagging_holders()),
             },
             "exchanges": { "client_proxy": ctx.client_slots.in_use(), "server_proxy": ctx.server_slots.in_use() },
             "stopping": ctx.shutdown.stopping(),
@@ -120,6 +123,10 @@ impl Watched {
         }
         metrics::gauge!("causeway_ready").set(if self.is_ready() { 1.0 } else { 0.0 });
     }
+}
+fn lagging(holders: Vec<(String, UnixTime)>) -> Value {
+    let shown = |(name, since): (String, UnixTime)| json!({ "holder": name, "since": since.to_iso8601() });
+    holders.into_iter().map(shown).collect()
 }
 
 fn keys(own: &OwnKeys, logged_in: bool, now: UnixTime) -> (Value, bool) {

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`config`] | the settings file, resolved once |
 //! | [`app`], [`tasks`], [`health`] | starts and ends the server, owns every task, drains |
+//! | [`head_receiver`] | keeps heads of other members' logs |
 //! | [`foundation`], [`token_slot`] | what every server has, also one that is nobody's yet |
 //! | [`relay`] | parts and tasks that run once the server has an identity and a token |
 //! | [`admin_api`] | the management API |
@@ -45,6 +46,7 @@ pub mod door;
 pub mod exchange;
 pub mod faults;
 pub mod foundation;
+pub mod head_receiver;
 pub mod health;
 pub mod http1;
 pub mod management;

@@ -20,6 +20,7 @@ use crate::config::{MessageLogSection, Settings};
 use crate::context::Context;
 use crate::exchange::Kept;
 use crate::foundation::Foundation;
+use crate::head_receiver::{self, Receiver};
 use crate::health::Watched;
 use crate::message_log::MessageLog;
 use crate::message_log::keeper::Keeper;
@@ -138,7 +139,11 @@ impl Opened {
 
         tasks.spawn("OCSP fetcher", fetch_ocsp(&ctx, token));
         tasks.spawn("timestamper", timestamper.run(shutdown.clone()));
-        tasks.spawn("log keeper", keeper.run(shutdown.clone()));
+        let client_proxy = listeners.client_http.as_ref().and_then(|listener| listener.local_addr().ok());
+        tasks.spawn("log keeper", keeper.through(client_proxy).run(shutdown.clone()));
+        if let Some((listener, receiver)) = listeners.heads {
+            tasks.spawn("head receiver", head_receiver::serve(listener, receiver, shutdown.clone()));
+        }
         tasks.spawn("housekeeping", housekeeping(watched));
         tasks.spawn("replay memory", remember(ctx.clone()));
 
@@ -202,6 +207,8 @@ struct Listeners {
     client_https: Option<TcpListener>,
     server: TcpListener,
     ocsp: TcpListener,
+    /// Takes tree heads of other members.
+    heads: Option<(TcpListener, Receiver)>,
 }
 
 impl Listeners {
@@ -220,6 +227,7 @@ impl Listeners {
             client_https: maybe("proxy.client-https-listen", settings.client_https).await?,
             server: one("proxy.server-listen", settings.server_listen).await?,
             ocsp: one("proxy.ocsp-responder-listen", settings.ocsp_listen).await?,
+            heads: receiver(&settings.message_log).await?,
         })
     }
 
@@ -229,10 +237,25 @@ impl Listeners {
             ("client-https", self.client_https.as_ref()),
             ("server", Some(&self.server)),
             ("ocsp", Some(&self.ocsp)),
+            ("heads", self.heads.as_ref().map(|(listener, _)| listener)),
         ];
         let there = named.into_iter().filter_map(|(name, listener)| Some((name, listener?)));
         there.map(|(name, listener)| Ok((name, listener.local_addr()?))).collect()
     }
+}
+
+/// What takes tree heads of other members. Whoever reaches it says who they are, so nobody but this machine may.
+async fn receiver(log: &MessageLogSection) -> anyhow::Result<Option<(TcpListener, Receiver)>> {
+    let Some(address) = log.tree_head_receiver_listen.0 else { return Ok(None) };
+    let name = || format!("message-log.tree-head-receiver-listen = {address}");
+    if !address.ip().is_loopback() {
+        bail!("{}: it must be an address of this machine alone, such as 127.0.0.1", name());
+    }
+    let folder = log.tree_head_receiver_folder.as_ref();
+    let folder =
+        folder.context("message-log.tree-head-receiver-folder must be set for tree-head-receiver-listen")?;
+    let listener = TcpListener::bind(address).await.with_context(name)?;
+    Ok(Some((listener, Receiver::new(folder, log.tree_head_receiver_max_heads))))
 }
 
 /// Measures, and clears what has waited for too long.

@@ -1,8 +1,10 @@
-//! `causeway verify log DIR [--key KEY] [--conf DIR]`: whether a log is whole and the one it was.
+//! `causeway verify log DIR [--key KEY] [--heads PATH] [--conf DIR]`: whether a log is whole and the one it was.
 //!
 //! Without more: every checksum, the chain through all segments, everything that records name, the marks of what has expired, every
 //! leaf of the tree and every signed head. With `--conf` also every stamped record as evidence, as if its container had been
-//! verified; records that were stamped too late for their OCSP answer are counted. The log may be in use.
+//! verified; records that were stamped too late for their OCSP answer are counted. With `--heads` the log is held against heads that
+//! others kept: who has the log's key and its server could rewrite it and sign it anew, and only they would show it. The log may be in
+//! use.
 
 use std::io::{Cursor, Write};
 use std::path::{Path, PathBuf};
@@ -11,6 +13,7 @@ use std::sync::Mutex;
 use pki::asic;
 use pki::globalconf::GlobalConf;
 use security_server::message_log::crypt::Keys;
+use security_server::message_log::held::HeldReport;
 use security_server::message_log::offline::{Line, Offline};
 use serde::Serialize;
 
@@ -32,6 +35,10 @@ pub(crate) struct Args {
     /// The keys of a log whose messages are encrypted, as the server has them; needed with --conf.
     #[arg(long, value_name = "FILE")]
     keys: Option<PathBuf>,
+    /// Heads that were kept outside: files, or folders with *.head in them, such as a holder's tree-head-receiver-folder. Give --key
+    /// too, so that it is the log they were made of.
+    #[arg(long, value_name = "PATH")]
+    heads: Vec<PathBuf>,
     /// Global configuration: verify every stamped record as evidence.
     #[arg(long, value_name = "DIR")]
     conf: Option<PathBuf>,
@@ -53,9 +60,20 @@ struct Outcome {
     heads: u64,
     stamped_heads: u64,
     newest_head: Option<String>,
+    held: Option<Held>,
     evidence: Option<Evidence>,
     damage: Vec<String>,
     tree_problems: Vec<String>,
+}
+
+/// What came of heads that were kept outside.
+#[derive(Debug, Serialize)]
+struct Held {
+    hold: u64,
+    /// Records up to here are those that were signed.
+    sound_to: u64,
+    other_logs: u64,
+    problems: Vec<String>,
 }
 
 /// What records prove.
@@ -106,11 +124,17 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Exit> {
         }
         Err(error) => outcome.tree_problems.push(error.to_string()),
     }
+    if !args.heads.is_empty() {
+        let held = log.verify_held(&args.heads, key.as_ref())?;
+        let HeldReport { hold, sound_to, others: other_logs, problems } = held;
+        outcome.held = Some(Held { hold, sound_to, other_logs, problems });
+    }
     if let Some(conf) = &conf {
         outcome.evidence = Some(evidence(&log, conf, args.json)?);
     }
     let rejected = outcome.evidence.as_ref().is_some_and(|e| !e.rejected.is_empty());
-    let holds = outcome.damage.is_empty() && outcome.tree_problems.is_empty() && !rejected;
+    let held = outcome.held.as_ref().is_none_or(|held| held.problems.is_empty());
+    let holds = outcome.damage.is_empty() && outcome.tree_problems.is_empty() && held && !rejected;
     outcome.verdict = if holds { "accept" } else { "reject" };
     let mut out = std::io::stdout().lock();
     if args.json {
@@ -178,7 +202,11 @@ fn judge(log: &Offline, line: &Line, conf: &GlobalConf) -> Judged {
 fn text(outcome: &Outcome, torn: bool, own_key: bool) -> String {
     let mut out = String::new();
     let mut line = |name: &str, value: &str| out.push_str(&format!("  {name:<20} {}\n", printable(value)));
-    for (name, problems) in [("damaged", &outcome.damage), ("tree", &outcome.tree_problems)] {
+    let none = Vec::new();
+    let held = outcome.held.as_ref().map_or(&none, |held| &held.problems);
+    for (name, problems) in
+        [("damaged", &outcome.damage), ("tree", &outcome.tree_problems), ("heads outside", held)]
+    {
         problems.iter().take(MAX_SHOWN).for_each(|problem| line(name, problem));
         if problems.len() > MAX_SHOWN {
             line(name, &format!("and {} more", problems.len() - MAX_SHOWN));
@@ -199,6 +227,11 @@ fn text(outcome: &Outcome, torn: bool, own_key: bool) -> String {
     }
     let heads = format!("{} heads hold, {} of them with a timestamp", outcome.heads, outcome.stamped_heads);
     line("tree", &format!("{} leaves, {heads}", outcome.tree_size));
+    if let Some(Held { hold, sound_to, other_logs, .. }) = &outcome.held {
+        let others =
+            if *other_logs > 0 { format!("; {other_logs} are of other logs") } else { String::new() };
+        line("heads outside", &format!("{hold} hold, the newest over {sound_to} records{others}"));
+    }
     if own_key {
         line(
             "key",

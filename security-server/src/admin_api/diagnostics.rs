@@ -2,7 +2,7 @@
 //!
 //! `status_code` stands beside `status_class` in all three: tools older than release 7.8 look for it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use admin_api::operation::get;
@@ -10,17 +10,19 @@ use admin_api::types::certificate::CertificateDetails;
 use admin_api::types::date;
 use admin_api::types::security_server::system::{
     AddOnStatus, BackupEncryptionStatus, CaOcspDiagnostics, CodeWithDetails, GlobalConfDiagnostics,
-    MessageLogEncryptionStatus, OcspResponderDiagnostics, ProxyMemoryUsageStatus,
+    MessageLogEncryptionStatus, MessageLogMember, OcspResponderDiagnostics, ProxyMemoryUsageStatus,
     TimestampingServiceDiagnostics,
 };
 use admin_api::{Answer, Call, Problem};
 use host::contacts::{Contact, Contacts};
 use pki::cert::Certificate;
 use proto::globalconf::shared_parameters::{CaInfo, CostType};
+use proto::id::MemberId;
 use proto::time::UnixTime;
 
 use super::timestamping::cost;
 use super::{Api, Rows};
+use crate::message_log;
 use crate::message_log::archive::Grouping;
 
 /// Rows of the table.
@@ -185,11 +187,29 @@ fn message_log_encryption(api: &Api, _: &mut Call) -> Result<Answer, Problem> {
         Grouping::Subsystem => "SUBSYSTEM",
     };
     Answer::ok(&MessageLogEncryptionStatus {
-        message_log_archive_encryption_status: false,
+        message_log_archive_encryption_status: log.archive_encryption_enabled,
         message_log_database_encryption_status: log.encryption_keys_file.is_some(),
         message_log_grouping_rule: rule.into(),
-        members: vec![],
+        members: archive_keys(api),
     })
+}
+
+/// With which keys archives of each local member are encrypted, where they are grouped; none while the keys cannot be read.
+fn archive_keys(api: &Api) -> Vec<MessageLogMember> {
+    let log = &api.foundation.settings.message_log;
+    if log.archive_grouping == Grouping::None {
+        return Vec::new();
+    }
+    let Ok(Some(settings)) = message_log::settings::encryption(log) else { return Vec::new() };
+    let Ok(keyring) = settings.load() else { return Vec::new() };
+    let state = api.state();
+    let members: BTreeSet<_> = state.clients.keys().map(|client| client.member.clone()).collect();
+    let shown = |member: &MemberId| {
+        let keys = keyring.of_member(member).unwrap_or_default();
+        let default_key_used = keys.is_empty();
+        MessageLogMember { member_id: member.short(), keys, default_key_used }
+    };
+    members.iter().map(shown).collect()
 }
 
 pub(super) fn memory(_: &Api, _: &mut Call) -> Result<Answer, Problem> {

@@ -3,7 +3,8 @@
 //! Every record has a data key of its own, and so has every body that went to the log's files before its record was made; payloads
 //! are AES-256-GCM under those. A data key stands in its record's head, wrapped with AES-256-GCM under the key that is current for
 //! the local member. Rotation is another current key: what was written before stays readable as long as its key is in the file. What
-//! says who exchanged what and when, digests and signature documents are not encrypted; archives and containers are not either.
+//! says who exchanged what and when, digests and signature documents are not encrypted. Archives and containers are made of what is
+//! decrypted, so a key that is gone keeps its records in the log, named and counted; archives have keys of their own (`archive::keys`).
 //!
 //! ```text
 //! key 2026-1 4f6e…           an id, and 32 random bytes in hexadecimal
@@ -99,6 +100,11 @@ impl Keys {
     /// The id of the key that is current for a member; `None` when nothing is encrypted.
     pub(super) fn current(&self, member: &MemberId) -> Option<&str> {
         self.members.get(member).or(self.usual.as_ref()).map(String::as_str)
+    }
+
+    /// Whether there is a key of this id.
+    pub(super) fn has(&self, id: &str) -> bool {
+        self.keys.contains_key(id)
     }
 
     /// A data key under the key of this id.

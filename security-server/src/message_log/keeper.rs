@@ -3,11 +3,11 @@
 //! All of it happens behind the exchanges and survives being interrupted anywhere. Each part is due by itself; one that fails is
 //! tried again at the next round and holds back only what depends on it: nothing is removed that was not archived, nothing is
 //! removed from the folder that was not sent.
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
 use host::clock::Clock;
 use host::http::Client;
 use host::shutdown::Shutdown;
@@ -17,10 +17,11 @@ use proto::time::UnixTime;
 use super::archive::state::{self, State};
 use super::archive::{ArchiveError, Archiver};
 use super::background::{self, Haste};
+use super::holders::Holders;
 use super::retention::{CLOSE_AFTER, Retention, RetentionError, log_bytes};
 use super::store::segment;
 use super::store::writer::lock;
-use super::tree::{self, Tree};
+use super::tree::Tree;
 use super::{LogError, MessageLog, OpenError};
 
 /// Between rounds.
@@ -28,32 +29,37 @@ const ROUND: Duration = Duration::from_secs(20);
 /// Connecting to a target, and one file in all.
 const CONNECT: Duration = Duration::from_secs(20);
 const TOTAL: Duration = Duration::from_secs(3600);
-/// Of an answer to a head.
-const MAX_ANSWER_BYTES: usize = 64 << 10;
-
-/// Checked settings of the tree's heads.
-#[derive(Clone, Debug)]
-pub struct HeadSettings {
-    /// Between heads.
-    pub interval: Duration,
-    /// A folder that somebody else holds.
-    pub folder: Option<PathBuf>,
-    /// Where heads are sent, by POST.
-    pub url: Option<String>,
-}
+/// A head in all.
+const HEAD_TOTAL: Duration = Duration::from_secs(60);
 
 /// The task.
 pub struct Keeper {
     log: MessageLog,
     clock: Clock,
     client: Client,
+    /// For heads.
+    courier: Client,
     signer: Arc<Signer>,
     dir: PathBuf,
     work: Arc<Mutex<Work>>,
+    holders: Holders,
+    /// Size of the newest head.
+    newest: u64,
     head_at: Option<UnixTime>,
     clean_at: Option<UnixTime>,
     /// Where the log ended at the last run of archiving.
     archived_at: (u64, u64),
+}
+
+/// A signed head.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// Records that it binds.
+    pub size: u64,
+    /// The note.
+    pub note: String,
+    /// Its timestamp, when it has one.
+    pub token: Option<Vec<u8>>,
 }
 
 /// What the blocking parts work on.
@@ -105,10 +111,15 @@ impl Keeper {
             archiver.recover(&mut state).map_err(|e| failed(&dir, &e))?;
         }
         let tree = Tree::open(&log_dir).map_err(|e| failed(&log_dir.join("tree"), &e))?;
+        let heads = tree.heads().map_err(|e| failed(&log_dir.join("tree"), &e))?;
+        let holders = Holders::open(&log_dir, &log.inner.settings.heads).map_err(|e| failed(&log_dir, &e))?;
         Ok(Self {
+            holders,
+            newest: heads.last().copied().unwrap_or_default(),
             log: log.clone(),
             clock,
             client: Client::new(CONNECT, TOTAL, roots),
+            courier: Client::new(CONNECT, HEAD_TOTAL, roots),
             signer: log.inner.signer.clone(),
             dir,
             work: Arc::new(Mutex::new(Work { state, tree, retention: Retention::default() })),
@@ -116,6 +127,13 @@ impl Keeper {
             clean_at: None,
             archived_at: (0, 0),
         })
+    }
+
+    /// Where our own client proxy listens: heads for another member's server go through it.
+    #[must_use]
+    pub fn through(mut self, client_proxy: Option<SocketAddr>) -> Self {
+        self.holders.exchange = client_proxy.map(local);
+        self
     }
 
     /// Works until `shutdown` says stop.
@@ -136,6 +154,11 @@ impl Keeper {
         if due(self.head_at, settings.heads.interval) {
             self.head_at = Some(now);
             said(self.head(now).await);
+        } else {
+            tokio::select! {
+                () = shutdown.stopped() => return,
+                done = self.deliver(now) => said(done),
+            }
         }
         if let Some(interval) = settings.archive.interval {
             let last = UnixTime(lock(&self.work).state.run_at);
@@ -252,26 +275,13 @@ impl Keeper {
         .await
     }
 
-    /// Brings the tree up to date, signs its head, has it stamped, hands it over.
+    /// Signs the tree's head, hands it over, has it stamped.
     ///
     /// # Errors
-    /// A head that is not stamped or handed over yet is looked at again at the next interval.
+    /// A head that is not stamped yet is looked at again at the next interval, one that is not handed over earlier.
     pub async fn head(&mut self, now: UnixTime) -> Result<(), KeeperError> {
-        self.log.indexed().await;
-        let disk = |e: std::io::Error| LogError::Disk(format!("tree: {e}"));
-        let signed = self.blocking(move |log, work, signer| {
-            grow(log, &mut work.tree)?;
-            let size = work.tree.size();
-            metrics::gauge!("causeway_message_log_tree_size").set(size as f64);
-            work.tree.sign_head(signer, now).map_err(disk)?;
-            if size == 0 {
-                return Ok(None);
-            }
-            let (note, token) = work.tree.head(size).map_err(disk)?;
-            Ok(Some((size, note, token)))
-        });
-        let Some((size, note, token)) = signed.await? else { return Ok(()) };
-        let handed = self.hand_over(size, &note).await;
+        let Some(Head { size, note, token }) = self.sign(now).await? else { return Ok(()) };
+        let handed = self.deliver(now).await;
         if token.is_none() {
             let stamped = self.log.stamp_data(note.as_bytes()).await;
             let token =
@@ -281,25 +291,41 @@ impl Keeper {
         handed
     }
 
-    async fn hand_over(&self, size: u64, note: &str) -> Result<(), KeeperError> {
-        let settings = &self.log.inner.settings.heads;
-        if let Some(folder) = settings.folder.clone() {
-            let (origin, note) = (self.signer.verifier().name().to_owned(), note.to_owned());
-            let put = move || tree::hand_over(&folder, &origin, size, &note);
-            let done = tokio::task::spawn_blocking(put).await.map_err(|_| LogError::Closed)?;
-            done.map_err(|e| KeeperError::Outside(format!("a head was not put into its folder: {e}")))?;
+    /// Brings the tree up to date and signs its head, unless that was done; `None` while there is no record.
+    ///
+    /// # Errors
+    /// The disk.
+    pub async fn sign(&mut self, now: UnixTime) -> Result<Option<Head>, KeeperError> {
+        self.log.indexed().await;
+        let signed = self.blocking(move |log, work, signer| {
+            grow(log, &mut work.tree)?;
+            let size = work.tree.size();
+            metrics::gauge!("causeway_message_log_tree_size").set(size as f64);
+            work.tree.sign_head(signer, now).map_err(disk)?;
+            if size == 0 {
+                return Ok(None);
+            }
+            let (note, token) = work.tree.head(size).map_err(disk)?;
+            Ok(Some(Head { size, note, token }))
+        });
+        let signed = signed.await?;
+        self.newest = signed.as_ref().map_or(self.newest, |head| head.size);
+        Ok(signed)
+    }
+
+    /// Hands the heads that wait to those who hold them, as far as these may be asked again.
+    ///
+    /// # Errors
+    /// Who did not take them; they are tried again later.
+    pub async fn deliver(&mut self, now: UnixTime) -> Result<(), KeeperError> {
+        if !self.holders.is_due(self.newest, now) {
+            return Ok(());
         }
-        if let Some(url) = &settings.url {
-            let body = Bytes::copy_from_slice(note.as_bytes());
-            let sent = self.client.post(url, "text/plain; charset=utf-8", body, MAX_ANSWER_BYTES).await;
-            let reason = match sent {
-                Ok(answer) if (200..300).contains(&answer.status) => return Ok(()),
-                Ok(answer) => format!("{url}: status {}", answer.status),
-                Err(error) => error.to_string(),
-            };
-            return Err(KeeperError::Outside(format!("a head was not handed over: {reason}")));
-        }
-        Ok(())
+        let heads = self.blocking(move |_, work, _| Ok(work.tree.heads().map_err(disk)?)).await?;
+        let origin = self.signer.verifier().name().to_owned();
+        let handed = self.holders.deliver(&self.courier, &origin, &heads, now).await;
+        *lock(&self.log.inner.lagging) = self.holders.lagging();
+        handed.map_err(|reason| KeeperError::Outside(format!("a head was not handed over: {reason}")))
     }
 
     async fn figures(&self) {
@@ -338,11 +364,26 @@ impl Keeper {
     }
 }
 
+/// The address by which this machine reaches a listener of its own.
+fn local(mut listens: SocketAddr) -> SocketAddr {
+    if listens.ip().is_unspecified() {
+        listens.set_ip(match listens {
+            SocketAddr::V4(_) => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            SocketAddr::V6(_) => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        });
+    }
+    listens
+}
+
 /// Takes the leaves of all durable records that the index knows.
 fn grow(log: &MessageLog, tree: &mut Tree) -> Result<(), LogError> {
     let last = log.records();
     log.inner.index.barrier();
     tree.grow(&log.inner.index, last)
+}
+
+fn disk(error: std::io::Error) -> LogError {
+    LogError::Disk(format!("tree: {error}"))
 }
 
 fn said(outcome: Result<(), KeeperError>) {

@@ -14,6 +14,7 @@
 //! | [`archive`] | containers in chained ZIP files, and sending them |
 //! | [`retention`], [`expiry`], `aside` | what may be removed, and what stays of it |
 //! | [`tree`] | Merkle tree, signed heads, proofs |
+//! | [`holders`], [`held`] | heads with those who keep them outside, and a log held against them |
 //! | [`offline`] | a log's folder without its server |
 //! | [`download`] | the answers to `/asic` and `/verificationconf` |
 //!
@@ -32,6 +33,8 @@ pub mod container;
 pub mod crypt;
 pub mod download;
 pub mod expiry;
+pub mod held;
+pub mod holders;
 pub mod keeper;
 pub mod offline;
 pub mod policy;
@@ -51,6 +54,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use host::clock::Clock;
@@ -114,6 +118,8 @@ struct Inner {
     services: Services,
     /// The alarm about late timestamps was given.
     alarmed: AtomicBool,
+    /// Holders of tree heads that do not take them, and since when.
+    lagging: Mutex<Vec<(String, UnixTime)>>,
 }
 
 /// Free space as it was when last looked at.
@@ -256,6 +262,7 @@ impl MessageLog {
             signer: Arc::new(signer),
             services: Services::new(clock.clone(), surroundings),
             alarmed: AtomicBool::new(false),
+            lagging: Mutex::default(),
             queue,
             slots: Arc::new(Semaphore::new(QUEUE)),
             body_slots: Arc::new(Semaphore::new(BODY_QUEUE)),
@@ -356,6 +363,21 @@ impl MessageLog {
     /// The public key of heads and expiry marks.
     pub fn public_key(&self) -> &Verifier {
         self.inner.signer.verifier()
+    }
+
+    /// Those who keep heads of the tree outside and do not take them, and since when.
+    pub fn lagging_holders(&self) -> Vec<(String, UnixTime)> {
+        lock(&self.inner.lagging).clone()
+    }
+
+    /// How long messages are still taken while timestamping fails; `None` while it does not, or without limit.
+    pub fn timestamping_countdown(&self, now: UnixTime) -> Option<Duration> {
+        self.timestamping().countdown(self.inner.settings.acceptable_timestamp_failure, now)
+    }
+
+    /// The oldest record without a timestamp must have one soon, or it proves nothing.
+    pub fn timestamp_alarm(&self) -> bool {
+        self.inner.alarmed.load(Ordering::Relaxed)
     }
 
     /// How many records were ever written, durable ones only.

@@ -16,6 +16,7 @@ use proto::time::UnixTime;
 use super::archive::state::{self, State};
 use super::crypt::Keys;
 use super::expiry::{Mark, marked};
+use super::holders::Progress;
 use super::record::{Record, read_record};
 use super::store::format::{Kind, RecordHead, StampHead, StartHead};
 use super::store::index::Place;
@@ -167,7 +168,20 @@ impl Offline {
         Ok(report)
     }
 
-    fn failed(&self, reason: String) -> OfflineError {
+    /// Its folder.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// How far those who hold heads outside have come, by name.
+    ///
+    /// # Errors
+    /// The disk, or a damaged file.
+    pub fn holders(&self) -> Result<BTreeMap<String, Progress>, OfflineError> {
+        super::holders::progress(&self.dir).map_err(|e| self.failed(format!("holders: {e}")))
+    }
+
+    pub(super) fn failed(&self, reason: String) -> OfflineError {
         OfflineError { path: self.dir.clone(), reason }
     }
 

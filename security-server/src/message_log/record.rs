@@ -169,8 +169,11 @@ pub(super) fn read_record(
     if head.sequence != id.0 {
         return Err(damaged("there is another record"));
     }
-    let whole = decrypted(reader, &head, &frame.payload)
-        .ok_or_else(|| damaged("its message is encrypted with a key that is not here, or was changed"))?;
+    if !head.key_id.is_empty() && !reader.keys.has(&head.key_id) {
+        return Err(ReadError::NoKey(head.key_id));
+    }
+    let whole =
+        decrypted(reader, &head, &frame.payload).ok_or_else(|| ReadError::OtherKey(head.key_id.clone()))?;
     let mut payload = whole.clone();
     let mut cut = |length: u64| {
         let length = usize::try_from(length).ok().filter(|n| *n <= payload.len());

@@ -4,6 +4,7 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
+use proto::id::ServiceId;
 use zeroize::Zeroizing;
 
 use super::archive::ArchiveSettings;
@@ -11,7 +12,7 @@ use super::archive::keys::EncryptionSettings;
 use super::archive::target::{Credentials, Target};
 use super::background::BackgroundSettings;
 use super::crypt::Keys;
-use super::keeper::HeadSettings;
+use super::holders::HeadSettings;
 use super::policy::{BodyLogging, subsystem};
 use super::retention::RetentionSettings;
 use super::services::Preference;
@@ -100,11 +101,7 @@ impl LogSettings {
             keys: Arc::new(keys(section)?),
             archive: archive(section)?,
             retention: retention(section)?,
-            heads: HeadSettings {
-                interval: Duration::from_secs(section.tree_head_interval.max(60)),
-                folder: section.tree_head_folder.clone(),
-                url: (!section.tree_head_url.is_empty()).then(|| section.tree_head_url.clone()),
-            },
+            heads: heads(section)?,
             background: background(section)?,
         })
     }
@@ -137,7 +134,10 @@ fn archive(section: &MessageLogSection) -> Result<ArchiveSettings, ConfigError> 
 }
 
 /// The keys must be there now; whether they are good is judged whenever they are used.
-fn encryption(section: &MessageLogSection) -> Result<Option<EncryptionSettings>, ConfigError> {
+///
+/// # Errors
+/// The key that cannot be used.
+pub(crate) fn encryption(section: &MessageLogSection) -> Result<Option<EncryptionSettings>, ConfigError> {
     if !section.archive_encryption_enabled {
         return Ok(None);
     }
@@ -203,6 +203,33 @@ fn credentials(section: &MessageLogSection) -> Result<Credentials, ConfigError> 
         }),
         _ => Err(wrong(format!("{} must hold two lines: key id and secret", path.display()))),
     }
+}
+
+fn heads(section: &MessageLogSection) -> Result<HeadSettings, ConfigError> {
+    let MessageLogSection { tree_head_client: client, tree_head_service: service, .. } = section;
+    let service = match (client.as_str(), service.as_str()) {
+        ("", "") => None,
+        (client, service) => {
+            let key = "message-log.tree-head-service";
+            let rule = || ConfigError { key, rule: "must be INSTANCE/CLASS/CODE/SUBSYSTEM/SERVICE".into() };
+            let service = ServiceId::from_header(service).map_err(|_| rule())?;
+            Some((subsystem("message-log.tree-head-client", client)?, service))
+        }
+    };
+    if section.tree_head_backlog == 0 {
+        let rule = "must be at least 1".to_owned();
+        return Err(ConfigError { key: "message-log.tree-head-backlog", rule });
+    }
+    let first = Duration::from_secs(section.tree_head_retry_delay.max(1));
+    Ok(HeadSettings {
+        interval: Duration::from_secs(section.tree_head_interval.max(60)),
+        folder: section.tree_head_folder.clone(),
+        url: (!section.tree_head_url.is_empty()).then(|| section.tree_head_url.clone()),
+        service,
+        retry: (first, Duration::from_secs(section.tree_head_retry_max_delay).max(first)),
+        backlog: section.tree_head_backlog,
+        alarm_after: Duration::from_secs(section.tree_head_alarm_after),
+    })
 }
 
 fn retention(section: &MessageLogSection) -> Result<RetentionSettings, ConfigError> {

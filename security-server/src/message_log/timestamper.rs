@@ -507,7 +507,7 @@ impl Timestamper {
         }
     }
 
-    async fn figures(&self) {
+    pub(super) async fn figures(&self) {
         let now = self.clock.now();
         let inner = &self.log.inner;
         let first = self.waiting(1).await.ok().and_then(|waiting| waiting.into_iter().next());

@@ -13,7 +13,7 @@
 //! <data>/log/tree/heads/SIZE.head .tst  heads and their timestamps
 //! ```
 use std::fs::File;
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -234,7 +234,7 @@ impl Tree {
     }
 
     pub(super) fn head_path(&self, size: u64, extension: &str) -> PathBuf {
-        self.dir.join("heads").join(format!("{size:020}.{extension}"))
+        head_in(&self.dir, size, extension)
     }
 
     /// Sizes of the heads that are kept, ascending.
@@ -304,14 +304,25 @@ fn hashes_at(file: &File, from: u64, count: u64) -> io::Result<Vec<Hash>> {
     Ok(hashes.to_vec())
 }
 
-/// Puts a head into a folder that somebody outside holds.
+fn head_in(dir: &Path, size: u64, extension: &str) -> PathBuf {
+    dir.join("heads").join(format!("{size:020}.{extension}"))
+}
+
+/// Where the head of this size lies in a log's folder.
+pub(super) fn head_path(log_dir: &Path, size: u64) -> PathBuf {
+    head_in(&log_dir.join("tree"), size, "head")
+}
+
+/// Puts a head into a folder that somebody outside holds; durable on return. One that is there is left as it is.
 pub(super) fn hand_over(folder: &Path, origin: &str, size: u64, note: &str) -> io::Result<()> {
     let name = format!("{}-{size:020}.head", origin.replace('/', "-"));
     let path = folder.join(name);
-    if path.exists() {
-        return Ok(());
+    match std::fs::read(&path) {
+        Ok(known) if known == note.as_bytes() => Ok(()),
+        Ok(_) => Err(io::Error::other("another head of this size is there")),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            host::files::write_atomic(&path, note.as_bytes(), 0o644)
+        }
+        Err(error) => Err(error),
     }
-    let mut file = File::options().write(true).create_new(true).mode(0o644).open(&path)?;
-    file.write_all(note.as_bytes())?;
-    file.sync_all()
 }

@@ -25,6 +25,7 @@ use security_server::config::{File, Settings, TlsEdge};
 use security_server::context::Context;
 use security_server::exchange::Kept;
 use security_server::message_log::MessageLog;
+use security_server::message_log::holders::HeadSettings;
 use security_server::message_log::settings::LogSettings;
 use security_server::message_log::timestamper::{Surroundings, Timestamper};
 use security_server::peers::Peers;
@@ -91,6 +92,10 @@ pub struct Options {
     pub consumer_edge: Option<TlsEdge>,
     /// Where servers that were met with TLS 1.3 are remembered.
     pub tls13_peers: Option<PathBuf>,
+    /// What answers the provider's service `heads`.
+    pub heads: Option<SocketAddr>,
+    /// Where the consumer's log sends its heads.
+    pub consumer_heads: Option<HeadSettings>,
 }
 
 impl Default for Options {
@@ -109,6 +114,8 @@ impl Default for Options {
             edge: TlsEdge::Auto,
             consumer_edge: None,
             tls13_peers: None,
+            heads: None,
+            consumer_heads: None,
         }
     }
 }
@@ -128,6 +135,11 @@ pub struct Server {
 }
 
 impl Server {
+    /// Where its log lies.
+    pub fn log_dir(&self) -> PathBuf {
+        self._dir.path().join("log")
+    }
+
     /// What its log takes on the disk, in whole segments.
     pub fn log_bytes(&self) -> u64 {
         use std::os::unix::fs::MetadataExt;
@@ -195,8 +207,12 @@ impl World {
             (pki.signing(&consumer_member()), pki.signing(&provider_member()));
         let provider_signer = signer(&pki, &provider_member(), &provider_signing, &provider_auth);
         let server = Parts { clock: &clock, globalconf: &globalconf, options: &options, ports };
-        let provider_state =
-            provider_state(backend.address, &pinned.cert, secure.map(|backend| backend.address));
+        let provider_state = provider_state(
+            backend.address,
+            &pinned.cert,
+            secure.map(|backend| backend.address),
+            options.heads,
+        );
         let (provider_port, messages) = match options.play_provider {
             true => (Some(messages), listen().await.unwrap()),
             false => (None, messages),
@@ -275,6 +291,7 @@ impl Parts<'_> {
             segment_bytes: 8 << 20,
             min_free_bytes: self.options.min_free_bytes,
             acceptable_timestamp_failure: None,
+            heads: self.options.consumer_heads.clone().unwrap_or_else(|| LogSettings::default().heads),
             ..LogSettings::default()
         };
         let surroundings = Arc::new(TestSurroundings(self.options.has_tsa));
@@ -415,7 +432,12 @@ fn consumer_state(is_cert: &Certificate) -> State {
 }
 
 /// Services are named after what they are for: `echo` may be called, `endpoint` by its path, `noaccess` by nobody.
-fn provider_state(backend: SocketAddr, pinned: &Certificate, secure: [SocketAddr; 2]) -> State {
+fn provider_state(
+    backend: SocketAddr,
+    pinned: &Certificate,
+    secure: [SocketAddr; 2],
+    heads: Option<SocketAddr>,
+) -> State {
     let base = format!("http://{backend}");
     let nobody = "http://127.0.0.1:1/x".to_owned();
     let mut events = vec![
@@ -434,6 +456,10 @@ fn provider_state(backend: SocketAddr, pinned: &Certificate, secure: [SocketAddr
     ];
     for (code, url, right, timeout) in rest {
         service(&mut events, code, None, &url, ServiceKind::Rest, right, timeout);
+    }
+    if let Some(address) = heads {
+        let url = format!("http://{address}");
+        service(&mut events, "heads", None, &url, ServiceKind::Rest, Some(everything.clone()), 30);
     }
     let soap = [
         ("testQuery", format!("{base}/soap/echo")),

@@ -320,6 +320,44 @@ pub(super) fn backups(list: &Value, now: UnixTime, report: &mut Report) {
     }
 }
 
+/// What the health check says of the message log beyond that it takes messages.
+pub(super) fn message_log(health: &Value, report: &mut Report) {
+    let log = find(health, "message_log").unwrap_or(&Value::Null);
+    let waiting = log["without_timestamp"].as_u64().unwrap_or_default();
+    if let Some(seconds) = log["seconds_until_refusal"].as_u64() {
+        report.warn(
+            "timestamps",
+            format!(
+                "timestamping fails; {waiting} records wait, and messages are refused in {seconds} seconds"
+            ),
+            "check the timestamping services: the server's log has what they said",
+        );
+    } else if log["timestamp_alarm"] == json!(true) {
+        report.warn(
+            "timestamps",
+            format!("{waiting} records wait, and the OCSP answer of the oldest has lived half of its time"),
+            "it must have a timestamp before that answer is too old, or it proves nothing",
+        );
+    } else if !log.is_null() {
+        report.ok("timestamps", format!("{waiting} records wait for the next one"));
+    }
+    for holder in log["lagging_head_holders"].as_array().into_iter().flatten() {
+        report.warn(
+            "tree heads",
+            format!("{} has taken none since {}", field(holder, "holder"), field(holder, "since")),
+            "until it does, what the log holds since is protected by this server alone; `causeway log stats` says why",
+        );
+    }
+}
+
+/// The first value of this key, wherever it stands.
+fn find<'a>(value: &'a Value, key: &str) -> Option<&'a Value> {
+    match value.get(key) {
+        Some(found) => Some(found),
+        None => value.as_object()?.values().find_map(|value| find(value, key)),
+    }
+}
+
 pub(super) fn encryption(body: &Value, report: &mut Report) {
     let archive = body["message_log_archive_encryption_status"] == json!(true);
     let log = body["message_log_database_encryption_status"] == json!(true);
@@ -336,6 +374,32 @@ mod tests {
         let mut report = Report::default();
         go(&mut report);
         report.checks.iter().map(|check| check.outcome).collect()
+    }
+
+    #[test]
+    fn the_log_says_how_long_it_goes_on_and_who_lags() {
+        use Outcome::{Ok, Warn};
+        let since = "2026-11-22T06:00:00Z";
+        for (log, expected, words) in [
+            (json!({ "without_timestamp": 3 }), vec![Ok], "3 records"),
+            (
+                json!({ "without_timestamp": 3, "seconds_until_refusal": 90 }),
+                vec![Warn],
+                "refused in 90 seconds",
+            ),
+            (json!({ "timestamp_alarm": true }), vec![Warn], "half of its time"),
+            (
+                json!({ "lagging_head_holders": [{ "holder": "url http://x", "since": since }] }),
+                vec![Ok, Warn],
+                "url http://x has taken none since 2026-11-22T06:00:00Z",
+            ),
+        ] {
+            let mut report = Report::default();
+            message_log(&json!({ "details": { "message_log": log } }), &mut report);
+            assert_eq!(report.checks.iter().map(|check| check.outcome).collect::<Vec<_>>(), expected);
+            assert!(report.checks.iter().any(|check| check.finding.contains(words)), "{:?}", report.checks);
+        }
+        assert_eq!(outcomes(|report| message_log(&json!({}), report)), []);
     }
 
     #[test]

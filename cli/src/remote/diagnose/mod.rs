@@ -239,7 +239,11 @@ fn health(url: &str, report: &mut Report) {
         runtime.block_on(async { host::http::Client::new(WAIT, WAIT, &[]).get(url, LIMIT_BYTES).await })
     });
     match answer {
-        Ok(Ok(answer)) if answer.status == 200 => report.ok("health", "the server calls itself healthy"),
+        Ok(Ok(answer)) if answer.status == 200 => {
+            report.ok("health", "the server calls itself healthy");
+            let body: Value = serde_json::from_slice(&answer.body).unwrap_or_default();
+            checks::message_log(&body, report);
+        }
         Ok(Ok(answer)) => {
             let text = output::clean(&String::from_utf8_lossy(&answer.body));
             report.fail("health", format!("{}: {text}", answer.status), "the server's log says more");

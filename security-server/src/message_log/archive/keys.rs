@@ -149,6 +149,17 @@ impl Keyring {
         }
     }
 
+    /// Fingerprints of the keys that a member has of its own.
+    ///
+    /// # Errors
+    /// A key is not in the folder.
+    pub fn of_member(&self, member: &MemberId) -> Result<Vec<String>, KeyringError> {
+        if !self.members.contains_key(member) {
+            return Ok(Vec::new());
+        }
+        Ok(self.recipients(Some(member))?.into_iter().map(PublicKey::fingerprint).collect())
+    }
+
     /// Whether every key that is named can do its work now.
     ///
     /// # Errors

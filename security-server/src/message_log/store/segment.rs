@@ -257,6 +257,10 @@ pub(crate) enum ReadError {
     Io { segment: u64, source: io::Error },
     #[error("segment {segment} is damaged at offset {offset}: {what}")]
     Damaged { segment: u64, offset: u64, what: &'static str },
+    #[error("it is encrypted with key {0}, which is not in the file of keys")]
+    NoKey(String),
+    #[error("it does not open with key {0}: that is another key than it was, or the record was changed")]
+    OtherKey(String),
 }
 
 /// A segment open for reading.

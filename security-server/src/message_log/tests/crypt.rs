@@ -41,3 +41,51 @@ async fn messages_and_bodies_are_in_no_file_in_clear_and_come_back_with_their_ke
     assert!(error.contains("key"), "{error}");
     close(log).await;
 }
+
+/// The key file of an operator who rotates: each text is another year of it.
+fn keys(text: &str) -> LogSettings {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text).unwrap();
+    LogSettings { keys: Arc::new(crate::message_log::crypt::Keys::read(file.path()).unwrap()), ..settings() }
+}
+
+#[tokio::test]
+async fn after_rotation_old_records_open_with_old_keys_and_a_lost_key_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let (one, two, three) = ("1".repeat(64), "2".repeat(64), "3".repeat(64));
+    let years = [
+        format!("key 2025 {one}\nuse * 2025\n"),
+        format!("key 2025 {one}\nkey 2026 {two}\nuse * 2026\n"),
+        format!("key 2025 {one}\nkey 2026 {two}\nkey own {three}\nuse * 2026\nuse DEV/GOV/consumer own\n"),
+    ];
+    for (number, year) in (1..).zip(&years) {
+        let log = try_open(dir.path(), keys(year), Faults::default()).unwrap();
+        let body = spooled(&log, &noise(100_000, number), 200_000).await;
+        log.append(entry(number, &signature(number), vec![body])).await.unwrap();
+        for earlier in 1..=number {
+            let record = log.read(RecordId(earlier)).unwrap();
+            assert_is(&record, earlier);
+            assert_eq!(body_of(&record.attachments[0]).await, noise(100_000, earlier), "{number}: {earlier}");
+        }
+        close(log).await;
+    }
+    let readable = |text: String| {
+        let dir = dir.path().to_owned();
+        async move {
+            let log = try_open(&dir, keys(&text), Faults::default()).unwrap();
+            let read =
+                [1, 2, 3].map(|number| log.read(RecordId(number)).map(drop).map_err(|e| e.to_string()));
+            close(log).await;
+            read
+        }
+    };
+    let [first, second, third] = readable(format!("key 2026 {two}\nkey own {three}\nuse * 2026\n")).await;
+    assert_eq!((second, third), (Ok(()), Ok(())));
+    let error = first.unwrap_err();
+    assert!(error.contains("encrypted with key 2025, which is not in the file of keys"), "{error}");
+    // Another secret under the old name is no key either.
+    let [first, second, _] = readable(format!("key 2025 {two}\nkey 2026 {two}\nuse * 2026\n")).await;
+    assert_eq!(second, Ok(()));
+    let error = first.unwrap_err();
+    assert!(error.contains("does not open with key 2025"), "{error}");
+}

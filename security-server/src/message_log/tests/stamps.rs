@@ -88,6 +88,7 @@ async fn answer(request: HttpRequest<RequestBody>, state: &State) -> Response<Re
 pub(super) struct Known {
     services: Vec<(String, String)>,
     trusted: Option<Vec<Certificate>>,
+    freshness: Option<Duration>,
 }
 
 impl Surroundings for Known {
@@ -103,11 +104,18 @@ impl Surroundings for Known {
     fn interval(&self) -> Duration {
         Duration::from_secs(60)
     }
+    fn freshness(&self) -> Option<Duration> {
+        self.freshness
+    }
 }
 
 pub(super) fn knows(tsas: &[&Tsa]) -> Arc<Known> {
     let services = tsas.iter().zip(1..).map(|(tsa, n)| (format!("tsa{n}"), tsa.url.clone())).collect();
-    Arc::new(Known { services, trusted: Some(tsas.iter().map(|tsa| tsa.cert.clone()).collect()) })
+    Arc::new(Known {
+        services,
+        trusted: Some(tsas.iter().map(|tsa| tsa.cert.clone()).collect()),
+        freshness: None,
+    })
 }
 
 pub(super) fn open_knowing(
@@ -288,12 +296,16 @@ async fn an_outage_stops_messages_only_after_the_acceptable_period_and_a_restart
 async fn without_a_service_or_a_configuration_there_are_no_stamps() {
     let cases = [
         (
-            Known { services: vec![], trusted: Some(vec![]) },
+            Known { services: vec![], trusted: Some(vec![]), freshness: None },
             TimestampError::NoService,
             Err(LogError::NoTimestampingService),
         ),
         (
-            Known { services: vec![("a".into(), "http://127.0.0.1:1/".into())], trusted: None },
+            Known {
+                services: vec![("a".into(), "http://127.0.0.1:1/".into())],
+                trusted: None,
+                freshness: None,
+            },
             TimestampError::NoGlobalConf,
             Ok(()),
         ),
@@ -387,7 +399,7 @@ async fn stops_at_once_even_while_a_service_is_silent() {
     let dir = tempfile::tempdir().unwrap();
     let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let services = vec![("silent".into(), format!("http://{}/", silent.local_addr().unwrap()))];
-    let known = Known { services, trusted: Some(vec![]) };
+    let known = Known { services, trusted: Some(vec![]), freshness: None };
     let (log, timestamper, _) = open_knowing(dir.path(), Arc::new(known), settings());
     log_signed(&log, 1..=1).await;
     let shutdown = Shutdown::default();
@@ -452,4 +464,31 @@ async fn records_that_are_stamped_too_late_are_counted() {
     log.stamp_now(None).await.unwrap();
     let report = log.verify().await.unwrap();
     assert_eq!((report.stamped, report.late), (3, 1));
+}
+
+#[tokio::test]
+async fn there_is_an_alarm_while_half_of_the_oldest_records_time_is_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let tsa = Tsa::start().await;
+    let known =
+        Known { freshness: Some(Duration::from_secs(1000)), ..Arc::into_inner(knows(&[&tsa])).unwrap() };
+    let (log, mut timestamper, clock) = open_knowing(dir.path(), Arc::new(known), settings());
+    timestamper.first_after = Duration::from_secs(3600);
+    for (number, seconds) in [(1, 1000), (2, 5000)] {
+        let until = NOW.plus(Duration::from_secs(seconds));
+        log.append(Entry { until, ..entry(number, &signed(number), vec![]) }).await.unwrap();
+    }
+    let mut alarm = async |seconds| {
+        clock.set(NOW.plus(Duration::from_secs(seconds)));
+        timestamper.figures().await;
+        log.timestamp_alarm()
+    };
+    assert_eq!(
+        (alarm(0).await, alarm(499).await, alarm(500).await, alarm(1500).await),
+        (false, false, true, true)
+    );
+    let _shutdown = run(timestamper);
+    log.stamp_now(None).await.unwrap();
+    let report = log.verify().await.unwrap();
+    assert_eq!((report.stamped, log.unstamped()), (2, 0));
 }
