@@ -152,8 +152,10 @@ fn signed_by(message: &Message<'_>, signers: &[PublicKey]) -> Result<Option<Stri
         return Ok(None);
     }
     for signer in signers {
-        let parts =
-            signer.0.public_subkeys.iter().filter(|part| part.verify_bindings(&signer.0.primary_key).is_ok());
+        let parts = signer.0.public_subkeys.iter().filter(|part| {
+            part.signatures.iter().any(|binding| binding.key_flags().sign())
+                && part.verify_bindings(&signer.0.primary_key).is_ok()
+        });
         let mut keys: Vec<&dyn VerifyingKey> = vec![&signer.0.primary_key];
         keys.extend(parts.map(|part| &part.key as &dyn VerifyingKey));
         let found = message.verify_nested(&keys);

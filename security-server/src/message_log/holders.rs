@@ -125,7 +125,8 @@ impl Progress {
 }
 
 impl Holders {
-    pub(super) fn open(log_dir: &Path, settings: &HeadSettings) -> io::Result<Self> {
+    /// Takes up where the last run left off; with a state that cannot be read every holder is as a new one.
+    pub(super) fn open(log_dir: &Path, settings: &HeadSettings) -> Self {
         let mut holders = Vec::new();
         if let Some(folder) = &settings.folder {
             holders.push((format!("folder {}", folder.display()), Holder::Folder(folder.clone())));
@@ -137,16 +138,19 @@ impl Holders {
             let name = format!("service {}", service.short());
             holders.push((name, Holder::Service(client.clone(), service.clone())));
         }
-        let mut progress = progress(log_dir)?;
+        let mut progress = progress(log_dir).unwrap_or_else(|error| {
+            tracing::error!(%error, "what holders of tree heads have is not known any more; they get the newest");
+            BTreeMap::new()
+        });
         progress.retain(|name, _| holders.iter().any(|(known, _)| known == name));
-        Ok(Self {
+        Self {
             log_dir: log_dir.to_owned(),
             settings: settings.clone(),
             holders,
             progress,
             exchange: None,
             alarmed: HashSet::new(),
-        })
+        }
     }
 
     /// Whether somebody lacks the head of this size and may be asked now.
@@ -360,7 +364,7 @@ mod tests {
             heads.push(size);
             put(size);
             // The holder's folder is not there, as when a share is not mounted.
-            let mut holders = Holders::open(dir.path(), &settings).unwrap();
+            let mut holders = Holders::open(dir.path(), &settings);
             assert!(holders.is_due(size, now));
             let error = holders.deliver(&client, "log/1", &heads, now).await.unwrap_err();
             assert!(error.contains("was not put into the folder"), "{error}");
@@ -370,7 +374,7 @@ mod tests {
         let (_, known) = progress(dir.path()).unwrap().pop_first().unwrap();
         assert_eq!((known.has, known.waiting, known.failures, known.failing_since), (0, 2, 2, 1_000_000));
         std::fs::create_dir(&outside).unwrap();
-        let mut holders = Holders::open(dir.path(), &settings).unwrap();
+        let mut holders = Holders::open(dir.path(), &settings);
         assert!(holders.is_due(8, now));
         holders.deliver(&client, "log/1", &heads, now).await.unwrap();
         assert!(!holders.is_due(8, now));

@@ -112,7 +112,7 @@ impl Keeper {
         }
         let tree = Tree::open(&log_dir).map_err(|e| failed(&log_dir.join("tree"), &e))?;
         let heads = tree.heads().map_err(|e| failed(&log_dir.join("tree"), &e))?;
-        let holders = Holders::open(&log_dir, &log.inner.settings.heads).map_err(|e| failed(&log_dir, &e))?;
+        let holders = Holders::open(&log_dir, &log.inner.settings.heads);
         Ok(Self {
             holders,
             newest: heads.last().copied().unwrap_or_default(),

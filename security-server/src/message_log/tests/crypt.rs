@@ -62,6 +62,7 @@ async fn after_rotation_old_records_open_with_old_keys_and_a_lost_key_is_named()
         let log = try_open(dir.path(), keys(year), Faults::default()).unwrap();
         let body = spooled(&log, &noise(100_000, number), 200_000).await;
         log.append(entry(number, &signature(number), vec![body])).await.unwrap();
+        log.indexed().await;
         for earlier in 1..=number {
             let record = log.read(RecordId(earlier)).unwrap();
             assert_is(&record, earlier);

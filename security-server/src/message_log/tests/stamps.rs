@@ -478,7 +478,7 @@ async fn there_is_an_alarm_while_half_of_the_oldest_records_time_is_left() {
         let until = NOW.plus(Duration::from_secs(seconds));
         log.append(Entry { until, ..entry(number, &signed(number), vec![]) }).await.unwrap();
     }
-    let mut alarm = async |seconds| {
+    let alarm = async |seconds| {
         clock.set(NOW.plus(Duration::from_secs(seconds)));
         timestamper.figures().await;
         log.timestamp_alarm()
