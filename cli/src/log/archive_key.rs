@@ -11,7 +11,7 @@ use crate::verify::printable;
 
 /// Where the keys are.
 #[derive(Debug, clap::Args)]
-struct Folder {
+pub(crate) struct Folder {
     /// The folder of the keys, as archive-keys-directory has it.
     #[arg(long, value_name = "DIR")]
     dir: PathBuf,
