@@ -95,6 +95,14 @@ pub enum RecordError {
         /// Where and why.
         reason: String,
     },
+    /// Nothing is wrong with it, but for the file of keys.
+    #[error("record {record} is encrypted with key {key}, which is not in encryption-keys-file")]
+    NoKey {
+        /// Which.
+        record: u64,
+        /// Id of the key.
+        key: String,
+    },
     /// The index.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -109,8 +117,12 @@ impl MessageLog {
         let place = self.inner.index.record(id.0)?.ok_or(RecordError::Unknown(id.0))?;
         let stamp = self.inner.index.stamp(id.0)?;
         let reader = &self.inner.reader;
-        read_record(reader, id, place, stamp)
-            .map_err(|reason| RecordError::Unreadable { record: id.0, reason: reason.to_string() })
+        read_record(reader, id, place, stamp).map_err(|reason| match reason {
+            ReadError::NoKey(key) => RecordError::NoKey { record: id.0, key },
+            ReadError::Io { .. } | ReadError::Damaged { .. } | ReadError::OtherKey(_) => {
+                RecordError::Unreadable { record: id.0, reason: reason.to_string() }
+            }
+        })
     }
 
     /// Records with this message id whose local party is exactly `local`, in order. Blocks.

@@ -25,7 +25,7 @@ const IN_MEMORY: u64 = 8 << 20;
 const PREFIX: &str = ".mlog-";
 const SUFFIX: &str = ".tmp";
 /// Bytes of containers after which they are synced: one great sync at the end would hold up the commits of messages.
-const SYNC_BYTES: u64 = 4 << 20;
+pub(super) const SYNC_BYTES: u64 = 4 << 20;
 /// Longest group in a file name.
 const MAX_GROUP_CHARS: usize = 199;
 
@@ -50,6 +50,14 @@ impl Zip {
             }
         }
         .map_err(io::Error::from)
+    }
+
+    /// Puts on the disk what was written; what is encrypted gets there by itself ([`Sealer`]).
+    fn sync(&self) -> io::Result<()> {
+        match self {
+            Self::Plain(zip) => zip.get_ref().map_or(Ok(()), |out| out.get_ref().sync_data()),
+            Self::Sealed(_) => Ok(()),
+        }
     }
 
     fn finish(self) -> io::Result<File> {
@@ -180,10 +188,8 @@ impl Writer {
         }
         self.linking.add(&name, &hasher.finish().value);
         (self.bytes, self.records) = (self.bytes + length, self.records + 1);
-        if self.bytes >= self.synced + SYNC_BYTES
-            && let Some(out) = self.zip.get_ref()
-        {
-            out.get_ref().sync_data()?;
+        if self.bytes >= self.synced + SYNC_BYTES {
+            self.zip.sync()?;
             self.synced = self.bytes;
         }
         self.first = self.first.min(record.id.0);

@@ -97,6 +97,9 @@ pub enum ArchiveError {
     /// The log.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// A key of encryption at rest is missing.
+    #[error("{0}: put the key back; until then nothing is archived or removed")]
+    Locked(String),
     /// A key is missing or cannot be used.
     #[error("nothing is archived in clear: {0}")]
     Keys(#[from] KeyringError),
@@ -232,6 +235,10 @@ impl Run<'_, '_> {
                 Ok(record) => self.add(&record)?,
                 Err(RecordError::Unknown(_)) => self.is_gone(number)?,
                 Err(RecordError::Unreadable { reason, .. }) => self.cannot(number, &reason),
+                // It is not damaged: whoever puts the key back has it again.
+                Err(error @ RecordError::NoKey { .. }) => {
+                    return Err(ArchiveError::Locked(error.to_string()));
+                }
                 Err(RecordError::Log(error)) => return Err(error.into()),
             }
         }

@@ -10,7 +10,29 @@ use std::thread::JoinHandle;
 use pki::openpgp::{self, PublicKey};
 use proto::time::UnixTime;
 
+use super::file::SYNC_BYTES;
 use super::keys::Keyring;
+
+/// A file that is synced as it grows.
+struct Steady {
+    file: File,
+    unsynced: u64,
+}
+
+impl Write for Steady {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(data)?;
+        self.unsynced += count as u64;
+        if self.unsynced >= SYNC_BYTES {
+            self.file.sync_data()?;
+            self.unsynced = 0;
+        }
+        Ok(count)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
 
 /// Where a ZIP is written to be encrypted.
 pub(super) struct Sealer {
@@ -28,10 +50,10 @@ impl Sealer {
     ) -> io::Result<Self> {
         let (reader, pipe) = io::pipe()?;
         let work = move || {
-            let mut out = BufWriter::new(file);
+            let mut out = BufWriter::new(Steady { file, unsynced: 0 });
             let to: Vec<&PublicKey> = to.iter().collect();
             openpgp::seal(reader, &mut out, &to, keyring.own(), now).map_err(io::Error::other)?;
-            out.into_inner().map_err(io::IntoInnerError::into_error)
+            Ok(out.into_inner().map_err(io::IntoInnerError::into_error)?.file)
         };
         let thread = std::thread::Builder::new().name("archive-seal".into()).spawn(work)?;
         Ok(Self { pipe: BufWriter::new(pipe), thread })

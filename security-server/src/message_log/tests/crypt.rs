@@ -83,7 +83,7 @@ async fn after_rotation_old_records_open_with_old_keys_and_a_lost_key_is_named()
     let [first, second, third] = readable(format!("key 2026 {two}\nkey own {three}\nuse * 2026\n")).await;
     assert_eq!((second, third), (Ok(()), Ok(())));
     let error = first.unwrap_err();
-    assert!(error.contains("encrypted with key 2025, which is not in the file of keys"), "{error}");
+    assert!(error.contains("encrypted with key 2025, which is not in encryption-keys-file"), "{error}");
     // Another secret under the old name is no key either.
     let [first, second, _] = readable(format!("key 2025 {two}\nkey 2026 {two}\nuse * 2026\n")).await;
     assert_eq!(second, Ok(()));

@@ -6,7 +6,7 @@ use pki::openpgp::{self, PublicKey, SecretKey};
 
 use super::archive::{Setup, archiving, check_chains};
 use super::policy::is_in_files;
-use super::stamps::{NOW, log_signed, signed};
+use super::stamps::{NOW, log_signed, signed, stop};
 use super::*;
 use crate::message_log::archive::Grouping;
 use crate::message_log::archive::keys::{self, EncryptionSettings};
@@ -131,4 +131,37 @@ async fn a_key_that_is_gone_stops_archiving_and_nothing_is_written_in_clear() {
     std::fs::write(&key, kept).unwrap();
     assert_eq!(keeper.archive(NOW, None).await.unwrap(), 5);
     assert_eq!(sealed.files().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_key_at_rest_stops_archiving_and_removing_until_it_is_back() {
+    let setup = Setup::new().await;
+    let with = |keys| LogSettings { keys: Arc::new(keys), ..archiving(setup.dir.path()) };
+    let file = setup.dir.path().join("rest.keys");
+    let keys = |id: &str| {
+        let text = format!("key {id} {}\nuse * {id}\n", "7".repeat(64));
+        std::fs::write(&file, text).unwrap();
+        crate::message_log::crypt::Keys::read(&file).unwrap()
+    };
+    let (log, keeper, shutdown) = setup.open(with(keys("old")));
+    log_signed(&log, 1..=60).await;
+    log.stamp_now(None).await.unwrap();
+    stop(&shutdown).await;
+    log.close().await;
+    drop((log, keeper));
+    let later = NOW.plus(Duration::from_secs(30 * 86_400));
+    let (log, mut keeper, shutdown) = setup.open(with(keys("new")));
+    let error = keeper.archive(NOW, None).await.unwrap_err().to_string();
+    assert!(
+        error.contains("record 1 is encrypted with key old") && error.contains("put the key back"),
+        "{error}"
+    );
+    assert_eq!(keeper.clean(later).await.unwrap(), 0, "nothing goes");
+    stop(&shutdown).await;
+    log.close().await;
+    drop((log, keeper));
+    let (log, mut keeper, _shutdown) = setup.open(with(keys("old")));
+    assert_eq!(keeper.archive(NOW, None).await.unwrap(), 60);
+    assert!(keeper.clean(later).await.unwrap() > 0);
+    log.close().await;
 }
