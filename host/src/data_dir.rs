@@ -3,7 +3,7 @@
 //! `LOCK` is an advisory lock of the kernel's: it goes with the process, so nothing has to be cleaned up after a crash, and holds
 //! the process id for people to read. `FORMAT` is one line, `security-server 1`. A newer number than the program knows is
 //! refused; an older one is converted in one place, [`DataDir::open`]. Deleting `LOCK` does no harm while no process runs;
-//! deleting `FORMAT` makes the directory count as new.
+//! deleting `FORMAT` makes the directory count as new. A restore that was committed is carried out when the directory is opened.
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
@@ -11,12 +11,13 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::FlockOperation;
 
-use crate::files;
+use crate::{files, restore};
 
 /// An opened, locked data directory; the lock is given back when it is dropped.
 #[derive(Debug)]
 pub struct DataDir {
     root: PathBuf,
+    restored: bool,
     _lock: File,
 }
 
@@ -93,7 +94,11 @@ impl DataDir {
             }
             Err(e) => return Err(at(&path)(e)),
         }
-        Ok(Self { root: root.to_owned(), _lock: lock })
+        let restored = restore::carry_on(root).map_err(at(root))?;
+        if restored {
+            tracing::warn!(path = %root.display(), "a backup was restored");
+        }
+        Ok(Self { root: root.to_owned(), restored, _lock: lock })
     }
 
     /// A folder of it, created with mode 0700.
@@ -105,6 +110,11 @@ impl DataDir {
         make_private(&path)?;
         files::sync_dir(&self.root).map_err(at(&self.root))?;
         Ok(path)
+    }
+
+    /// Opening it carried out a restore: its state is not the one that this server last had.
+    pub fn was_restored(&self) -> bool {
+        self.restored
     }
 
     /// Its path.

@@ -2,7 +2,6 @@
 //!
 //! `/health` answers 200 or 503 with JSON, `/metrics` Prometheus text; anything else 404. There is no authentication, so the address
 //! should not leave the machine.
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,18 +24,13 @@ pub struct Health {
 /// Gives the present state; called for each question, so cheap.
 pub type Check = Arc<dyn Fn() -> Health + Send + Sync>;
 
-/// Binds `address` and serves until `shutdown` says stop. Gives the address bound and the task to own.
-///
-/// # Errors
-/// The address cannot be had.
-pub async fn listen(
-    address: SocketAddr,
+/// Serves until `shutdown` says stop: the task to own.
+pub fn serve_on(
+    listener: TcpListener,
     metrics: Metrics,
     check: Check,
     shutdown: Shutdown,
-) -> std::io::Result<(SocketAddr, impl Future<Output = ()> + Send + 'static)> {
-    let listener = TcpListener::bind(address).await?;
-    let bound = listener.local_addr()?;
+) -> impl Future<Output = ()> + Send + 'static {
     let limits = Limits {
         connections: 32,
         head_read: Duration::from_secs(5),
@@ -47,7 +41,7 @@ pub async fn listen(
         let answer = answer(&request, &metrics, &check);
         async { answer }
     };
-    Ok((bound, serve(listener, Transport::Plain, limits, shutdown, handler)))
+    serve(listener, Transport::Plain, limits, shutdown, handler)
 }
 
 fn answer(request: &Request<RequestBody>, metrics: &Metrics, check: &Check) -> Response<ResponseBody> {
@@ -82,9 +76,9 @@ mod tests {
             ready: state.load(std::sync::atomic::Ordering::Relaxed),
             details: serde_json::json!({ "globalconf": "fresh" }),
         });
-        let (address, task) =
-            listen(([127, 0, 0, 1], 0).into(), Metrics::install(), check, Shutdown::default()).await.unwrap();
-        tokio::spawn(task);
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(serve_on(listener, Metrics::install(), check, Shutdown::default()));
         let client = Client::new(Duration::from_secs(1), Duration::from_secs(5), &[]);
         let url = |path: &str| format!("http://{address}{path}");
         let health = client.get(&url("/health"), 1000).await.unwrap();

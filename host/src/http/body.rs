@@ -1,13 +1,14 @@
 //! Bodies: of requests, which give up when the sender falls silent, and of responses, in one boxed form.
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Empty, Full};
+use tokio::io::{AsyncRead, ReadBuf};
 use tokio::time::Sleep;
 
 /// The body of an answer.
@@ -21,6 +22,54 @@ pub fn full(bytes: impl Into<Bytes>) -> ResponseBody {
 /// No body.
 pub fn empty() -> ResponseBody {
     Empty::new().map_err(|never| match never {}).boxed_unsync()
+}
+
+/// Bytes of a file that are read at once.
+const FILE_CHUNK: usize = 64 * 1024;
+
+/// An answer's body from the first `bytes` bytes of a file, read as they are sent.
+pub fn file(file: std::fs::File, bytes: u64) -> ResponseBody {
+    let file = tokio::fs::File::from_std(file);
+    FileBody { file, left: bytes, chunk: vec![0; FILE_CHUNK] }.map_err(Into::into).boxed_unsync()
+}
+
+struct FileBody {
+    file: tokio::fs::File,
+    left: u64,
+    chunk: Vec<u8>,
+}
+
+impl Body for FileBody {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+        let this = &mut *self;
+        if this.left == 0 {
+            return Poll::Ready(None);
+        }
+        let most = usize::try_from(this.left).unwrap_or(FILE_CHUNK).min(FILE_CHUNK);
+        let mut buffer = ReadBuf::new(&mut this.chunk[..most]);
+        let read = ready!(Pin::new(&mut this.file).poll_read(cx, &mut buffer));
+        let bytes = buffer.filled();
+        Poll::Ready(Some(match read {
+            Err(error) => Err(error),
+            Ok(()) if bytes.is_empty() => Err(std::io::ErrorKind::UnexpectedEof.into()),
+            Ok(()) => {
+                this.left -= bytes.len() as u64;
+                Ok(Frame::data(Bytes::copy_from_slice(bytes)))
+            }
+        }))
+    }
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
+    }
 }
 
 /// Why a body could not be read.

@@ -14,7 +14,7 @@ pub mod client;
 pub mod server;
 pub mod write_limit;
 
-pub use body::{BodyError, RequestBody, ResponseBody, empty, full, read_all};
+pub use body::{BodyError, RequestBody, ResponseBody, empty, file, full, read_all};
 pub use client::{Answer, Client, ClientError, Upload};
 pub use server::{Limits, Peer, TlsPeer, Transport, serve};
 pub use write_limit::WriteLimited;

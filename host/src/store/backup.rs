@@ -48,7 +48,7 @@ impl Backup {
     /// # Errors
     /// [`BackupError`].
     pub(super) fn read(dir: &Path) -> Result<Option<Contents>, BackupError> {
-        let Some(snapshot) = read_file(&dir.join("snapshot"))? else { return Ok(None) };
+        let Some(snapshot) = read_file(&dir.join(super::SNAPSHOT))? else { return Ok(None) };
         let mut contents = parse_snapshot(&snapshot).ok_or(BackupError::Damaged("snapshot"))?;
         let journal = read_file(&dir.join("journal"))?.unwrap_or_default();
         let mut rest = journal.as_slice();
@@ -105,7 +105,7 @@ impl Backup {
 /// frame in it is a whole value and the last one of a key is what the snapshot has. So the snapshot comes first.
 fn write_both(dir: &Path, contents: &Contents) -> std::io::Result<(u64, File)> {
     let snapshot = render_snapshot(contents);
-    files::write_atomic(&dir.join("snapshot"), &snapshot, 0o600)?;
+    files::write_atomic(&dir.join(super::SNAPSHOT), &snapshot, 0o600)?;
     files::write_atomic(&dir.join("journal"), &[], 0o600)?;
     let journal = OpenOptions::new().append(true).mode(0o600).open(dir.join("journal"))?;
     Ok((snapshot.len() as u64, journal))
@@ -119,7 +119,7 @@ fn read_file(path: &Path) -> Result<Option<Vec<u8>>, BackupError> {
     }
 }
 
-fn render_snapshot(contents: &Contents) -> Vec<u8> {
+pub(super) fn render_snapshot(contents: &Contents) -> Vec<u8> {
     let mut out = MAGIC.to_vec();
     let mut count = 0_u32;
     for (tree, entries) in contents {

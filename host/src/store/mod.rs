@@ -34,6 +34,8 @@ pub use events::{EventLog, Recorded};
 
 use crate::files;
 
+/// The file with all that a store held at one moment.
+pub const SNAPSHOT: &str = "snapshot";
 /// Longest key.
 pub const MAX_KEY_BYTES: usize = 4096;
 /// Longest value: above a quarter of its segment sled makes one file per value.
@@ -111,11 +113,15 @@ impl Store {
             }
             read => read,
         };
+        let had_database = dir.join("sled").exists();
         let (db, file, was_reset) = open_or_reset(dir, CACHE_BYTES)?;
         match read {
             Ok(Some(contents)) => {
                 let mended = mend(&db, &contents)?;
-                if mended > 0 || was_reset {
+                if !had_database {
+                    tracing::info!(entries = mended, path = %dir.display(),
+                        "the state database was made from its snapshot");
+                } else if mended > 0 || was_reset {
                     tracing::error!(entries = mended, path = %dir.display(),
                         "the state database had lost entries; they were restored from the snapshot");
                 }
@@ -275,6 +281,16 @@ impl Store {
             Some(backup) => lock(backup).restart(&contents_of(&self.inner.db)?).map_err(database),
             None => Ok(()),
         }
+    }
+
+    /// Everything in it at one moment, between two commits, in the form of the snapshot file. A folder with nothing but this file, named
+    /// [`SNAPSHOT`], opens as a store with these contents. Blocks.
+    ///
+    /// # Errors
+    /// Database.
+    pub fn snapshot(&self) -> Result<Vec<u8>, StoreError> {
+        let _no_commits = self.inner.backup.as_ref().map(lock);
+        Ok(backup::render_snapshot(&contents_of(&self.inner.db)?))
     }
 
     fn tree(&self, name: &str) -> Result<sled::Tree, StoreError> {

@@ -38,6 +38,23 @@ fn reads_back_after_reopening() {
 }
 
 #[test]
+fn a_snapshot_alone_opens_as_the_store_it_was_taken_of() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(dir.path()).unwrap();
+    store.commit("a", &[put("1", "x"), put("2", "y")]).unwrap();
+    let taken = store.snapshot().unwrap();
+    store.commit("a", &[put("2", "later")]).unwrap();
+    let other = tempfile::tempdir().unwrap();
+    std::fs::write(other.path().join(SNAPSHOT), taken).unwrap();
+    let copy = Store::open(other.path()).unwrap();
+    assert_eq!(texts(copy.scan("a").unwrap()), ["1=x", "2=y"]);
+    copy.commit("a", &[put("3", "z")]).unwrap();
+    drop(copy);
+    let copy = Store::open(other.path()).unwrap();
+    assert_eq!(texts(copy.scan("a").unwrap()), ["1=x", "2=y", "3=z"]);
+}
+
+#[test]
 fn refuses_what_sled_would_store_badly() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
