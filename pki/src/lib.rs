@@ -2,7 +2,7 @@
 //!
 //! | Question | Module | Standard |
 //! |---|---|---|
-//! | which digest, which algorithm | [`digest`], [`algorithm`] | XML-DSig URIs, RFC 5754 |
+//! | which digest, which algorithm | [`digest`], [`algorithm`], [`mac`] | XML-DSig URIs, RFC 5754, RFC 2104 |
 //! | what a certificate says, whom it names | [`cert`], [`name`], [`public_key`], [`profile`], [`csr`], [`pem`] | RFC 5280 §4, RFC 2986 |
 //! | is the path sound | [`chain`] | RFC 5280 §6 |
 //! | is it revoked | [`ocsp`] | RFC 6960 |
@@ -30,6 +30,7 @@ pub mod globalconf;
 pub mod hash_chain;
 pub mod issue;
 pub mod key;
+pub mod mac;
 pub mod merkle;
 pub mod message_signature;
 pub mod name;
