@@ -1,7 +1,9 @@
 //! What a handler is given and what it gives back.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use serde::Serialize;
@@ -169,9 +171,28 @@ pub struct Answer {
     pub media_type: Option<&'static str>,
     /// The body.
     pub body: Bytes,
+    /// The body instead, when it is a file.
+    pub file: Option<SentFile>,
     /// More headers.
     pub headers: Vec<(&'static str, String)>,
 }
+
+/// A file that is read as it is sent.
+#[derive(Clone, Debug)]
+pub struct SentFile {
+    /// From its beginning.
+    pub file: Arc<File>,
+    /// So many bytes.
+    pub bytes: u64,
+}
+
+impl PartialEq for SentFile {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.file, &other.file)
+    }
+}
+
+impl Eq for SentFile {}
 
 impl Answer {
     /// JSON.
@@ -180,7 +201,7 @@ impl Answer {
     /// The value cannot be written, which would be a mistake of ours.
     pub fn json(status: u16, value: &impl Serialize) -> Result<Self, Problem> {
         let body = serde_json::to_vec(value).map_err(Problem::internal)?;
-        Ok(Self { status, media_type: Some("application/json"), body: body.into(), headers: vec![] })
+        Ok(Self { media_type: Some("application/json"), body: body.into(), ..Self::empty(status) })
     }
 
     /// 200 with JSON.
@@ -201,18 +222,31 @@ impl Answer {
 
     /// Nothing but a status.
     pub fn empty(status: u16) -> Self {
-        Self { status, media_type: None, body: Bytes::new(), headers: vec![] }
+        Self { status, media_type: None, body: Bytes::new(), file: None, headers: vec![] }
     }
 
     /// A file to keep under a name.
     pub fn file(media_type: &'static str, name: &str, bytes: impl Into<Bytes>) -> Self {
         let disposition = format!("attachment; filename=\"{name}\"");
         Self {
-            status: 200,
             media_type: Some(media_type),
             body: bytes.into(),
             headers: vec![("content-disposition", disposition)],
+            ..Self::empty(200)
         }
+    }
+
+    /// A file to keep under a name, of any size: its first `bytes` bytes.
+    pub fn large_file(media_type: &'static str, name: &str, file: File, bytes: u64) -> Self {
+        let file = Some(SentFile { file: Arc::new(file), bytes });
+        Self { file, ..Self::file(media_type, name, Bytes::new()) }
+    }
+
+    /// With another header.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((name, value.into()));
+        self
     }
 
     /// With the path of what was made; the frame puts server and base before it.

@@ -104,6 +104,16 @@ impl Form {
         Ok(Some(field.bytes.clone()))
     }
 
+    /// A file that must be there, with its name; whoever asks looks at the name.
+    ///
+    /// # Errors
+    /// 400 without a code when it is missing.
+    pub fn named_file(&self, name: &str) -> Result<(String, Bytes), Problem> {
+        let field = self.fields.iter().find(|field| field.name == name);
+        let field = field.ok_or_else(|| Problem::malformed(format!("the form has no {name}")))?;
+        Ok((field.file_name.clone().unwrap_or_default(), field.bytes.clone()))
+    }
+
     /// A file that must be there.
     ///
     /// # Errors

@@ -12,6 +12,7 @@
 //! | [`page`] | paging and sorting |
 //! | [`auth`] | API keys, users, sessions, whitelists, rates |
 //! | [`audit`] | the audit log |
+//! | [`backup`] | backups: their files, restoring, their operations |
 //! | [`openapi`] | the API document, made from the table |
 //! | [`config`], [`tls`] | settings and certificate of the listener |
 //! | [`types`] | requests and answers, for servers and clients |
@@ -31,6 +32,7 @@
 
 pub mod audit;
 pub mod auth;
+pub mod backup;
 pub mod call;
 pub mod check;
 pub mod config;

@@ -66,8 +66,12 @@ pub(super) struct About<'a> {
 
 /// The HTTP answer.
 pub(super) fn finish(reply: Reply, about: &About<'_>) -> Response<ResponseBody> {
+    let mut file = None;
     let (status, media_type, body, headers) = match reply {
-        Reply::Done(answer) => (answer.status, answer.media_type, answer.body.to_vec(), answer.headers),
+        Reply::Done(answer) => {
+            file = answer.file.and_then(|sent| Some((sent.file.try_clone().ok()?, sent.bytes)));
+            (answer.status, answer.media_type, answer.body.to_vec(), answer.headers)
+        }
         Reply::Refused(problem) => {
             let body = if problem.log_in {
                 log_in_body(&problem, about).to_string()
@@ -80,7 +84,12 @@ pub(super) fn finish(reply: Reply, about: &About<'_>) -> Response<ResponseBody> 
             (problem.status, (!silent).then_some("application/json"), body, problem.headers)
         }
     };
-    let body = if about.head || body.is_empty() { empty() } else { full(body) };
+    let body = match file {
+        _ if about.head => empty(),
+        Some((file, bytes)) => host::http::file(file, bytes),
+        None if body.is_empty() => empty(),
+        None => full(body),
+    };
     let mut response = Response::new(body);
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let all = response.headers_mut();

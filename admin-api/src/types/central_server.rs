@@ -602,3 +602,15 @@ pub struct ServiceProviderId {
 pub struct RegisterServiceProvider {
     pub security_server_id: Option<Text>,
 }
+
+/// A backup.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Backup {
+    pub filename: String,
+}
+
+impl From<crate::backup::Kept> for Backup {
+    fn from(kept: crate::backup::Kept) -> Self {
+        Self { filename: kept.name }
+    }
+}

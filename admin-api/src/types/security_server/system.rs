@@ -230,6 +230,12 @@ pub struct Backup {
     pub created_at: String,
 }
 
+impl From<crate::backup::Kept> for Backup {
+    fn from(kept: crate::backup::Kept) -> Self {
+        Self { filename: kept.name, created_at: crate::types::date(kept.at) }
+    }
+}
+
 /// A backup that was just made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct BackupExt {
