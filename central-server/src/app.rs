@@ -3,7 +3,8 @@
 //! Start: registry, token (logged in with the PIN file when there is one), a first generation; then listeners are bound, so that a wrong
 //! address fails the start; then tasks. A server whose first generation fails serves what an earlier run published, as long as that
 //! holds, and says so in its health. Stop: listeners close, answers under way have `drain-time` to end. A task that ends before it
-//! is told to ends the server.
+//! is told to ends the server. To restore a backup the server stops in the same way and starts again in the same process, with the sockets
+//! that it had.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -19,12 +20,13 @@ use host::clock::Clock;
 use host::health::Health;
 use host::http::{Transport, serve};
 use host::metrics::Metrics;
-use host::shutdown::Shutdown;
+use host::shutdown::{Shutdown, released};
+use host::sockets::Sockets;
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 
-use crate::admin_api::Api;
+use crate::admin_api::{Api, backups};
 use crate::config::Settings;
 use crate::configuration_source::web::Web;
 use crate::configuration_source::{ConfigurationSource, documents};
@@ -37,6 +39,8 @@ use crate::token::TokenSlot;
 
 /// For tasks to end by themselves after the drain.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
+/// For a call that outlived the drain to end, before a start in the same process.
+const LAST_CALL: Duration = Duration::from_secs(30);
 
 /// Runs a central server until `shutdown` says stop, then drains.
 ///
@@ -47,43 +51,45 @@ const LAST_MOMENT: Duration = Duration::from_secs(2);
 /// It could not start, or a part of it failed for good.
 pub async fn run(settings: Settings, ready_file: Option<&Path>, shutdown: Shutdown) -> anyhow::Result<()> {
     signer::process::forbid_core_dumps().context("core dumps cannot be switched off")?;
+    let sockets = Sockets::default();
+    while run_once(&settings, ready_file, &shutdown.of_one_run(), &sockets).await? && !shutdown.stopping() {
+        tracing::info!("the central server starts again");
+    }
+    Ok(())
+}
+
+/// Runs until `shutdown` says stop; `true` when the server is to start again.
+async fn run_once(
+    settings: &Settings,
+    ready_file: Option<&Path>,
+    shutdown: &Shutdown,
+    sockets: &Sockets,
+) -> anyhow::Result<bool> {
     let metrics = Metrics::install();
     let opened = {
-        let settings = settings.clone();
-        tokio::task::spawn_blocking(move || Opened::open(&settings)).await??
+        let (settings, shutdown) = (settings.clone(), shutdown.clone());
+        tokio::task::spawn_blocking(move || Opened::open(&settings, shutdown)).await??
     };
-    let mut bound = BTreeMap::new();
-    let mut tasks = JoinSet::new();
+    let mut run =
+        Run { tasks: JoinSet::new(), bound: BTreeMap::new(), settings, shutdown: shutdown.clone(), sockets };
     let web = Web::new(&opened.public, Clock::System).describing(Arc::clone(opened._data.registry()));
     if let Some(address) = settings.api.listen {
-        serve_api(&mut tasks, &mut bound, address, &settings, &opened, &shutdown).await?;
+        run.serve_api(address, &opened).await?;
     }
-    serve_management(&mut tasks, &mut bound, &settings, &opened, &shutdown).await?;
-    listen(
-        &mut tasks,
-        &mut bound,
-        "http",
-        settings.http_listen,
-        Transport::Plain,
-        &settings,
-        &shutdown,
-        &web,
-    )
-    .await?;
+    run.serve_management(&opened).await?;
+    run.serve_web("http", "center.http-listen", settings.http_listen, Transport::Plain, &web).await?;
     if let Some(address) = settings.https_listen {
         let transport = Transport::tls(Arc::clone(&opened.tls));
-        listen(&mut tasks, &mut bound, "https", address, transport, &settings, &shutdown, &web).await?;
+        run.serve_web("https", "center.https-listen", address, transport, &web).await?;
     }
     if let Some(address) = settings.health_listen {
         let source = Arc::clone(&opened.source);
         let check: host::health::Check = Arc::new(move || health(&source));
-        let (address, serving) = host::health::listen(address, metrics, check, shutdown.clone())
-            .await
-            .with_context(|| format!("health-check-listen = {address}"))?;
-        bound.insert("health", address);
-        spawn(&mut tasks, serving);
+        let listener = run.bind("health", "health-check-listen", address).await?;
+        run.spawn(host::health::serve_on(listener, metrics, check, shutdown.clone()));
     }
-    spawn(&mut tasks, Arc::clone(&opened.source).run(settings.generation_interval, shutdown.clone()));
+    let Run { mut tasks, bound, .. } = run;
+    tasks.spawn(Arc::clone(&opened.source).run(settings.generation_interval, shutdown.clone()));
     if let Some(path) = ready_file {
         let text = json!({ "pid": std::process::id(), "listeners": bound }).to_string();
         host::files::write_atomic(path, text.as_bytes(), 0o644)
@@ -91,7 +97,7 @@ pub async fn run(settings: Settings, ready_file: Option<&Path>, shutdown: Shutdo
     }
     tracing::info!(?bound, "the central server has started");
 
-    let outcome = wait(&mut tasks, &shutdown).await;
+    let outcome = wait(&mut tasks, shutdown).await;
     shutdown.stop();
     tracing::info!(limit = ?settings.drain, "draining");
     if !shutdown.drained(settings.drain).await {
@@ -100,7 +106,13 @@ pub async fn run(settings: Settings, ready_file: Option<&Path>, shutdown: Shutdo
     let _ = tokio::time::timeout(LAST_MOMENT, async { while tasks.join_next().await.is_some() {} }).await;
     tasks.shutdown().await;
     tracing::info!("the central server has stopped");
-    outcome
+    outcome?;
+    let held = Arc::downgrade(opened._data.registry());
+    drop((web, opened));
+    if shutdown.restarting() && !released(held, LAST_CALL).await {
+        bail!("a call did not end, so that the server cannot start again by itself: start it anew");
+    }
+    Ok(shutdown.restarting())
 }
 
 /// What is opened before anything runs. The data directory is locked as long as it lives.
@@ -117,7 +129,7 @@ struct Opened {
 
 impl Opened {
     /// Blocks: opens databases, logs in, generates.
-    fn open(settings: &Settings) -> anyhow::Result<Self> {
+    fn open(settings: &Settings, shutdown: Shutdown) -> anyhow::Result<Self> {
         let clock = Clock::System;
         let data = Offline::open(&settings.data_dir, clock.clone())?;
         let token = Arc::new(open_token(&data, &settings.pin_file, &clock)?);
@@ -153,6 +165,14 @@ impl Opened {
             token,
             source: Arc::clone(&source),
             registration_cert,
+            backups: backups::of(
+                data.registry(),
+                settings.data_dir.clone(),
+                settings.backup,
+                clock.clone(),
+                shutdown,
+                settings.drain,
+            ),
             public: public.clone(),
             parts_folder: settings.parts_folder.clone(),
             trial: Trial::new(settings.anchor_trial),
@@ -191,9 +211,13 @@ fn open_token(data: &Offline, pin_file: &Path, clock: &Clock) -> anyhow::Result<
         Err(error) => return Err(error).with_context(|| pin_file.display().to_string()),
     };
     match token.get() {
-        Some(present) => present
-            .login(pin.trim_end(), clock.now())
-            .with_context(|| format!("the PIN in {} was not taken", pin_file.display()))?,
+        Some(present) => match present.login(pin.trim_end(), clock.now()) {
+            // It may have had another PIN then, and waits for somebody who knows it.
+            Err(error) if data.was_restored() => {
+                tracing::error!(%error, file = %pin_file.display(), "the restored token was not logged in");
+            }
+            tried => tried.with_context(|| format!("the PIN in {} was not taken", pin_file.display()))?,
+        },
         None => drop(token.create(pin.trim_end())?),
     }
     Ok(token)
@@ -218,88 +242,93 @@ fn announce(registry: &Registry, cert: Option<&[u8]>) -> anyhow::Result<()> {
     }
 }
 
-/// The services for management requests.
-async fn serve_management(
-    tasks: &mut JoinSet<()>,
-    bound: &mut BTreeMap<&'static str, SocketAddr>,
-    settings: &Settings,
-    opened: &Opened,
-    shutdown: &Shutdown,
-) -> anyhow::Result<()> {
-    let clients = match &settings.management_clients {
-        Some(path) => Some(std::fs::read(path).with_context(|| path.display().to_string())?),
-        None => None,
-    };
-    let ports = [
-        (
-            "registration",
-            settings.registration_listen,
-            Service::Registration,
-            settings.registration_rate,
-            None,
-        ),
-        ("management", settings.management_listen, Service::Management, None, clients.as_deref()),
-    ];
-    for (name, address, service, rate, clients) in ports {
-        let Some(address) = address else { continue };
-        let context = || format!("management-service.{name}-listen = {address}");
-        let tcp = TcpListener::bind(address).await.with_context(context)?;
-        bound.insert(name, tcp.local_addr()?);
-        let transport = Transport::tls(listener::tls(&opened.management_tls, clients).with_context(context)?);
-        let listener = Listener::new(Arc::clone(&opened.management), service, rate, Clock::System);
-        let handler = move |request, peer| {
-            let listener = listener.clone();
-            async move { listener.answer(request, peer).await }
-        };
-        spawn(tasks, serve(tcp, transport, settings.limits, shutdown.clone(), handler));
+/// Listeners and tasks of one run.
+struct Run<'a> {
+    tasks: JoinSet<()>,
+    bound: BTreeMap<&'static str, SocketAddr>,
+    settings: &'a Settings,
+    shutdown: Shutdown,
+    sockets: &'a Sockets,
+}
+
+impl Run<'_> {
+    fn spawn(&mut self, task: impl Future<Output = ()> + Send + 'static) {
+        self.tasks.spawn(task);
     }
-    Ok(())
-}
 
-/// The management API.
-async fn serve_api(
-    tasks: &mut JoinSet<()>,
-    bound: &mut BTreeMap<&'static str, SocketAddr>,
-    address: SocketAddr,
-    settings: &Settings,
-    opened: &Opened,
-    shutdown: &Shutdown,
-) -> anyhow::Result<()> {
-    let listener =
-        TcpListener::bind(address).await.with_context(|| format!("management-api.listen = {address}"))?;
-    bound.insert("api", listener.local_addr()?);
-    let frame = Arc::clone(&opened.api);
-    let handler = move |request, peer| Arc::clone(&frame).answer(request, peer);
-    let transport = Transport::tls(Arc::clone(&opened.api_tls));
-    spawn(tasks, serve(listener, transport, settings.limits, shutdown.clone(), handler));
-    Ok(())
-}
+    /// The socket of a listener; `key` is its setting.
+    async fn bind(
+        &mut self,
+        name: &'static str,
+        key: &str,
+        address: SocketAddr,
+    ) -> anyhow::Result<TcpListener> {
+        let listener = self.sockets.bind(name, address).await.with_context(|| format!("{key} = {address}"))?;
+        self.bound.insert(name, listener.local_addr()?);
+        Ok(listener)
+    }
 
-#[expect(clippy::too_many_arguments, reason = "one call for each of two listeners")]
-async fn listen(
-    tasks: &mut JoinSet<()>,
-    bound: &mut BTreeMap<&'static str, SocketAddr>,
-    name: &'static str,
-    address: SocketAddr,
-    transport: Transport,
-    settings: &Settings,
-    shutdown: &Shutdown,
-    web: &Web,
-) -> anyhow::Result<()> {
-    let context = || format!("center.{name}-listen = {address}");
-    let listener = TcpListener::bind(address).await.with_context(context)?;
-    bound.insert(name, listener.local_addr()?);
-    let web = web.clone();
-    let handler = move |request, _| {
+    /// The services for management requests.
+    async fn serve_management(&mut self, opened: &Opened) -> anyhow::Result<()> {
+        let settings = self.settings;
+        let clients = match &settings.management_clients {
+            Some(path) => Some(std::fs::read(path).with_context(|| path.display().to_string())?),
+            None => None,
+        };
+        let ports = [
+            (
+                "registration",
+                settings.registration_listen,
+                Service::Registration,
+                settings.registration_rate,
+                None,
+            ),
+            ("management", settings.management_listen, Service::Management, None, clients.as_deref()),
+        ];
+        for (name, address, service, rate, clients) in ports {
+            let Some(address) = address else { continue };
+            let key = format!("management-service.{name}-listen");
+            let tcp = self.bind(name, &key, address).await?;
+            let tls = listener::tls(&opened.management_tls, clients);
+            let transport = Transport::tls(tls.with_context(|| format!("{key} = {address}"))?);
+            let listener = Listener::new(Arc::clone(&opened.management), service, rate, Clock::System);
+            let handler = move |request, peer| {
+                let listener = listener.clone();
+                async move { listener.answer(request, peer).await }
+            };
+            self.spawn(serve(tcp, transport, settings.limits, self.shutdown.clone(), handler));
+        }
+        Ok(())
+    }
+
+    /// The management API.
+    async fn serve_api(&mut self, address: SocketAddr, opened: &Opened) -> anyhow::Result<()> {
+        let listener = self.bind("api", "management-api.listen", address).await?;
+        let frame = Arc::clone(&opened.api);
+        let handler = move |request, peer| Arc::clone(&frame).answer(request, peer);
+        let transport = Transport::tls(Arc::clone(&opened.api_tls));
+        self.spawn(serve(listener, transport, self.settings.limits, self.shutdown.clone(), handler));
+        Ok(())
+    }
+
+    /// The published configuration.
+    async fn serve_web(
+        &mut self,
+        name: &'static str,
+        key: &str,
+        address: SocketAddr,
+        transport: Transport,
+        web: &Web,
+    ) -> anyhow::Result<()> {
+        let listener = self.bind(name, key, address).await?;
         let web = web.clone();
-        async move { web.answer(request).await }
-    };
-    spawn(tasks, serve(listener, transport, settings.limits, shutdown.clone(), handler));
-    Ok(())
-}
-
-fn spawn(tasks: &mut JoinSet<()>, task: impl Future<Output = ()> + Send + 'static) {
-    tasks.spawn(task);
+        let handler = move |request, _| {
+            let web = web.clone();
+            async move { web.answer(request).await }
+        };
+        self.spawn(serve(listener, transport, self.settings.limits, self.shutdown.clone(), handler));
+        Ok(())
+    }
 }
 
 /// Until the server is told to stop, or a task ends that should not.

@@ -34,6 +34,7 @@ host::settings! {
         pub management_api: ManagementApi,
         pub management_service: ManagementServiceSection,
         pub signer: SignerSection,
+        pub backup: admin_api::backup::Section,
         pub limits: Limits,
     }
 }
@@ -172,6 +173,8 @@ pub struct Settings {
     pub health_listen: Option<SocketAddr>,
     /// For answers under way at the end.
     pub drain: Duration,
+    /// Bounds of backups.
+    pub backup: admin_api::backup::archive::Limits,
     /// Configuration over HTTP.
     pub http_listen: SocketAddr,
     /// Configuration over HTTPS.
@@ -256,6 +259,10 @@ impl File {
             log_filter: self.log_filter.clone(),
             health_listen,
             drain: Duration::from_secs(self.drain_time),
+            backup: self
+                .backup
+                .resolve()
+                .map_err(|key| ConfigError { key, rule: "must be above 0".to_owned() })?,
             http_listen: center.http_listen,
             https_listen: center.https_listen.0,
             minimum_version: version,

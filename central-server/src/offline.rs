@@ -7,6 +7,7 @@
 //! | `public/` | [`crate::configuration_source`] | it is generated again |
 //! | `anchors/` | [`crate::configuration_source`] | they are written again |
 //! | `admin/` | [`admin_api`] | API keys, users and the audit log are lost |
+//! | `backup/` | [`admin_api::backup`] | backups are lost, and those kept elsewhere can be restored on an empty server alone |
 //! | `tls/` | [`admin_api::tls`] | another self-signed certificate is made |
 //!
 //! The directory is locked as long as its handle lives, so the server must be stopped. Everything here blocks.
@@ -72,6 +73,11 @@ impl Offline {
         let data = DataDir::open(dir, ROLE, FORMAT)?;
         let registry = Arc::new(Registry::open(&data.folder("state")?, clock.clone())?);
         Ok(Self { data, registry, clock })
+    }
+
+    /// Opening it carried out a restore.
+    pub fn was_restored(&self) -> bool {
+        self.data.was_restored()
     }
 
     /// The registry.

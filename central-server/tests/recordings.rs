@@ -20,8 +20,7 @@ use testkit::calls::{recorded_body, recorded_header};
 use testkit::vectors::{self, Tally};
 
 /// Paths that this server does not offer yet, with the reason.
-const ELSEWHERE: [(&str, &str); 6] = [
-    ("/backups", "backups are not offered yet"),
+const ELSEWHERE: [(&str, &str); 5] = [
     (
         "/management-services-configuration/certificate",
         "certificates of the management services are not offered yet",
@@ -65,7 +64,7 @@ const VOLATILE: [&str; 16] = [
 type Better = (&'static str, &'static str, u16, Option<&'static str>, u16, Option<&'static str>);
 
 /// Answers that are better here on purpose.
-const BETTER: [Better; 7] = [
+const BETTER: [Better; 8] = [
     (
         "POST",
         "/configuration-parts",
@@ -74,6 +73,7 @@ const BETTER: [Better; 7] = [
         400,
         Some("configuration_part_validation_failed"),
     ),
+    ("PUT", "/restore", 500, Some("backup_file_not_found"), 404, Some("backup_file_not_found")),
     ("PUT", "/login", 500, Some("token_activation_failed"), 400, Some("token_activation_failed")),
     ("POST", "/members", 500, None, 400, Some("validation_failure")),
     (
@@ -304,6 +304,15 @@ fn plain(value: &Value) -> Value {
     }
 }
 
+/// A body with other bytes in place of the first of a pair.
+fn in_place(body: &[u8], (theirs, ours): &(Vec<u8>, Vec<u8>)) -> Vec<u8> {
+    let found = body.windows(theirs.len().max(1)).position(|window| window == theirs);
+    match found {
+        Some(start) => [&body[..start], ours, &body[start + theirs.len()..]].concat(),
+        None => body.to_vec(),
+    }
+}
+
 /// What of a refusal scripts look at.
 fn refusal(status: u64, body: &Value) -> Value {
     let error = &body["error"];
@@ -360,6 +369,8 @@ async fn recordings_of_live_servers_are_answered_alike() {
     let mut ids = Ids::default();
     let mut wire = wire();
     let mut logins = 0;
+    // The recorded backup, and ours in its place.
+    let mut backup = (Vec::new(), Vec::new());
     let mut on_the_wire = Tally::new("captures/management-wire");
     let mut tally = Tally::new("recordings (central server)");
     for Recorded { call, time } in &recorded {
@@ -409,6 +420,7 @@ async fn recordings_of_live_servers_are_answered_alike() {
         }
         let body = recorded_body(call);
         let body = if below.starts_with("/trusted-anchors") { scene_anchor(&scene, body) } else { body };
+        let body = if below == "/backups/upload" { in_place(&body, &backup) } else { body };
         let query = call["query"].as_str().map(|query| format!("?{query}")).unwrap_or_default();
         let target = format!("{}{query}", ids.path(&path));
         let (status, answer) = scene
@@ -424,7 +436,19 @@ async fn recordings_of_live_servers_are_answered_alike() {
         let theirs = &call["response"]["body"]["json"];
         let was = call["status"].as_u64().unwrap_or_default();
         let case = format!("{} {method} {below}{query} as {caller}", call["seq"]);
-        let ours: Value = serde_json::from_slice(&answer).unwrap_or(Value::Null);
+        let mut ours: Value = serde_json::from_slice(&answer).unwrap_or(Value::Null);
+        if method == "POST" && below == "/backups" && status == 201 {
+            // It is called after the second in which it was made.
+            let named = theirs["filename"].clone();
+            scene.rename_backup(ours["filename"].as_str().unwrap(), named.as_str().unwrap());
+            ours["filename"] = named;
+        }
+        if below.ends_with("/download")
+            && let Some(theirs) = call["response"]["body"]["base64"].as_str()
+            && below.starts_with("/backups/")
+        {
+            backup = (STANDARD.decode(theirs).unwrap(), answer.clone());
+        }
         if let Some((status_now, code_now)) = better(call, was, theirs["error"]["code"].as_str()) {
             tally.equal(case, (status, ours["error"]["code"].as_str()), (status_now, code_now));
             continue;

@@ -5,6 +5,7 @@
 //! | `state/` | `serverconf` | identity, clients, services and rights are lost |
 //! | `keys/` | `signer` | private keys are lost for good |
 //! | `admin/` | `admin_api` | API keys, users and audit log are lost |
+//! | `backup/` | `admin_api::backup` | backups are lost, and those kept elsewhere can be restored on an empty server alone |
 //! | `tls/` | `tls`, `admin_api` | other internal and management certificates are made; information systems that compare must be told. Of `tls13-peers` alone: peers may use CBC suites again |
 //! | `replay/` | `replay` | messages from before can be executed once more until their evidence ends |
 //! | `log/` | `message_log` | evidence is lost for good |
@@ -14,7 +15,8 @@
 //! Start: what every server has ([`crate::foundation`]), health and management API; then, where the server has an identity and a token, the
 //! relay ([`crate::relay`]). An empty server goes on without it until the management API has filled it, and the relay starts then. Stop:
 //! listeners close, exchanges under way have `drain-time` to end, then the log is closed with everything in it on disk. A task that
-//! ends before it is told to ends the server.
+//! ends before it is told to ends the server. To restore a backup the server stops in the same way and starts again in the same process,
+//! with the sockets that it had.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -27,9 +29,9 @@ use anyhow::{Context as _, bail};
 use host::clock::Clock;
 use host::http::Transport;
 use host::metrics::Metrics;
-use host::shutdown::Shutdown;
+use host::shutdown::{Shutdown, released};
+use host::sockets::Sockets;
 use serde_json::json;
-use tokio::net::TcpListener;
 
 use crate::admin_api::Api;
 use crate::config::Settings;
@@ -44,6 +46,8 @@ const READINESS: Duration = Duration::from_millis(20);
 const RELAY_RETRY: Duration = Duration::from_secs(5);
 /// For tasks to end by themselves after the drain.
 const LAST_MOMENT: Duration = Duration::from_secs(2);
+/// For a call that outlived the drain to end, before a start in the same process.
+const LAST_CALL: Duration = Duration::from_secs(30);
 /// A task that ends when it is done.
 const READY_FILE: &str = "ready file";
 
@@ -57,12 +61,27 @@ const READY_FILE: &str = "ready file";
 /// It could not start, or a part of it failed for good.
 pub async fn run(settings: Settings, ready_file: Option<&Path>, shutdown: Shutdown) -> anyhow::Result<()> {
     signer::process::forbid_core_dumps().context("core dumps cannot be switched off")?;
+    let (settings, sockets) = (Arc::new(settings), Sockets::default());
+    while run_once(&settings, ready_file, &shutdown.of_one_run(), &sockets).await? && !shutdown.stopping() {
+        tracing::info!("the security server starts again");
+    }
+    Ok(())
+}
+
+/// Runs until `shutdown` says stop; `true` when the server is to start again.
+async fn run_once(
+    settings: &Arc<Settings>,
+    ready_file: Option<&Path>,
+    shutdown: &Shutdown,
+    sockets: &Sockets,
+) -> anyhow::Result<bool> {
     let metrics = Metrics::install();
-    let settings = Arc::new(settings);
     let foundation = {
         let (settings, shutdown) = (settings.clone(), shutdown.clone());
         let open = move || Foundation::open(settings, Clock::System, shutdown);
-        Arc::new(tokio::task::spawn_blocking(open).await??)
+        let mut opened = tokio::task::spawn_blocking(open).await??;
+        opened.sockets = sockets.clone();
+        Arc::new(opened)
     };
     let mut server = Server {
         foundation,
@@ -93,7 +112,13 @@ pub async fn run(settings: Settings, ready_file: Option<&Path>, shutdown: Shutdo
         relay.close().await;
     }
     tracing::info!("the security server has stopped");
-    outcome
+    outcome?;
+    let held = Arc::downgrade(&server.foundation);
+    drop(server);
+    if shutdown.restarting() && !released(held, LAST_CALL).await {
+        bail!("a call did not end, so that the server cannot start again by itself: start it anew");
+    }
+    Ok(shutdown.restarting())
 }
 
 /// A server that runs.
@@ -121,11 +146,10 @@ impl Server {
             None => health::uninitialised(&foundation),
         });
         let shutdown = self.foundation.shutdown.clone();
-        let (address, serve) = host::health::listen(address, metrics, check, shutdown)
-            .await
-            .with_context(|| format!("health-check-listen = {address}"))?;
-        self.bound.insert("health", address);
-        self.tasks.spawn("health", serve);
+        let listener = self.foundation.sockets.bind("health", address).await;
+        let listener = listener.with_context(|| format!("health-check-listen = {address}"))?;
+        self.bound.insert("health", listener.local_addr()?);
+        self.tasks.spawn("health", host::health::serve_on(listener, metrics, check, shutdown));
         Ok(())
     }
 
@@ -134,7 +158,7 @@ impl Server {
         let context = || format!("management-api.listen = {address}");
         let foundation = Arc::clone(&self.foundation);
         let (frame, tls) = tokio::task::spawn_blocking(move || open_api(foundation)).await??;
-        let listener = TcpListener::bind(address).await.with_context(context)?;
+        let listener = self.foundation.sockets.bind("api", address).await.with_context(context)?;
         self.bound.insert("api", listener.local_addr()?);
         let handler = move |request, peer| Arc::clone(&frame).answer(request, peer);
         let (limits, shutdown) = (host::http::Limits::default(), self.foundation.shutdown.clone());
@@ -214,6 +238,7 @@ async fn ready(exchanging: Option<Watched>, path: PathBuf, text: String) {
 #[cfg(test)]
 mod tests {
     use host::http::Client;
+    use tokio::net::TcpListener;
 
     use super::*;
     use crate::apply;

@@ -38,6 +38,7 @@ host::settings! {
         pub message_log: MessageLogSection,
         pub management_requests: crate::management::settings::Section,
         pub service_descriptions: crate::service_description::settings::Section,
+        pub backup: admin_api::backup::Section,
         pub limits: LimitsSection,
     }
 }
@@ -363,6 +364,8 @@ pub struct Settings {
     pub health_listen: Option<SocketAddr>,
     /// For exchanges under way at the end.
     pub drain: Duration,
+    /// Bounds of backups.
+    pub backup: admin_api::backup::archive::Limits,
     /// `fault-code-style`.
     pub fault_style: Style,
     /// `tls-edge`.
@@ -528,6 +531,7 @@ impl File {
             log_filter: self.log_filter.clone(),
             health_listen: self.health_check_listen.0,
             drain: Duration::from_secs(self.drain_time),
+            backup: self.backup.resolve().map_err(zero)?,
             fault_style: match proxy.fault_code_style {
                 FaultCodeStyle::Release78 => Style::Snake,
                 FaultCodeStyle::Release77 => Style::Camel,

@@ -13,6 +13,7 @@ use host::clock::Clock;
 use host::data_dir::{DataDir, DataDirError};
 use host::http::Client;
 use host::shutdown::Shutdown;
+use host::sockets::Sockets;
 use host::store::Store;
 use pki::globalconf::GlobalConf;
 use proto::id::ServerId;
@@ -57,6 +58,10 @@ pub struct Foundation {
     pub internal_tls: InternalTls,
     /// Fetches descriptions of services.
     pub descriptions: Downloads,
+    /// The database in `state/`, which backups are made of.
+    pub state: Store,
+    /// Listening sockets, which outlive a restart within the process.
+    pub sockets: Sockets,
     data: DataDir,
     relay: OnceLock<Context>,
     /// One snapshot is built at a time, so that an older one never replaces a newer.
@@ -72,8 +77,9 @@ impl Foundation {
     /// What cannot be opened.
     pub fn open(settings: Arc<Settings>, clock: Clock, shutdown: Shutdown) -> anyhow::Result<Self> {
         let data = DataDir::open(&settings.data_dir, crate::ROLE, crate::FORMAT)?;
-        let conf = ServerConfStore::open(&Store::open(&data.folder("state")?)?)?;
-        let token = TokenSlot::open(data.folder("keys")?, &settings, &clock)?;
+        let state = Store::open(&data.folder("state")?)?;
+        let conf = ServerConfStore::open(&state)?;
+        let token = TokenSlot::open(data.folder("keys")?, &settings, &clock, data.was_restored())?;
         let internal_tls = InternalTls::open(&data.folder("tls")?, clock.now())?;
         let download = &settings.configuration;
         let http = Client::new(download.connect, download.total, &[]);
@@ -89,6 +95,8 @@ impl Foundation {
             conf,
             token,
             internal_tls,
+            state,
+            sockets: Sockets::default(),
             data,
             relay: OnceLock::new(),
             building: Mutex::default(),

@@ -16,7 +16,7 @@ use signer::{TokenService, ocsp_fetcher};
 use tokio::net::TcpListener;
 
 use crate::admission::Admission;
-use crate::config::{MessageLogSection, Settings};
+use crate::config::MessageLogSection;
 use crate::context::Context;
 use crate::exchange::Kept;
 use crate::foundation::Foundation;
@@ -55,7 +55,7 @@ pub async fn start(foundation: &Arc<Foundation>, tasks: &mut Tasks) -> anyhow::R
         let foundation = Arc::clone(foundation);
         tokio::task::spawn_blocking(move || Opened::open(&foundation)).await??
     };
-    let listeners = Listeners::bind(&foundation.settings).await?;
+    let listeners = Listeners::bind(foundation).await?;
     let bound = listeners.addresses()?;
     let watched = opened.watched(foundation);
     foundation.relay_runs(opened.ctx.clone());
@@ -212,16 +212,15 @@ struct Listeners {
 }
 
 impl Listeners {
-    async fn bind(settings: &Settings) -> anyhow::Result<Self> {
-        async fn one(key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
-            TcpListener::bind(address).await.with_context(|| format!("{key} = {address}"))
-        }
-        async fn maybe(key: &str, address: Option<SocketAddr>) -> anyhow::Result<Option<TcpListener>> {
-            match address {
-                Some(address) => one(key, address).await.map(Some),
-                None => Ok(None),
-            }
-        }
+    async fn bind(foundation: &Foundation) -> anyhow::Result<Self> {
+        let (settings, sockets) = (&foundation.settings, &foundation.sockets);
+        let one = async |key: &'static str, address: SocketAddr| {
+            sockets.bind(key, address).await.with_context(|| format!("{key} = {address}"))
+        };
+        let maybe = async |key: &'static str, address: Option<SocketAddr>| match address {
+            Some(address) => one(key, address).await.map(Some),
+            None => Ok(None),
+        };
         Ok(Self {
             client_http: maybe("proxy.client-http-listen", settings.client_http).await?,
             client_https: maybe("proxy.client-https-listen", settings.client_https).await?,

@@ -25,11 +25,17 @@ pub struct TokenSlot {
 }
 
 impl TokenSlot {
-    /// The signer's process, or the token in `folder` where there is one, logged in when there is a PIN. Blocks.
+    /// The signer's process, or the token in `folder` where there is one, logged in when there is a PIN. A token that was just
+    /// `restored` may have had another PIN, and then waits for somebody who knows it. Blocks.
     ///
     /// # Errors
     /// It cannot be opened, or the PIN is not the token's.
-    pub fn open(folder: PathBuf, settings: &Settings, clock: &Clock) -> anyhow::Result<Self> {
+    pub fn open(
+        folder: PathBuf,
+        settings: &Settings,
+        clock: &Clock,
+        restored: bool,
+    ) -> anyhow::Result<Self> {
         let slot = Self { token: OnceLock::new(), lock: Mutex::default(), folder };
         if let Some(socket) = &settings.signer_socket {
             if SoftwareSigner::exists(&slot.folder) {
@@ -39,7 +45,7 @@ impl TokenSlot {
             slot.fill(Arc::new(signer), None);
         } else if SoftwareSigner::exists(&slot.folder) {
             let lock = TokenLock::take(&slot.folder)?;
-            let token = own_token(&slot.folder, &settings.pin_file, clock)?;
+            let token = own_token(&slot.folder, &settings.pin_file, clock, restored)?;
             slot.fill(Arc::new(token), Some(lock));
         }
         Ok(slot)
@@ -71,7 +77,12 @@ impl TokenSlot {
 }
 
 /// The token of this process, logged in when there is a PIN.
-fn own_token(folder: &Path, pin_file: &Path, clock: &Clock) -> anyhow::Result<SoftwareSigner> {
+fn own_token(
+    folder: &Path,
+    pin_file: &Path,
+    clock: &Clock,
+    restored: bool,
+) -> anyhow::Result<SoftwareSigner> {
     if let Some(mode) = host::files::shared_mode(pin_file) {
         tracing::warn!(file = %pin_file.display(), mode = format!("{mode:o}"), "others may use the file with the PIN: make it 600");
     }
@@ -82,9 +93,12 @@ fn own_token(folder: &Path, pin_file: &Path, clock: &Clock) -> anyhow::Result<So
     };
     let signer = SoftwareSigner::open(folder)?;
     match pin {
-        Some(pin) => signer
-            .login(&pin, clock.now())
-            .with_context(|| format!("the PIN in {} was not taken", pin_file.display()))?,
+        Some(pin) => match signer.login(&pin, clock.now()) {
+            Err(error) if restored => {
+                tracing::error!(%error, file = %pin_file.display(), "the restored token was not logged in");
+            }
+            tried => tried.with_context(|| format!("the PIN in {} was not taken", pin_file.display()))?,
+        },
         None => tracing::warn!(
             file = %pin_file.display(),
             "there is no PIN file: no message can be signed until somebody logs in to the token"

@@ -11,12 +11,14 @@
 //! | [`members`] | member classes, members, subsystems, clients |
 //! | [`servers`] | security servers |
 //! | [`groups`] | global groups |
+//! | [`backups`] | backups |
 //! | [`trust_services`] | CAs, OCSP responders, timestamping services |
 //! | [`requests`] | management requests |
 //! | [`management_services`] | who offers the management services |
 //! | [`ids`] | identifiers in paths and bodies |
 //! | [`problems`] | refusals of the registry as the API answers them |
 
+pub mod backups;
 pub mod configuration_parts;
 pub mod groups;
 pub mod ids;
@@ -35,6 +37,7 @@ pub mod trusted_anchors;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use admin_api::backup::Backups;
 use admin_api::call::Call;
 use admin_api::openapi::About;
 use admin_api::operation::{Operation, Role};
@@ -59,6 +62,8 @@ pub struct Api {
     pub source: Arc<ConfigurationSource>,
     /// Certificate of the registration service, where it is offered.
     pub registration_cert: Option<Vec<u8>>,
+    /// Backups.
+    pub backups: Backups,
     /// Published files.
     pub public: PathBuf,
     /// Declarations of further optional parts.

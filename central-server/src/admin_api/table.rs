@@ -25,6 +25,7 @@ pub fn operations() -> Rows {
     rows.extend(service_rows());
     rows.extend(responder_rows());
     rows.extend(group_rows());
+    rows.extend(admin_api::backup::operations::rows());
     rows
 }
 

@@ -83,6 +83,7 @@ pub enum RegistryError {
 #[derive(Debug)]
 pub struct Registry {
     log: EventLog,
+    store: Store,
     folder: PathBuf,
     /// Revision of the last snapshot.
     kept: AtomicU64,
@@ -94,6 +95,11 @@ pub struct Registry {
 }
 
 impl Registry {
+    /// The database with the events, which backups are made of.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// Opens or creates the registry in `folder`. Blocks.
     ///
     /// # Errors
@@ -117,7 +123,7 @@ impl Registry {
         let parts = folder.join(PARTS);
         let folder = folder.to_owned();
         let kept = AtomicU64::new(state.revision);
-        Ok(Self { log, folder, kept, parts, clock, state: Mutex::new(Arc::new(state)), changed })
+        Ok(Self { log, store, folder, kept, parts, clock, state: Mutex::new(Arc::new(state)), changed })
     }
 
     /// The present state.

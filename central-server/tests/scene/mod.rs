@@ -108,6 +108,15 @@ impl Scene {
             token: Arc::clone(&token),
             source: Arc::clone(&source),
             registration_cert: None,
+            // A restart within the process is `app`'s matter; its signal is not that of this scene's listeners.
+            backups: central_server::admin_api::backups::of(
+                offline.registry(),
+                folder.path().to_owned(),
+                admin_api::backup::archive::Limits { bytes: 64 << 20, files: 1_000 },
+                clock.clone(),
+                Shutdown::default(),
+                std::time::Duration::from_secs(1),
+            ),
             public: public.clone(),
             parts_folder: None,
             trial: Trial::new(std::time::Duration::from_secs(20)),
@@ -165,6 +174,12 @@ impl Scene {
         anchor.sources.truncate(1);
         anchor.sources[0].url = format!("http://{}/{}", self.web, source.directory());
         anchor.write().unwrap()
+    }
+
+    /// Calls a backup otherwise.
+    pub(crate) fn rename_backup(&self, from: &str, to: &str) {
+        let folder = self._folder.path().join("backup");
+        std::fs::rename(folder.join(from), folder.join(to)).unwrap();
     }
 
     pub(crate) fn knows(&self, caller: &str) -> bool {

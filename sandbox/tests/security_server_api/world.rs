@@ -267,7 +267,7 @@ pub(crate) struct SecurityServer {
     keys: BTreeMap<&'static str, String>,
     shutdown: Shutdown,
     running: tokio::task::JoinHandle<()>,
-    _claim: Claim,
+    claim: Claim,
 }
 
 fn settings(folder: &Path, claim: &Claim, pin_policy: bool) -> security_server::config::Settings {
@@ -291,7 +291,11 @@ fn settings(folder: &Path, claim: &Claim, pin_policy: bool) -> security_server::
 impl SecurityServer {
     async fn start(folder: &Path, pin_policy: bool) -> Self {
         let claim = Claim::take(None).unwrap();
-        let (settings, shutdown) = (settings(folder, &claim, pin_policy), Shutdown::default());
+        Self::open(settings(folder, &claim, pin_policy), claim).await
+    }
+
+    async fn open(settings: security_server::config::Settings, claim: Claim) -> Self {
+        let shutdown = Shutdown::default();
         let (api, stop) = (settings.api.clone(), shutdown.clone());
         let open = move || {
             let foundation = Foundation::open(Arc::new(settings), Clock::System, stop).unwrap();
@@ -308,7 +312,7 @@ impl SecurityServer {
         tokio::spawn(serve(listener, Transport::Plain, Limits::default(), stop, answer));
         let running = tokio::spawn(run(foundation.clone()));
         let host = claim.address().to_string();
-        Self { foundation, frame, api, host, keys, shutdown, running, _claim: claim }
+        Self { foundation, frame, api, host, keys, shutdown, running, claim }
     }
 
     pub(crate) fn knows(&self, caller: &str) -> bool {
@@ -348,6 +352,17 @@ impl SecurityServer {
         let target = format!("/api/v1{path}");
         let (status, _, answer) = self.send(method, &target, "all", media, body.as_bytes()).await;
         (status, serde_json::from_slice(&answer).unwrap_or_default())
+    }
+
+    /// Ends it, and starts it in the same folder and at the same address, with other keys for its callers.
+    pub(crate) async fn start_again(self) -> Self {
+        self.shutdown.stop();
+        tokio::time::timeout(Duration::from_secs(10), self.running).await.unwrap().unwrap();
+        let settings = self.foundation.settings.as_ref().clone();
+        let held = Arc::downgrade(&self.foundation);
+        drop((self.foundation, self.frame));
+        assert!(host::shutdown::released(held, Duration::from_secs(10)).await, "a call did not end");
+        Self::open(settings, self.claim).await
     }
 
     /// Ends it.

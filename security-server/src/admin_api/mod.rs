@@ -54,6 +54,7 @@ pub mod trust;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use admin_api::backup::Backups;
 use admin_api::call::Call;
 use admin_api::openapi::About;
 use admin_api::operation::{Operation, Role};
@@ -79,6 +80,7 @@ pub struct Api {
     changing: Mutex<()>,
     /// The last PIN that was tried was wrong.
     wrong_pin: AtomicBool,
+    backups: Backups,
 }
 
 /// Roles of this server.
@@ -93,7 +95,8 @@ const ROLES: &[Role] = &[
 impl Api {
     /// Over a server.
     pub fn new(foundation: Arc<Foundation>) -> Self {
-        Self { foundation, changing: Mutex::default(), wrong_pin: AtomicBool::new(false) }
+        let backups = backups::of(&foundation);
+        Self { foundation, changing: Mutex::default(), wrong_pin: AtomicBool::new(false), backups }
     }
 
     /// As the frame takes it.
