@@ -3,7 +3,7 @@
 
 use http::Method;
 
-use crate::remote::security::server::backup;
+use crate::remote::backups::backup;
 use crate::remote::verb::{Kind, Noun, Param, noun, opt, pos, verb};
 
 const ANCHOR: &[&str] = &["Hash=hash", "Instance=instance_identifier", "Created=generated_at"];

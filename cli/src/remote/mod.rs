@@ -10,7 +10,7 @@
 //! | [`verb`], [`carry_out`] | the form of the tables of nouns and verbs, and what carries them out |
 //! | [`central`], [`requests`] | nouns of a central server |
 //! | [`security`] | nouns of a security server |
-//! | [`accounts`], [`tokens`] | nouns of both |
+//! | [`accounts`], [`backups`], [`tokens`] | nouns of both |
 //! | [`ids`], [`names`] | short identifiers, names of things |
 //! | [`output`], [`secrets`] | tables and JSON; PINs and passwords |
 //! | [`apply`], [`ecosystem`] | `causeway apply`, `diff`, `export` with an ecosystem file |
@@ -20,6 +20,7 @@
 mod accounts;
 pub(crate) mod api;
 pub(crate) mod apply;
+mod backups;
 mod carry_out;
 mod central;
 pub(crate) mod completion;

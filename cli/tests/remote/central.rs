@@ -84,3 +84,45 @@ fn members_come_from_a_file() {
     scene.type_in("cs member add -f many.jsonl").ok();
     assert_eq!(scene.type_in("cs member list -q").ok().out.lines().count(), 252);
 }
+
+#[test]
+fn a_central_server_goes_back_to_a_backup_and_a_lost_one_is_made_anew_from_it() {
+    let scene = Scene::new();
+    let _server = scene.central("cs");
+    scene.type_in("cs server init --instance DEV --address cs --pin-file pin").ok();
+    scene.type_in("cs member-class add COM Commercial").ok();
+    scene.type_in("cs member add COM:1 One").ok();
+    let made = scene.type_in("cs backup create --download kept.gpg --json").ok().json();
+    let name = made["filename"].as_str().unwrap();
+    assert_eq!(made["bytes"], std::fs::metadata(scene.path("kept.gpg")).unwrap().len());
+    scene.type_in("cs backup list -q").ok().says(name);
+    scene.type_in("cs member add COM:2 Two").ok();
+
+    scene.run(["cs", "backup", "restore", name]).gives(2).says("--yes");
+    assert_eq!(scene.type_in("cs member list -q").ok().out, "DEV:COM:1\nDEV:COM:2\n");
+    let restored = scene.run(["cs", "backup", "restore", name, "--yes", "--json"]).ok();
+    let restored = restored.says("answers again").json();
+    assert_eq!(restored["hsm_tokens_logged_out"], false);
+    assert_eq!(scene.type_in("cs member list -q").ok().out, "DEV:COM:1\n");
+    scene.type_in("cs token login 0 --pin-file pin").ok();
+    scene.type_in("cs key add --source internal").ok();
+    let before = scene.type_in("cs backup list -q").ok().out;
+    let before = before.lines().find(|name| name.starts_with("conf_prerestore")).unwrap();
+    scene.run(["cs", "backup", "restore", before, "--yes"]).ok();
+    assert_eq!(scene.type_in("cs member list -q").ok().out, "DEV:COM:1\nDEV:COM:2\n", "it can be undone");
+
+    scene.type_in("cs backup upload kept.gpg").ok();
+    scene.type_in("cs backup upload kept.gpg --yes").ok().says("warning_file_already_exists");
+    scene.type_in("cs backup delete kept.gpg").ok();
+    scene.type_in("cs backup delete kept.gpg").gives(1).says("backup_file_not_found");
+    scene.type_in("cs backup delete kept.gpg --ensure").ok();
+    scene.type_in("cs backup restore kept.gpg --yes").gives(1).says("backup_file_not_found");
+    std::fs::write(scene.path("notes.gpg"), "garbage").unwrap();
+    scene.type_in("cs backup upload notes.gpg").gives(1).says("invalid_file_content_type");
+
+    let _other = scene.central("other");
+    scene.type_in("cs backup upload kept.gpg -t other").ok();
+    scene.type_in("cs backup restore kept.gpg --yes -t other").ok();
+    assert_eq!(scene.type_in("cs member list -q -t other").ok().out, "DEV:COM:1\n");
+    scene.type_in("cs token login 0 --pin-file pin -t other").ok();
+}

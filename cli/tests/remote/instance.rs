@@ -261,8 +261,18 @@ fn an_instance_verb_by_verb() {
     std::fs::write(instance.scene.path("changed.yaml"), text.replace("timeout: 30", "timeout: 31")).unwrap();
     let diff = instance.scene.type_in("diff -f changed.yaml").gives(6);
     assert_eq!(diff.out, "~ ss0 service DEV:COM:1234:PETS:pets settings\n");
+    let backup = instance.scene.type_in("ss backup create --json").ok().json();
     instance.type_in("apply -f changed.yaml");
     instance.scene.type_in("ss service show pets").ok().says("31");
+
+    // Back to before the change: the server starts again, its token waits for the PIN, and all else is as it was.
+    let backup = backup["filename"].as_str().unwrap();
+    instance.scene.run(["ss", "backup", "restore", backup, "--yes"]).ok().says("answers again");
+    instance.type_in("ss token login 0 --pin-file pin2");
+    instance.type_in("wait client COM:1234:MANAGEMENT --for 30s");
+    let diff = instance.scene.type_in("diff -f changed.yaml").gives(6);
+    assert_eq!(diff.out, "~ ss0 service DEV:COM:1234:PETS:pets settings\n");
+    instance.scene.type_in("ss backup list -q").ok().says("conf_prerestore_backup");
 }
 
 const ECOSYSTEM: &str = "

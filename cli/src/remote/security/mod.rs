@@ -2,7 +2,7 @@
 //!
 //! | File | Nouns |
 //! |---|---|
-//! | [`server`] | the server itself, its anchor, TLS, timestamping, backups, diagnostics |
+//! | [`server`] | the server itself, its anchor, TLS, timestamping, diagnostics |
 //! | [`keys`] | tokens, keys, signing requests, certificates |
 //! | [`clients`] | clients, their TLS certificates, local groups |
 //! | [`services`] | services, endpoints, access rights |

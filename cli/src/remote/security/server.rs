@@ -1,10 +1,11 @@
 //! The security server itself: set-up, address, maintenance, anchor, TLS towards information systems, timestamping, what it knows of the
-//! instance, backups, diagnostics.
+//! instance, diagnostics.
 
 use http::Method;
 use serde_json::{Value, json};
 
 use crate::exit::Usage;
+use crate::remote::backups::backup;
 use crate::remote::carry_out::read;
 use crate::remote::connection::{Body, Call};
 use crate::remote::failure::{Failure, failure_of};
@@ -378,34 +379,6 @@ fn security_server() -> Noun {
         .with([opt("current", Kind::Switch, "This one alone").query("current_server")])
         .lists(columns);
     noun("security-server", "Security servers of the instance", [list])
-}
-
-/// The same for both kinds of servers.
-pub(crate) fn backup() -> Noun {
-    let columns = &["File=filename", "Created=created_at"];
-    let name = || pos("file", Kind::Text, "Name of the backup");
-    let restore = verb("restore", "Puts the server back to one", Method::PUT, "/backups/{file}/restore");
-    noun(
-        "backup",
-        "Backups of the configuration",
-        [
-            verb("list", "Lists them", Method::GET, "/backups").lists(columns),
-            verb("create", "Makes one", Method::POST, "/backups").shows(columns),
-            verb("download", "Writes one to a file", Method::GET, "/backups/{file}/download")
-                .with([name(), output()])
-                .shows(FILE),
-            verb("upload", "Takes one from a file", Method::POST, "/backups/upload")
-                .with([pos("path", Kind::File, "The backup").form("file")])
-                .shows(columns),
-            restore
-                .with([name()])
-                .asks("everything changed since then will be gone; go on?")
-                .shows(&["Hardware tokens logged out=hsm_tokens_logged_out"]),
-            verb("delete", "Removes one", Method::DELETE, "/backups/{file}")
-                .with([name()])
-                .ensures(&["backup_file_not_found"]),
-        ],
-    )
 }
 
 fn diagnostics() -> Noun {
