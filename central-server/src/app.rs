@@ -263,7 +263,8 @@ impl Run<'_> {
         key: &str,
         address: SocketAddr,
     ) -> anyhow::Result<TcpListener> {
-        let listener = self.sockets.bind(name, address).await.with_context(|| format!("{key} = {address}"))?;
+        let listener =
+            self.sockets.bind(name, address).await.with_context(|| format!("{key} = {address}"))?;
         self.bound.insert(name, listener.local_addr()?);
         Ok(listener)
     }

@@ -9,6 +9,8 @@ mod scene;
 
 use std::collections::BTreeMap;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use central_server::management_service::Service;
 use central_server::registry::{Command, SourceKind};

@@ -208,10 +208,8 @@ fn remove(path: &Path) -> io::Result<()> {
             Err(error) if error.kind() == io::ErrorKind::NotFound && !exists(path)? => return Ok(()),
             Err(error)
                 if tries > 0
-                    && matches!(
-                        error.kind(),
-                        io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound
-                    ) => {}
+                    && matches!(error.kind(), io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::NotFound) => {
+            }
             other => return other,
         }
         tries -= 1;
@@ -282,8 +280,13 @@ mod tests {
         }
         write(&staging.scratch().unwrap().join("state/snapshot"), "tried");
         let item = |(path, comes): (&str, bool)| Item { path: path.to_owned(), comes };
-        let items =
-            [("state", true), ("keys", true), ("tls/internal.key", true), ("parts", true), ("anchor.xml", false)];
+        let items = [
+            ("state", true),
+            ("keys", true),
+            ("tls/internal.key", true),
+            ("parts", true),
+            ("anchor.xml", false),
+        ];
         (staging, items.map(item).to_vec())
     }
 

@@ -30,12 +30,7 @@ impl TokenSlot {
     ///
     /// # Errors
     /// It cannot be opened, or the PIN is not the token's.
-    pub fn open(
-        folder: PathBuf,
-        settings: &Settings,
-        clock: &Clock,
-        restored: bool,
-    ) -> anyhow::Result<Self> {
+    pub fn open(folder: PathBuf, settings: &Settings, clock: &Clock, restored: bool) -> anyhow::Result<Self> {
         let slot = Self { token: OnceLock::new(), lock: Mutex::default(), folder };
         if let Some(socket) = &settings.signer_socket {
             if SoftwareSigner::exists(&slot.folder) {

@@ -147,9 +147,8 @@ pub(super) fn write(
     }
     file.write_all(&head(0, at))?;
     let mut zip = ZipWriter::new(BufWriter::new(Within(&mut *file)));
-    let options = SimpleFileOptions::default()
-        .compression_method(CompressionMethod::Deflated)
-        .unix_permissions(0o600);
+    let options =
+        SimpleFileOptions::default().compression_method(CompressionMethod::Deflated).unix_permissions(0o600);
     let (mut files, mut left) = (Vec::new(), limits.bytes);
     for source in sources {
         check_path(&source.path)?;

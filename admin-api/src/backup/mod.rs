@@ -416,10 +416,9 @@ impl Backups {
             let state = self.what.state.snapshot()?;
             let (unfinished, mut file) = self.unfinished()?;
             let state = Source { path: format!("{STATE}/{SNAPSHOT}"), content: Content::Bytes(state) };
-            let others = before.keys().map(|path| Source {
-                path: path.clone(),
-                content: Content::File(self.what.root.join(path)),
-            });
+            let others = before
+                .keys()
+                .map(|path| Source { path: path.clone(), content: Content::File(self.what.root.join(path)) });
             let sources = std::iter::once(state).chain(others).collect();
             let now = self.clock.now();
             let about = About {
@@ -521,9 +520,7 @@ impl Backups {
     /// Gives a finished file its name.
     fn keep(&self, unfinished: &Path, name: &str) -> Result<Kept, BackupError> {
         let path = self.folder.join(name);
-        std::fs::rename(unfinished, &path)
-            .and_then(|()| files::sync_dir(&self.folder))
-            .map_err(at(&path))?;
+        std::fs::rename(unfinished, &path).and_then(|()| files::sync_dir(&self.folder)).map_err(at(&path))?;
         self.kept(name)
     }
 

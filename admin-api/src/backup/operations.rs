@@ -44,11 +44,7 @@ pub fn rows<S: Backed>() -> Vec<Operation<S>> {
             .takes_form::<BackupUpload>()
             .query(&["ignore_warnings"])
             .gives::<S::Shown>(201)
-            .refuses(&[
-                (400, "invalid_filename"),
-                (400, "invalid_backup_file"),
-                (400, "warnings_detected"),
-            ])
+            .refuses(&[(400, "invalid_filename"), (400, "invalid_backup_file"), (400, "warnings_detected")])
             .by(upload),
         get("downloadBackup", "/backups/{filename}/download")
             .right(BACKUP)
@@ -163,9 +159,10 @@ fn problem(error: BackupError, failed: &'static str) -> Problem {
 /// The media type that bytes look like, as far as it matters here.
 fn looks_like(bytes: &[u8]) -> &'static str {
     // RFC 9580 §4.2: a packet's first byte has its highest bit set; these tags begin a message.
-    let tag = bytes.first().filter(|first| *first & 0x80 != 0).map(|first| {
-        if first & 0x40 != 0 { first & 0x3f } else { (first & 0x3f) >> 2 }
-    });
+    let tag = bytes
+        .first()
+        .filter(|first| *first & 0x80 != 0)
+        .map(|first| if first & 0x40 != 0 { first & 0x3f } else { (first & 0x3f) >> 2 });
     if matches!(tag, Some(1 | 2 | 3 | 4 | 8 | 9 | 11 | 18 | 20)) {
         return PGP;
     }

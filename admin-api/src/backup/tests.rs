@@ -22,11 +22,7 @@ fn open(root: &Path, owner: Option<&'static str>) -> Scene {
         format: 1,
         root: root.to_owned(),
         state: state.clone(),
-        parts: vec![
-            Part::Folder("keys", &["LOCK"]),
-            Part::Files("tls", &["seen"]),
-            Part::File("anchor.xml"),
-        ],
+        parts: vec![Part::Folder("keys", &["LOCK"]), Part::Files("tls", &["seen"]), Part::File("anchor.xml")],
         owner: Box::new(move || owner.map(str::to_owned)),
         check: |copy| {
             let store = Store::open(&copy.join(STATE)).map_err(|error| error.to_string())?;
@@ -35,7 +31,8 @@ fn open(root: &Path, owner: Option<&'static str>) -> Scene {
         judges_uploads: false,
     };
     let (shutdown, drain) = (Shutdown::default(), Duration::from_secs(1));
-    let backups = Backups::new(what, LIMITS, Clock::fixed(UnixTime::from_secs(1_795_285_600)), shutdown, drain);
+    let backups =
+        Backups::new(what, LIMITS, Clock::fixed(UnixTime::from_secs(1_795_285_600)), shutdown, drain);
     Scene { _data: data, backups, state }
 }
 

@@ -27,7 +27,9 @@ pub(crate) fn backup() -> Noun {
         [
             verb("list", "Lists them", Method::GET, "/backups").lists(COLUMNS),
             run("create", "Makes one", created)
-                .with([opt("download", Kind::Output, "Write it to this file too; - is standard output").local()])
+                .with([
+                    opt("download", Kind::Output, "Write it to this file too; - is standard output").local()
+                ])
                 .shows(&["File=filename", "Created=created_at", "Written to=file"]),
             verb("download", "Writes one to a file", Method::GET, "/backups/{file}/download")
                 .with([name(), output()])

@@ -394,7 +394,8 @@ impl Play {
         for (name, bytes) in
             [("conf_backup_20261121-185521.gpg", &foreign[..]), ("g.gpg", b"garbage".as_slice())]
         {
-            let head = format!("--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n");
+            let head =
+                format!("--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"{name}\"\r\n\r\n");
             let form = [head.as_bytes(), bytes, b"\r\n--b--\r\n"].concat();
             let media = [Some("multipart/form-data; boundary=b"), None];
             let target = "/api/v1/backups/upload";
