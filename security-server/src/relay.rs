@@ -226,7 +226,7 @@ impl Listeners {
             client_https: maybe("proxy.client-https-listen", settings.client_https).await?,
             server: one("proxy.server-listen", settings.server_listen).await?,
             ocsp: one("proxy.ocsp-responder-listen", settings.ocsp_listen).await?,
-            heads: receiver(&settings.message_log).await?,
+            heads: receiver(foundation).await?,
         })
     }
 
@@ -244,7 +244,8 @@ impl Listeners {
 }
 
 /// What takes tree heads of other members. Whoever reaches it says who they are, so nobody but this machine may.
-async fn receiver(log: &MessageLogSection) -> anyhow::Result<Option<(TcpListener, Receiver)>> {
+async fn receiver(foundation: &Foundation) -> anyhow::Result<Option<(TcpListener, Receiver)>> {
+    let log = &foundation.settings.message_log;
     let Some(address) = log.tree_head_receiver_listen.0 else { return Ok(None) };
     let name = || format!("message-log.tree-head-receiver-listen = {address}");
     if !address.ip().is_loopback() {
@@ -253,7 +254,7 @@ async fn receiver(log: &MessageLogSection) -> anyhow::Result<Option<(TcpListener
     let folder = log.tree_head_receiver_folder.as_ref();
     let folder =
         folder.context("message-log.tree-head-receiver-folder must be set for tree-head-receiver-listen")?;
-    let listener = TcpListener::bind(address).await.with_context(name)?;
+    let listener = foundation.sockets.bind("tree-heads", address).await.with_context(name)?;
     Ok(Some((listener, Receiver::new(folder, log.tree_head_receiver_max_heads))))
 }
 
