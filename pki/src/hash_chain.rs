@@ -10,7 +10,7 @@
 //! ```
 //!
 //! [`Tree`] builds both documents by hand, byte for byte as the stock servers write them, since building is on the path of every
-//! message. [`verify`] reads them through the XML gate and strictly: SHA-256, 384 and 512 only, at most [`MAX_BYTES`], at most
+//! message. [`verify`] reads what stands just so by its lines, everything else through the XML gate, and strictly: SHA-256, 384 and 512 only, at most [`MAX_BYTES`], at most
 //! [`MAX_DEPTH`] steps deep, no step twice, no reference out of the chain but to the parts. The value that a chain gives for a
 //! part of ours is not trusted: our own digest takes its place.
 //!
@@ -27,6 +27,7 @@ use crate::digest::{DigestAlgorithm, DigestValue};
 use crate::strict::{self, DS, Elements, StrictError};
 
 mod build;
+mod written;
 
 pub use build::Tree;
 
@@ -180,16 +181,28 @@ pub fn verify_with(
     required: &[&str],
     mut resolve: impl FnMut(&DataRef<'_>) -> Result<Option<Found>, HashChainError>,
 ) -> Result<Outcome, HashChainError> {
-    let result_tree = xml::tree(result, &LIMITS)?;
-    let (uri, expected) = read_result(result_tree.root_element())?;
+    let (result_tree, chain_tree);
+    let (uri, expected) = match written::read_result(result) {
+        Some(read) => read,
+        None => {
+            result_tree = xml::tree(result, &LIMITS)?;
+            read_result(result_tree.root_element())?
+        }
+    };
     let (base, first_step) = split_step_uri(uri)?;
     if base != chain_uri {
         return Err(HashChainError::Unresolved(shorten(base)));
     }
-    let chain_tree = xml::tree(chain, &LIMITS)?;
+    let steps = match written::read_chain(chain) {
+        Some(steps) => steps,
+        None => {
+            chain_tree = xml::tree(chain, &LIMITS)?;
+            read_chain(chain_tree.root_element())?
+        }
+    };
     let mut walk = Walk {
         chain_uri,
-        steps: read_chain(chain_tree.root_element())?,
+        steps,
         resolve: &mut resolve,
         named: Vec::new(),
         path: Vec::new(),
@@ -226,6 +239,7 @@ pub fn is_attachment(uri: &str) -> bool {
 }
 
 /// One child of a step.
+#[derive(Debug)]
 enum Value<'a> {
     /// A sibling.
     Hash(DigestValue),

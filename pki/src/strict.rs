@@ -139,7 +139,11 @@ pub(crate) fn base64(node: Node<'_, '_>, name: &'static str) -> Result<Vec<u8>, 
 }
 
 fn decode_base64(text: &str) -> Option<Vec<u8>> {
-    let compact: Vec<u8> = text.bytes().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    if !text.bytes().any(|byte| byte.is_ascii_whitespace()) {
+        return STANDARD.decode(text).ok();
+    }
+    let mut compact = Vec::with_capacity(text.len());
+    compact.extend(text.bytes().filter(|byte| !byte.is_ascii_whitespace()));
     STANDARD.decode(compact).ok()
 }
 

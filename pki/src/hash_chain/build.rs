@@ -99,7 +99,7 @@ fn step<'a>(algorithm: DigestAlgorithm, digests: impl IntoIterator<Item = &'a Di
     algorithm.digest(&digest_list(digests))
 }
 
-fn result_xml(chain_uri: &str, root: &DigestValue) -> Vec<u8> {
+pub(super) fn result_xml(chain_uri: &str, root: &DigestValue) -> Vec<u8> {
     format!(
         "{DECLARATION}<ns2:HashChainResult URI=\"{chain_uri}#STEP0\" xmlns=\"{DS}\" xmlns:ns2=\"{HASH_CHAIN}\">\n    \
          <DigestMethod Algorithm=\"{}\"/>\n    <DigestValue>{}</DigestValue>\n</ns2:HashChainResult>\n",
@@ -109,14 +109,15 @@ fn result_xml(chain_uri: &str, root: &DigestValue) -> Vec<u8> {
     .into_bytes()
 }
 
-struct ChainWriter {
+/// Writes a chain document, step by step.
+pub(super) struct ChainWriter {
     algorithm: DigestAlgorithm,
     steps: usize,
     out: String,
 }
 
 impl ChainWriter {
-    fn new(algorithm: DigestAlgorithm, steps: usize) -> Self {
+    pub(super) fn new(algorithm: DigestAlgorithm, steps: usize) -> Self {
         let mut out = String::with_capacity(512 + 256 * (steps + 1));
         for piece in [
             DECLARATION,
@@ -133,26 +134,26 @@ impl ChainWriter {
         Self { algorithm, steps: 0, out }
     }
 
-    fn begin_step(&mut self) {
+    pub(super) fn begin_step(&mut self) {
         self.out.push_str(&format!("    <ns2:HashStep id=\"STEP{}\">\n", self.steps));
         self.steps += 1;
     }
 
-    fn end_step(&mut self) {
+    pub(super) fn end_step(&mut self) {
         self.out.push_str("    </ns2:HashStep>\n");
     }
 
-    fn step_ref(&mut self, number: usize) {
+    pub(super) fn step_ref(&mut self, number: usize) {
         self.out.push_str(&format!("        <ns2:StepRef URI=\"#STEP{number}\"/>\n"));
     }
 
-    fn hash_value(&mut self, digest: &DigestValue) {
+    pub(super) fn hash_value(&mut self, digest: &DigestValue) {
         self.out.push_str("        <ns2:HashValue>\n");
         self.digest(digest);
         self.out.push_str("        </ns2:HashValue>\n");
     }
 
-    fn data_ref(&mut self, uri: &str, digest: &DigestValue) {
+    pub(super) fn data_ref(&mut self, uri: &str, digest: &DigestValue) {
         self.out.push_str("        <ns2:DataRef URI=\"");
         self.out.push_str(&quick_xml::escape::escape(uri));
         self.out.push_str("\">\n");
@@ -171,7 +172,7 @@ impl ChainWriter {
         self.out.push_str("</DigestValue>\n");
     }
 
-    fn finish(mut self) -> Vec<u8> {
+    pub(super) fn finish(mut self) -> Vec<u8> {
         self.out.push_str("</ns2:HashChain>\n");
         self.out.into_bytes()
     }
