@@ -3,8 +3,8 @@
 //! As many threads as cores. At most [`MAX_WAITING`] operations wait or run; who comes later waits for a place without using a
 //! thread. The threads end when the pool is dropped.
 
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Semaphore, oneshot};
 
@@ -16,25 +16,38 @@ type Job = Box<dyn FnOnce() + Send>;
 /// The pool.
 #[derive(Debug)]
 pub(crate) struct Pool {
-    jobs: Sender<Job>,
+    queue: Arc<Queue>,
     places: Arc<Semaphore>,
+}
+
+/// What waits for a thread. A job wakes one thread and no more, which a channel behind a lock would not do.
+#[derive(Default)]
+struct Queue {
+    state: Mutex<State>,
+    more: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    /// The pool was dropped.
+    ended: bool,
 }
 
 impl Pool {
     /// With `threads` threads, at least one.
     pub(crate) fn new(threads: usize) -> std::io::Result<Self> {
-        let (jobs, queue) = channel::<Job>();
-        let queue = Arc::new(Mutex::new(queue));
+        let pool = Self { queue: Arc::default(), places: Arc::new(Semaphore::new(MAX_WAITING)) };
         for number in 0..threads.max(1) {
-            let queue = Arc::clone(&queue);
+            let queue = Arc::clone(&pool.queue);
             std::thread::Builder::new().name(format!("signer-{number}")).spawn(move || work(&queue))?;
         }
-        Ok(Self { jobs, places: Arc::new(Semaphore::new(MAX_WAITING)) })
+        Ok(pool)
     }
 
     /// Runs `job` on one of the threads; `None` when it panicked.
     pub(crate) async fn run<T: Send + 'static>(&self, job: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-        // Neither the semaphore nor the channel is ever closed while the pool is borrowed.
+        // The semaphore is never closed while the pool is borrowed.
         let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
         let (answer, answered) = oneshot::channel();
         let job = move || {
@@ -43,7 +56,8 @@ impl Pool {
             // It fails when nobody waits any more: the caller was cancelled.
             let _ = answer.send(made);
         };
-        self.jobs.send(Box::new(job)).ok()?;
+        self.queue.lock().jobs.push_back(Box::new(job));
+        self.queue.more.notify_one();
         answered.await.ok()
     }
 
@@ -53,10 +67,35 @@ impl Pool {
     }
 }
 
-fn work(queue: &Mutex<Receiver<Job>>) {
-    loop {
-        let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(job) = job else { return };
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.queue.lock().ended = true;
+        self.queue.more.notify_all();
+    }
+}
+
+impl Queue {
+    /// No job runs while the lock is held, so nothing can panic.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next job; `None` when there will be none.
+    fn next(&self) -> Option<Job> {
+        let idle = |state: &mut State| state.jobs.is_empty() && !state.ended;
+        let mut state = self.more.wait_while(self.lock(), idle).unwrap_or_else(PoisonError::into_inner);
+        state.jobs.pop_front()
+    }
+}
+
+impl std::fmt::Debug for Queue {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Queue").field("waiting", &self.lock().jobs.len()).finish_non_exhaustive()
+    }
+}
+
+fn work(queue: &Queue) {
+    while let Some(job) = queue.next() {
         // A panic ends one operation, not the thread; whoever waits for it sees its channel closed.
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
     }
@@ -64,6 +103,8 @@ fn work(queue: &Mutex<Receiver<Job>>) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::mpsc::channel;
+
     use super::*;
 
     #[tokio::test]
