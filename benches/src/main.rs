@@ -11,6 +11,7 @@
 //! | `--quick` | fewer and shorter rows, under three minutes in all |
 //! | `--full` | everything, under 90 minutes |
 //! | `--smoke` | a second per row: that it runs, not how fast |
+//! | `--row NAME` | only rows whose name begins so |
 //! | `--json` | one object on standard output: `rows[]`, `headline` |
 //! | `--svg FILE` | a plot |
 
@@ -72,6 +73,9 @@ struct Relay {
     /// A plot of the run, as an SVG file.
     #[arg(long, value_name = "FILE")]
     svg: Option<PathBuf>,
+    /// Only rows whose name begins so, whatever the extent says of them.
+    #[arg(long, value_name = "NAME")]
+    row: Option<String>,
     /// Keys of the members: rsa2048, rsa3072, p256, p384.
     #[arg(long, default_value = "rsa2048", value_parser = keys)]
     keys: KeyKind,
@@ -124,7 +128,7 @@ fn relay(args: &Relay) -> anyhow::Result<()> {
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     // On this thread, from which the servers must be started (see `sandbox::child`).
-    let report = runtime.block_on(relay::run(args.keys, extent))?;
+    let report = runtime.block_on(relay::run(args.keys, extent, args.row.as_deref()))?;
     if let Some(file) = &args.svg {
         std::fs::write(file, plot::svg(&report))?;
     }

@@ -105,12 +105,19 @@ const ROWS: [Spec; 15] = [
 const OTHER_KEYS: [(KeyKind, Extent); 2] =
     [(KeyKind::Rsa(3072), Extent::Usual), (KeyKind::P256, Extent::Usual)];
 
-/// Runs everything that belongs to `extent`.
+/// Runs everything that belongs to `extent`, or the rows whose name begins with `only`.
 ///
 /// # Errors
 /// A server ended, or an answer was not the right one: then there are no figures.
-pub(crate) async fn run(keys: KeyKind, extent: Extent) -> anyhow::Result<Report> {
-    let (mut rows, idle, shares) = with_keys(keys, extent, &ROWS).await?;
+pub(crate) async fn run(keys: KeyKind, extent: Extent, only: Option<&str>) -> anyhow::Result<Report> {
+    let rows: Vec<Spec> = match only {
+        None => ROWS.into_iter().filter(|spec| spec.least <= extent).collect(),
+        Some(name) => ROWS.into_iter().filter(|spec| spec.name.starts_with(name)).collect(),
+    };
+    let (mut rows, idle, shares) = with_keys(keys, extent, &rows).await?;
+    if only.is_some() {
+        return Report::new(rows, idle, shares).context("no row has a name that begins so");
+    }
     for (other, least) in OTHER_KEYS {
         if extent >= least && other != keys {
             rows.extend(with_keys(other, extent, &ROWS[..1]).await?.0);
@@ -150,7 +157,7 @@ impl Scene<'_> {
     async fn measure(&self, dir: &Path, extent: Extent, rows: &[Spec]) -> anyhow::Result<Measured> {
         let idle = self.servers.now().await?.resident;
         let (mut measured, mut shares, mut highest) = (Vec::<Row>::new(), None, 0.0_f64);
-        for spec in rows.iter().filter(|spec| spec.least <= extent) {
+        for spec in rows {
             eprintln!("{}, {} at once", spec.name, spec.concurrency);
             let row = self.row(spec, extent, highest / 2.0).await.context(spec.name)?;
             if spec.asked == Asked::Nothing && !spec.new_connections {
