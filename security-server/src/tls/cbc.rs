@@ -37,8 +37,8 @@ use tokio::time::Instant;
 use tower_layer::Layer;
 use tower_service::Service;
 
-use super::hello::Rewound;
 use super::peer::CurrentConf;
+use super::read_ahead::ReadAhead;
 
 /// As stock servers have them, in their order of preference.
 const SUITES: &str = "ECDHE-RSA-AES256-SHA384:DHE-RSA-AES256-SHA256:ECDHE-ECDSA-AES256-SHA384";
@@ -52,9 +52,9 @@ const CLIENT_SESSIONS: usize = 1_024;
 const RENEW: Duration = Duration::from_secs(6 * 3600);
 
 /// A connection accepted by OpenSSL.
-pub(super) type ServerStream = TokioIo<SslStream<TokioIo<Rewound<TcpStream>>>>;
+pub(super) type ServerStream = TokioIo<SslStream<TokioIo<ReadAhead<TcpStream>>>>;
 /// A connection made by OpenSSL.
-pub(super) type ClientStream = TokioIo<MaybeHttpsStream<TokioIo<TcpStream>>>;
+pub(super) type ClientStream = TokioIo<MaybeHttpsStream<TokioIo<ReadAhead<TcpStream>>>>;
 
 /// Accepts stock servers as one authentication key.
 pub(super) struct CbcServer {
@@ -111,7 +111,7 @@ impl CbcServer {
     /// The handshake failed.
     pub(super) async fn accept(
         &self,
-        socket: Rewound<TcpStream>,
+        socket: ReadAhead<TcpStream>,
     ) -> io::Result<(ServerStream, Vec<Certificate>)> {
         let mut ssl = Ssl::new(&self.context)?;
         ssl.set_client_ca_list(self.ca_names()?);
@@ -291,14 +291,19 @@ fn new_layer(identity: &AuthIdentity, host: &str) -> Result<HttpsLayer, ErrorSta
 struct Given(Option<TcpStream>);
 
 impl Service<http::Uri> for Given {
-    type Response = TokioIo<TcpStream>;
+    type Response = TokioIo<ReadAhead<TcpStream>>;
     type Error = io::Error;
-    type Future = Ready<io::Result<TokioIo<TcpStream>>>;
+    type Future = Ready<io::Result<Self::Response>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(Ok(()))
     }
     fn call(&mut self, _: http::Uri) -> Self::Future {
-        ready(self.0.take().map(TokioIo::new).ok_or_else(|| io::ErrorKind::NotConnected.into()))
+        ready(
+            self.0
+                .take()
+                .map(|socket| TokioIo::new(ReadAhead::new(socket)))
+                .ok_or_else(|| io::ErrorKind::NotConnected.into()),
+        )
     }
 }

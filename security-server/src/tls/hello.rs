@@ -3,15 +3,15 @@
 //! Only one question is asked of it: does it offer a cipher suite that rustls has? Values that name no suite are passed over:
 //! TLS_EMPTY_RENEGOTIATION_INFO_SCSV, TLS_FALLBACK_SCSV and GREASE [RFC 5746, RFC 7507, RFC 8701]. At most [`MAX_HELLO_BYTES`] in
 //! sixteen records are looked at; the caller bounds the time. What is longer, malformed or no TLS at all is left to rustls,
-//! which answers it with the right alert. What was read is handed on with [`Rewound`].
+//! which answers it with the right alert. What was read is handed on with [`ReadAhead`].
 
 use std::io;
-use std::pin::Pin;
 use std::sync::LazyLock;
-use std::task::{Context, Poll};
 
-use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
+use bytes::BytesMut;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::read_ahead::ReadAhead;
 
 /// Most bytes of a hello, record headers included. Those of stock servers and of ours have a few hundred; post-quantum key shares
 /// make some of them two thousand.
@@ -41,7 +41,7 @@ pub enum Hello {
 ///
 /// # Errors
 /// The socket failed, or ended before it said anything.
-pub(super) async fn read<S: AsyncRead + Unpin>(mut socket: S) -> io::Result<(Hello, Rewound<S>)> {
+pub(super) async fn read<S: AsyncRead + Unpin>(mut socket: S) -> io::Result<(Hello, ReadAhead<S>)> {
     let mut seen = BytesMut::with_capacity(FIRST_READ_BYTES);
     loop {
         if socket.read_buf(&mut seen).await? == 0 {
@@ -52,7 +52,7 @@ pub(super) async fn read<S: AsyncRead + Unpin>(mut socket: S) -> io::Result<(Hel
             None if seen.len() > MAX_HELLO_BYTES => Hello::Unreadable,
             None => continue,
         };
-        return Ok((hello, Rewound { first: seen.freeze(), socket }));
+        return Ok((hello, ReadAhead::with(seen.freeze(), socket)));
     }
 }
 
@@ -111,62 +111,6 @@ fn is_modern(suite: u16) -> bool {
         rustls::crypto::ring::ALL_CIPHER_SUITES.iter().map(|suite| u16::from(suite.suite())).collect()
     });
     SUITES.contains(&suite)
-}
-
-/// A stream whose first bytes were read already and come again.
-#[derive(Debug)]
-pub struct Rewound<S> {
-    first: Bytes,
-    socket: S,
-}
-
-impl<S> Rewound<S> {
-    /// The stream below.
-    pub(super) fn get_ref(&self) -> &S {
-        &self.socket
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Rewound<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        if self.first.is_empty() {
-            return Pin::new(&mut self.socket).poll_read(cx, buf);
-        }
-        let count = self.first.len().min(buf.remaining());
-        buf.put_slice(&self.first[..count]);
-        self.first.advance(count);
-        if self.first.is_empty() {
-            // The handshake's bytes are of no more use for as long as the connection lives.
-            self.first = Bytes::new();
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Rewound<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write(cx, buf)
-    }
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.socket).poll_write_vectored(cx, bufs)
-    }
-    fn is_write_vectored(&self) -> bool {
-        self.socket.is_write_vectored()
-    }
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_flush(cx)
-    }
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.socket).poll_shutdown(cx)
-    }
 }
 
 #[cfg(test)]

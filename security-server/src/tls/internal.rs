@@ -20,6 +20,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, ServerConfig};
 use tokio::net::TcpStream;
 
+use super::read_ahead::ReadAhead;
 use super::verifier::{AnyClient, AnyServer};
 use super::{ALPN_HTTP, provider};
 
@@ -178,13 +179,13 @@ impl InternalTls {
         socket: TcpStream,
         host: &str,
         pins: Option<&[Certificate]>,
-    ) -> Result<tokio_rustls::client::TlsStream<TcpStream>, ServiceTlsError> {
+    ) -> Result<tokio_rustls::client::TlsStream<ReadAhead<TcpStream>>, ServiceTlsError> {
         let name = match host.parse::<IpAddr>() {
             Ok(ip) => ServerName::IpAddress(ip.into()),
             Err(_) => ServerName::try_from(host.to_owned()).map_err(io::Error::other)?,
         };
-        let stream =
-            tokio_rustls::TlsConnector::from(self.0.load().client.clone()).connect(name, socket).await?;
+        let connector = tokio_rustls::TlsConnector::from(self.0.load().client.clone());
+        let stream = connector.connect(name, ReadAhead::new(socket)).await?;
         if let Some(pins) = pins {
             let shown = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
             let pinned = shown.is_some_and(|leaf| pins.iter().any(|pin| pin.der() == &leaf[..]));

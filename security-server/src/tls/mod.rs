@@ -30,13 +30,14 @@ mod handshakes;
 pub mod hello;
 mod internal;
 mod peer;
+mod read_ahead;
 pub mod seen;
 mod verifier;
 
 use handshakes::Handshakes;
-use hello::Rewound;
 pub use internal::{InternalTls, InternalTlsError, ServiceTlsError};
 pub use peer::{ConnectError, PeerConnector, PeerIo, PeerStream, PeerTls, Stack};
+pub use read_ahead::ReadAhead;
 
 /// Marks a connection between two servers of our own kind.
 pub const ALPN_CAUSEWAY: &[u8] = b"causeway/1";
@@ -64,7 +65,7 @@ pub enum Stream {
     /// No TLS.
     Plain(TcpStream),
     /// TLS by rustls.
-    Rustls(Box<tokio_rustls::server::TlsStream<Rewound<TcpStream>>>),
+    Rustls(Box<tokio_rustls::server::TlsStream<ReadAhead<TcpStream>>>),
     /// TLS of stock servers, by OpenSSL.
     OpenSsl(Box<cbc::ServerStream>),
     /// Of this process: messages of the server's own.

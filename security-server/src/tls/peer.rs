@@ -28,6 +28,7 @@ use tokio::time::Instant;
 
 use super::cbc::{self, CbcClient, CbcServer};
 use super::hello::Hello;
+use super::read_ahead::ReadAhead;
 use super::seen::SeenPeers;
 use super::verifier::{AnyServer, RegisteredClient};
 use super::{ALPN_CAUSEWAY, ALPN_HTTP, parse_chain, provider};
@@ -145,7 +146,7 @@ pub struct PeerStream {
 /// A stream of either library.
 pub enum PeerIo {
     /// rustls.
-    Rustls(Box<tokio_rustls::client::TlsStream<TcpStream>>),
+    Rustls(Box<tokio_rustls::client::TlsStream<ReadAhead<TcpStream>>>),
     /// OpenSSL.
     OpenSsl(Box<cbc::ClientStream>),
 }
@@ -375,7 +376,7 @@ impl PeerConnector {
     async fn modern(&self, socket: TcpStream, host: &str) -> Result<PeerStream, ConnectError> {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         let connector = tokio_rustls::TlsConnector::from(self.config.clone());
-        let stream = connector.connect(name, socket).await.map_err(sort)?;
+        let stream = connector.connect(name, ReadAhead::new(socket)).await.map_err(sort)?;
         let (_, session) = stream.get_ref();
         let chain = parse_chain(session.peer_certificates().unwrap_or_default());
         let causeway = session.alpn_protocol() == Some(ALPN_CAUSEWAY);
