@@ -158,7 +158,7 @@ pub(super) async fn respond(
     };
     let opened = answer(&cx, &peer, &head, &mut body).instrument(span.clone()).await;
     let mut response = match opened {
-        Ok(opened) => multipart(opened, kind, begun, span),
+        Ok(opened) => multipart(opened, kind, begun, span).await,
         Err(refusal) => {
             let _entered = span.enter();
             let outcome = refusal.outcome(cx.settings.fault_style);
@@ -343,7 +343,9 @@ fn plain(told: &Told) -> Response<AnswerBody> {
     response
 }
 
-fn multipart(
+/// The head of an answer, and its body, of which the first piece is here: an answer that is small goes out whole, in one write here,
+/// one read and one wake-up there.
+async fn multipart(
     opened: Opened,
     kind: &'static str,
     begun: Instant,
@@ -355,8 +357,9 @@ fn multipart(
         finished("server", kind, outcome.as_deref().unwrap_or("ok"), begun);
     }
     .instrument(span);
-    let mut response =
-        Response::new(WorkBody { work: Some(Box::pin(work)), body, _guard: guard }.boxed_unsync());
+    let mut body = WorkBody::new(Box::pin(work), body, guard);
+    body.begin().await;
+    let mut response = Response::new(body.boxed_unsync());
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(&content_type) {
         headers.insert(CONTENT_TYPE, value);
@@ -373,17 +376,32 @@ fn multipart(
 struct WorkBody<G = Option<Guard>> {
     work: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     body: OutgoingBody,
+    /// What [`Self::begin`] has waited for.
+    first: Option<Option<Piece>>,
     _guard: G,
+}
+
+type Piece = Result<Frame<Bytes>, std::io::Error>;
+
+impl<G: Unpin> WorkBody<G> {
+    fn new(work: Pin<Box<dyn Future<Output = ()> + Send>>, body: OutgoingBody, guard: G) -> Self {
+        Self { work: Some(work), body, first: None, _guard: guard }
+    }
+
+    /// Waits for the first piece.
+    async fn begin(&mut self) {
+        self.first = Some(self.frame().await);
+    }
 }
 
 impl<G: Unpin> Body for WorkBody<G> {
     type Data = Bytes;
     type Error = std::io::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut TaskContext<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Piece>> {
+        if let Some(first) = self.first.take() {
+            return Poll::Ready(first);
+        }
         if let Some(work) = &mut self.work
             && work.as_mut().poll(cx).is_ready()
         {
@@ -408,7 +426,7 @@ mod tests {
             let slot = taking.enter("peer").expect("free");
             let (mut out, body) = exchange::writing::channel();
             let work = Box::pin(async move { while out.data(vec![0; 64 << 10].into()).await.is_ok() {} });
-            let body = WorkBody { work: Some(work), body, _guard: slot }.boxed_unsync();
+            let body = WorkBody::new(work, body, slot).boxed_unsync();
             std::future::ready(Ok::<_, std::convert::Infallible>(Response::new(body)))
         });
         let (mut peer, ours) = tokio::io::duplex(1024);
