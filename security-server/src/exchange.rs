@@ -66,6 +66,9 @@ impl Ids {
     /// Puts them into the span of the exchange.
     pub fn record(&self) {
         let span = tracing::Span::current();
+        if span.is_disabled() {
+            return;
+        }
         span.record("message_id", self.message_id.as_str());
         span.record("request_id", self.request_id.as_str());
         span.record("client", short(self.client.to_string()));

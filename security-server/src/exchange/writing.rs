@@ -22,6 +22,9 @@ const DEPTH: usize = 4;
 /// Small parts are gathered up to this size before they are handed on.
 const GATHER_BYTES: usize = 32 * 1024;
 
+/// What most messages come to, with their evidence.
+const SMALL_BYTES: usize = 16 * 1024;
+
 /// A reader that takes nothing for so long is gone: it must not hold its slot, and the service behind it, for ever.
 const STALLED: Duration = Duration::from_secs(120);
 
@@ -53,8 +56,11 @@ pub struct OutgoingBody {
 /// Both ends of a new transport message.
 pub fn channel() -> (Outgoing, OutgoingBody) {
     let (sender, receiver) = mpsc::channel(DEPTH);
-    let outgoing =
-        Outgoing { encoder: Encoder::new(&boundary_suffix()), gathered: BytesMut::new(), pieces: sender };
+    let outgoing = Outgoing {
+        encoder: Encoder::new(&boundary_suffix()),
+        gathered: BytesMut::with_capacity(SMALL_BYTES),
+        pieces: sender,
+    };
     (outgoing, OutgoingBody { pieces: receiver, ended: false })
 }
 

@@ -9,9 +9,11 @@ use tokio::time::timeout;
 
 use super::body::{BodyDecoder, BodyError, Step};
 
-/// Room made for a head, and for a body, bytes.
+/// Most room made for a head, and for a body, bytes.
 pub(super) const HEAD_READ: usize = 8 * 1024;
 const BODY_READ: usize = 64 * 1024;
+/// Room made at first: more when a read has filled it, less when it was much more than a read needed.
+const LEAST_READ: usize = 4 * 1024;
 
 /// Why reading or writing stopped.
 #[derive(Debug, thiserror::Error)]
@@ -37,19 +39,21 @@ pub struct Wire<S> {
     pub(super) buf: BytesMut,
     pub(super) ended: bool,
     idle: Option<Duration>,
+    room: usize,
 }
 
 impl<S: AsyncRead + Unpin> Wire<S> {
     /// `idle` bounds each single wait; `None` waits for ever.
     pub fn new(io: S, idle: Option<Duration>) -> Self {
-        Self { io, buf: BytesMut::new(), ended: false, idle }
+        Self { io, buf: BytesMut::new(), ended: false, idle, room: LEAST_READ }
     }
     /// The same with another bound on waits.
     #[must_use]
     pub fn with_idle(self, idle: Option<Duration>) -> Self {
         Self { idle, ..self }
     }
-    /// Reads more into the buffer, with `room` made for it; nothing new means that the other side ended. Loses nothing when dropped.
+    /// Reads more into the buffer, with at most `room` made for it; nothing new means that the other side ended. Loses nothing when
+    /// dropped.
     ///
     /// # Errors
     /// Socket, silence.
@@ -63,9 +67,14 @@ impl<S: AsyncRead + Unpin> Wire<S> {
     }
     /// [`Self::fill`] without a bound: for whoever bounds the wait otherwise.
     pub(super) async fn fill_unhurried(&mut self, room: usize) -> Result<usize, WireError> {
-        self.buf.reserve(room);
+        self.buf.reserve(self.room.min(room));
         let n = self.io.read_buf(&mut self.buf).await?;
         self.ended |= n == 0;
+        if n >= self.room {
+            self.room = (self.room * 2).min(BODY_READ);
+        } else if n < self.room / 4 {
+            self.room = (self.room / 2).max(LEAST_READ);
+        }
         Ok(n)
     }
     /// The next bytes of a body; `None` at its end.
