@@ -250,7 +250,7 @@ mod tests {
         let list = method_list(
             "getWsdl",
             &[ServiceId {
-                client: crate::id::MemberId::new("EE", "GOV", "<2>").subsystem("s"),
+                client: MemberId::new("EE", "GOV", "<2>").subsystem("s"),
                 code: "a&b".into(),
                 version: Some("v1".into()),
             }],
