@@ -175,22 +175,29 @@ async fn a_revoked_certificate_goes_out_of_use() {
     assert!(own.auth.is_some() && own.ocsp_by_sha1.len() == 2);
 }
 
-/// A certificate that is imported while answers about others are late gets its own at once.
+/// A certificate that is imported while the answer about another is late gets its own at once.
 #[tokio::test]
 async fn a_new_certificate_waits_for_no_stalled_answer() {
     let (scene, signer) = Scene::new().await;
-    scene.responder.behave(Behaviour::Silent);
     let _fetcher = scene.fetch_within(&signer, Duration::from_secs(600));
-    while scene.responder.requests() < 3 {
+    until(&signer, "good answers", complete).await;
+    let import = |name: &str| {
+        let key = key(KeyKind::P256);
+        let cert = scene.ca.signing(&scene.member, &scene.server, &key.spki(), NOW).expect("a certificate");
+        signer.import_pair(name, key, &cert, Some(scene.member.clone())).expect("imported");
+        TokenService::wake(signer.as_ref());
+        hex::encode(cert.sha1())
+    };
+    scene.responder.behave(Behaviour::Silent);
+    let asked = scene.responder.requests();
+    let stalled = import("stalled");
+    while scene.responder.requests() == asked {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     scene.responder.behave(Behaviour::Answers);
-    let key = key(KeyKind::P256);
-    let cert = scene.ca.signing(&scene.member, &scene.server, &key.spki(), NOW).expect("a certificate");
-    signer.import_pair("another", key, &cert, Some(scene.member.clone())).expect("imported");
-    TokenService::wake(signer.as_ref());
-    let sha1 = hex::encode(cert.sha1());
-    until(&signer, "the answer about the new one", |own| own.ocsp_by_sha1.contains_key(&sha1)).await;
+    let other = import("other");
+    let own = until(&signer, "the other's answer", |own| own.ocsp_by_sha1.contains_key(&other)).await;
+    assert!(!own.ocsp_by_sha1.contains_key(&stalled));
 }
 
 /// Answers that peers would refuse are not kept.
