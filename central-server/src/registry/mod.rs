@@ -164,8 +164,8 @@ impl Registry {
         let mut held = self.lock();
         let at = self.clock.now();
         let parts: Vec<_> = commands.iter().filter_map(part_of).collect();
-        let events = match decide_all(&held, commands, at) {
-            Ok(events) => events,
+        let (events, after) = match decide_all(&held, commands, at) {
+            Ok(decided) => decided,
             Err((asked, refusal)) => {
                 self.record_refusal(&mut held, actor, asked, &refusal)?;
                 return Err(refusal.into());
@@ -178,8 +178,11 @@ impl Registry {
             self.log.record(at, actor, batch)?;
         }
         let count = events.len() as u64;
-        // Copies only while somebody reads the state as it was.
-        apply_all(Arc::make_mut(&mut held), events, at)?;
+        match after {
+            Some(after) => *held = Arc::new(after),
+            // Copies only while somebody reads the state as it was.
+            None => apply_all(Arc::make_mut(&mut held), events, at)?,
+        }
         self.changed.send_replace(held.revision);
         metrics::counter!("registry_events_total").increment(count);
         if held.revision >= self.kept.load(Ordering::Relaxed) + snapshot::EVERY {
@@ -231,16 +234,17 @@ impl Registry {
     }
 }
 
-/// Judges commands in order, each by what those before it leave.
+/// Judges commands in order, each by what those before it leave. Of several it gives the state after them too, which was needed to
+/// judge them: a large registry is not copied twice.
 fn decide_all(
     state: &State,
     mut commands: Vec<Command>,
     at: UnixTime,
-) -> Result<Vec<Event>, (&'static str, Refusal)> {
+) -> Result<(Vec<Event>, Option<State>), (&'static str, Refusal)> {
     if commands.len() == 1 {
         let command = commands.remove(0);
         let asked = command.name();
-        return decide(state, command).map_err(|refusal| (asked, refusal));
+        return decide(state, command).map(|events| (events, None)).map_err(|refusal| (asked, refusal));
     }
     let mut scratch = state.clone();
     let mut events = Vec::new();
@@ -250,7 +254,7 @@ fn decide_all(
         apply_all(&mut scratch, decided.clone(), at).map_err(|_| (asked, Refusal::Misdirected { asked }))?;
         events.extend(decided);
     }
-    Ok(events)
+    Ok((events, Some(scratch)))
 }
 
 fn apply_all(state: &mut State, events: Vec<Event>, at: UnixTime) -> Result<(), RegistryError> {

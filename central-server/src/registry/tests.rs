@@ -59,7 +59,7 @@ fn some() -> Vec<Command> {
 
 fn state_of(commands: Vec<Command>) -> State {
     let mut state = State::default();
-    for event in decide_all(&state.clone(), commands, AT).unwrap() {
+    for event in decide_all(&state.clone(), commands, AT).unwrap().0 {
         state.apply(event, AT).unwrap();
     }
     state
