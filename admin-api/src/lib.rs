@@ -34,6 +34,7 @@ pub mod audit;
 pub mod auth;
 pub mod backup;
 pub mod call;
+pub mod certificate_files;
 pub mod check;
 pub mod config;
 pub mod form;

@@ -14,7 +14,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use admin_api::Frame;
-use admin_api::tls::Pair;
 use anyhow::{Context as _, bail};
 use host::clock::Clock;
 use host::health::Health;
@@ -31,7 +30,8 @@ use crate::config::Settings;
 use crate::configuration_source::web::Web;
 use crate::configuration_source::{ConfigurationSource, documents};
 use crate::federation::Trial;
-use crate::management_service::listener::{self, Listener};
+use crate::management_service::listener::Listener;
+use crate::management_service::tls::ManagementTls;
 use crate::management_service::{ManagementService, Service};
 use crate::offline::Offline;
 use crate::registry::{Command, Parameter, Registry};
@@ -123,7 +123,7 @@ struct Opened {
     api_tls: Arc<rustls::ServerConfig>,
     api: Arc<Frame<Api>>,
     management: Arc<ManagementService>,
-    management_tls: Pair,
+    management_tls: Arc<ManagementTls>,
     _data: Offline,
 }
 
@@ -154,9 +154,12 @@ impl Opened {
         let folder = data.folder("tls")?;
         let tls = admin_api::tls::server_config(&folder, "global-conf", host, clock.now())?;
         let api_tls = admin_api::tls::server_config(&folder, "management-api", host, clock.now())?;
-        let management_tls = admin_api::tls::pair(&folder, "management-service", host, clock.now())?;
-        let leaf = management_tls.chain.first().map(|cert| cert.der().to_vec());
-        let registration_cert = leaf.filter(|_| settings.registration_listen.is_some());
+        let clients = match &settings.management_clients {
+            Some(path) => Some(std::fs::read(path).with_context(|| path.display().to_string())?),
+            None => None,
+        };
+        let management_tls = Arc::new(ManagementTls::open(folder, host, clients, clock.now())?);
+        let registration_cert = settings.registration_listen.map(|_| management_tls.cert().der().to_vec());
         announce(data.registry(), registration_cert.as_deref())?;
         let management =
             ManagementService::new(Arc::clone(data.registry()), clock.clone(), settings.auto_approve);
@@ -164,7 +167,8 @@ impl Opened {
             registry: Arc::clone(data.registry()),
             token,
             source: Arc::clone(&source),
-            registration_cert,
+            management_tls: Arc::clone(&management_tls),
+            offers_registration: settings.registration_listen.is_some(),
             backups: backups::of(
                 data.registry(),
                 settings.data_dir.clone(),
@@ -272,26 +276,15 @@ impl Run<'_> {
     /// The services for management requests.
     async fn serve_management(&mut self, opened: &Opened) -> anyhow::Result<()> {
         let settings = self.settings;
-        let clients = match &settings.management_clients {
-            Some(path) => Some(std::fs::read(path).with_context(|| path.display().to_string())?),
-            None => None,
-        };
         let ports = [
-            (
-                "registration",
-                settings.registration_listen,
-                Service::Registration,
-                settings.registration_rate,
-                None,
-            ),
-            ("management", settings.management_listen, Service::Management, None, clients.as_deref()),
+            ("registration", settings.registration_listen, Service::Registration, settings.registration_rate),
+            ("management", settings.management_listen, Service::Management, None),
         ];
-        for (name, address, service, rate, clients) in ports {
+        for (name, address, service, rate) in ports {
             let Some(address) = address else { continue };
             let key = format!("management-service.{name}-listen");
             let tcp = self.bind(name, &key, address).await?;
-            let tls = listener::tls(&opened.management_tls, clients);
-            let transport = Transport::tls(tls.with_context(|| format!("{key} = {address}"))?);
+            let transport = opened.management_tls.transport(service);
             let listener = Listener::new(Arc::clone(&opened.management), service, rate, Clock::System);
             let handler = move |request, peer| {
                 let listener = listener.clone();

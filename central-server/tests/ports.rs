@@ -223,6 +223,19 @@ async fn an_empty_folder_becomes_an_instance_through_the_api() {
     assert!(published.starts_with("HTTP/1.1 200"), "{published}");
     let wsdl = plain(http, "/managementservices.wsdl").await;
     assert!(wsdl.contains("https://cs.example:4002/managementservice/manage/"), "{wsdl}");
+
+    // Another certificate is shown, and named, from the moment that it is made.
+    let shown =
+        || pair(&dir.path().join("tls"), "management-service", "", UnixTime(0)).unwrap().chain.remove(0);
+    let before = shown();
+    let line = "POST /api/v1/management-services-configuration/certificate";
+    assert_eq!(status(send(api, None, &request(line, &key, "")).await), "201");
+    for (cert, is_shown) in [(before, false), (shown(), true)] {
+        let (connect, total) = (Duration::from_secs(5), Duration::from_secs(20));
+        let http = host::http::Client::pinned(connect, total, cert.der().to_vec());
+        let url = format!("https://{registration}/managementservice");
+        assert_eq!(http.get(&url, 1000).await.is_ok(), is_shown);
+    }
     shutdown.stop();
     task.await.unwrap().unwrap();
     let state = Offline::open(dir.path(), Clock::System).unwrap().registry().state();

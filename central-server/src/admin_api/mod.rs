@@ -49,6 +49,7 @@ use pki::key::KeyKind;
 use crate::config::AutoApprove;
 use crate::configuration_source::ConfigurationSource;
 use crate::federation::Trial;
+use crate::management_service::tls::ManagementTls;
 use crate::registry::{Command, Registry, SourceKind, State};
 use crate::token::TokenSlot;
 
@@ -60,10 +61,12 @@ pub struct Api {
     pub token: Arc<TokenSlot>,
     /// Generation of the configuration.
     pub source: Arc<ConfigurationSource>,
-    /// Certificate of the registration service, where it is offered.
-    pub registration_cert: Option<Vec<u8>>,
     /// Backups.
     pub backups: Backups,
+    /// TLS of the services for management requests.
+    pub management_tls: Arc<ManagementTls>,
+    /// The registration service is offered, so the configuration names its certificate.
+    pub offers_registration: bool,
     /// Published files.
     pub public: PathBuf,
     /// Declarations of further optional parts.

@@ -66,8 +66,9 @@ pub(super) fn initialize(api: &Api, call: &mut Call) -> Result<Answer, Problem> 
     }
     if !named {
         let mut commands = vec![Command::Initialise { instance, address }];
-        if let Some(cert) = &api.registration_cert {
-            commands.push(Command::SetParameter(Parameter::AuthCertRegCert(Some(cert.clone()))));
+        if api.offers_registration {
+            let cert = api.management_tls.cert().der().to_vec();
+            commands.push(Command::SetParameter(Parameter::AuthCertRegCert(Some(cert))));
         }
         api.registry.execute_all(call.actor(), commands).map_err(problems::of)?;
     }

@@ -19,6 +19,7 @@ pub fn operations() -> Rows {
     rows.extend(source_rows());
     rows.extend(configuration_parts::rows());
     rows.extend(trusted_anchors::rows());
+    rows.extend(management_services::certificate_rows());
     rows.extend(member_rows());
     rows.extend(server_rows());
     rows.extend(request_rows());

@@ -16,6 +16,7 @@
 
 pub mod judge;
 pub mod listener;
+pub mod tls;
 pub mod trust;
 pub mod wsdl;
 

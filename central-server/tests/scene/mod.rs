@@ -17,6 +17,7 @@ use central_server::configuration_source::web::Web;
 use central_server::configuration_source::{ConfigurationSource, documents};
 use central_server::federation::Trial;
 use central_server::management_service::ManagementService;
+use central_server::management_service::tls::ManagementTls;
 use central_server::registry::SourceKind;
 use central_server::token::TokenSlot;
 use host::clock::Clock;
@@ -103,11 +104,12 @@ impl Scene {
             public.clone(),
             offline.folder("anchors").unwrap(),
         ));
+        let tls = offline.folder("tls").unwrap();
+        let management_tls = Arc::new(ManagementTls::open(tls, "cs", None, clock.now()).unwrap());
         let api = |auto_approve| Api {
             registry: Arc::clone(offline.registry()),
             token: Arc::clone(&token),
             source: Arc::clone(&source),
-            registration_cert: None,
             // A restart within the process is `app`'s matter; its signal is not that of this scene's listeners.
             backups: central_server::admin_api::backups::of(
                 offline.registry(),
@@ -117,6 +119,8 @@ impl Scene {
                 Shutdown::default(),
                 std::time::Duration::from_secs(1),
             ),
+            management_tls: Arc::clone(&management_tls),
+            offers_registration: false,
             public: public.clone(),
             parts_folder: None,
             trial: Trial::new(std::time::Duration::from_secs(20)),

@@ -1,38 +1,16 @@
 //! The internal TLS key and its certificate, by which information systems know this server.
 
-use std::io::Write as _;
 use std::path::PathBuf;
 
 use admin_api::check::SIZE;
 use admin_api::operation::{get, post};
 use admin_api::types::certificate::CertificateDetails;
 use admin_api::types::security_server::system::DistinguishedName;
-use admin_api::{Answer, Call, Check, Problem};
+use admin_api::{Answer, Call, Check, Problem, certificate_files};
 use pki::cert::Certificate;
-use pki::issue::Subject;
-use pki::name::{
-    BUSINESS_CATEGORY, COMMON_NAME, COUNTRY, ORGANIZATION, ORGANIZATION_IDENTIFIER, ORGANIZATIONAL_UNIT,
-    SERIAL_NUMBER,
-};
 
 use super::csrs::day;
 use super::{Api, Rows};
-
-/// Attributes of a distinguished name, by the short names people write, and their object identifiers.
-const ATTRIBUTES: [(&str, &str); 10] = [
-    ("CN", COMMON_NAME),
-    ("C", COUNTRY),
-    ("O", ORGANIZATION),
-    ("OU", ORGANIZATIONAL_UNIT),
-    ("L", "2.5.4.7"),
-    ("ST", "2.5.4.8"),
-    ("SERIALNUMBER", SERIAL_NUMBER),
-    ("SN", SERIAL_NUMBER),
-    ("BUSINESSCATEGORY", BUSINESS_CATEGORY),
-    ("ORGANIZATIONIDENTIFIER", ORGANIZATION_IDENTIFIER),
-];
-/// A tar archive is written in blocks of this many bytes.
-const BLOCK: usize = 512;
 
 /// Rows of the table.
 pub(super) fn rows() -> Rows {
@@ -92,33 +70,13 @@ fn request(api: &Api, call: &mut Call) -> Result<Answer, Problem> {
     check.done()?;
     call.note("subjectName", name.clone());
     let invalid = || Problem::bad_request("invalid_distinguished_name");
-    let subject = subject(&name).ok_or_else(invalid)?;
+    let subject = certificate_files::subject(&name).ok_or_else(invalid)?;
     let key = api.foundation.internal_tls.key(&folder(api)?).map_err(Problem::internal)?;
     let der = pki::csr::request(&key, pki::csr::Usage::Authentication, &subject, &[]);
     let der = der.map_err(|error| invalid().because(error.to_string()))?;
     let pem = pki::pem::encode("CERTIFICATE REQUEST", &der);
     let file = format!("internal_tls_cert_request_{}.p10", day(api.now()));
     Ok(Answer::file("application/octet-stream", &file, pem))
-}
-
-/// `CN=ss1, O=Org` as people write it: attributes separated by commas, a backslash before a comma that belongs to a value.
-fn subject(text: &str) -> Option<Subject> {
-    let mut parts = vec![String::new()];
-    let mut characters = text.chars();
-    while let Some(c) = characters.next() {
-        match c {
-            '\\' => parts.last_mut()?.push(characters.next()?),
-            ',' => parts.push(String::new()),
-            other => parts.last_mut()?.push(other),
-        }
-    }
-    let attribute = |part: &String| {
-        let (name, value) = part.split_once('=')?;
-        let (name, value) = (name.trim(), value.trim());
-        let oid = ATTRIBUTES.iter().find(|(known, _)| known.eq_ignore_ascii_case(name))?.1;
-        (!value.is_empty()).then(|| (oid, value.to_owned()))
-    };
-    parts.iter().map(attribute).collect()
 }
 
 fn import(api: &Api, call: &mut Call) -> Result<Answer, Problem> {
@@ -139,55 +97,7 @@ fn import(api: &Api, call: &mut Call) -> Result<Answer, Problem> {
 }
 
 fn export(api: &Api, _: &mut Call) -> Result<Answer, Problem> {
-    let cert = api.foundation.internal_tls.cert();
-    let mut archive = Vec::new();
-    append(&mut archive, "./cert.pem", cert.to_pem().as_bytes(), api);
-    append(&mut archive, "./cert.cer", cert.der(), api);
-    archive.resize(archive.len() + 2 * BLOCK, 0);
-    let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
-    gzip.write_all(&archive).map_err(Problem::internal)?;
-    let bytes = gzip.finish().map_err(Problem::internal)?;
+    let bytes = certificate_files::archive(&api.foundation.internal_tls.cert(), api.now());
+    let bytes = bytes.map_err(Problem::internal)?;
     Ok(Answer::file("application/gzip", "certs.tar.gz", bytes))
-}
-
-/// One file of a tar archive [POSIX.1-1988, ustar]: a header block, then the bytes, filled up to whole blocks.
-fn append(archive: &mut Vec<u8>, name: &str, bytes: &[u8], api: &Api) {
-    let mut header = [0_u8; BLOCK];
-    let mut put = |at: usize, text: &str| header[at..at + text.len()].copy_from_slice(text.as_bytes());
-    put(0, name);
-    put(100, "0000644\0");
-    put(108, "0000000\0");
-    put(116, "0000000\0");
-    put(124, &format!("{:011o}\0", bytes.len()));
-    put(136, &format!("{:011o}\0", api.now().as_secs()));
-    // The check sum counts itself as spaces.
-    put(148, "        ");
-    put(156, "0");
-    put(257, "ustar\x0000");
-    let sum: u32 = header.iter().map(|byte| u32::from(*byte)).sum();
-    header[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
-    archive.extend_from_slice(&header);
-    archive.extend_from_slice(bytes);
-    archive.resize(archive.len().next_multiple_of(BLOCK), 0);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn distinguished_names_as_people_write_them() {
-        let cases = [
-            ("CN=ss1", vec![(COMMON_NAME, "ss1")]),
-            ("cn = ss1 ,C=FI", vec![(COMMON_NAME, "ss1"), (COUNTRY, "FI")]),
-            (r"O=A\, B,CN=x", vec![(ORGANIZATION, "A, B"), (COMMON_NAME, "x")]),
-        ];
-        for (text, expected) in cases {
-            let expected: Vec<_> = expected.into_iter().map(|(oid, value)| (oid, value.to_owned())).collect();
-            assert_eq!(subject(text), Some(expected), "{text}");
-        }
-        for text in ["nonsense", "CN=", "XX=1", "CN=a,"] {
-            assert_eq!(subject(text), None, "{text}");
-        }
-    }
 }
