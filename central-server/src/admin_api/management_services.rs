@@ -87,42 +87,33 @@ const CERTIFICATE: &str = "/management-services-configuration/certificate";
 /// Rows about the TLS certificate of the services.
 pub(super) fn certificate_rows() -> Rows {
     vec![
-        get("getManagementServiceTlsCertificate", CERTIFICATE)
+        get("getCertificate", CERTIFICATE)
             .right("VIEW_MANAGEMENT_SERVICE_TLS_CERT")
             .gives::<CertificateDetails>(200)
             .by(certificate),
-        post("generateManagementServiceTlsKeyAndCertificate", CERTIFICATE)
+        post("generateKeyAndCertificate", CERTIFICATE)
             .right("GENERATE_MANAGEMENT_SERVICE_TLS_KEY_CERT")
             .audit("Generate management service TLS key and self-sign certificate")
             .gives_nothing(201)
             .by(renew_certificate),
-        get(
-            "downloadManagementServiceTlsCertificate",
-            "/management-services-configuration/download-certificate",
-        )
-        .right("DOWNLOAD_MANAGEMENT_SERVICE_TLS_CERT")
-        .gives_file("application/gzip")
-        .by(download_certificate),
-        post(
-            "generateManagementServiceTlsCertificateRequest",
-            "/management-services-configuration/generate-csr",
-        )
-        .right("GENERATE_MANAGEMENT_SERVICE_TLS_CSR")
-        .audit("Generate management service TLS certificate signing request")
-        .takes::<DistinguishedName>()
-        .gives_file("application/octet-stream")
-        .refuses(&[(400, "invalid_distinguished_name")])
-        .by(request_certificate),
-        post(
-            "uploadManagementServiceTlsCertificate",
-            "/management-services-configuration/upload-certificate",
-        )
-        .right("UPLOAD_MANAGEMENT_SERVICE_TLS_CERT")
-        .audit("Upload management service TLS certificate")
-        .takes_form::<CertificateFile>()
-        .gives::<CertificateDetails>(200)
-        .refuses(&[(400, "invalid_certificate"), (400, "key_not_found"), (400, "invalid_file_extension")])
-        .by(upload_certificate),
+        get("downloadCertificate", "/management-services-configuration/download-certificate")
+            .right("DOWNLOAD_MANAGEMENT_SERVICE_TLS_CERT")
+            .gives_file("application/gzip")
+            .by(download_certificate),
+        post("generateCertificateRequest", "/management-services-configuration/generate-csr")
+            .right("GENERATE_MANAGEMENT_SERVICE_TLS_CSR")
+            .audit("Generate management service TLS certificate signing request")
+            .takes::<DistinguishedName>()
+            .gives_file("application/octet-stream")
+            .refuses(&[(400, "invalid_distinguished_name")])
+            .by(request_certificate),
+        post("uploadCertificate", "/management-services-configuration/upload-certificate")
+            .right("UPLOAD_MANAGEMENT_SERVICE_TLS_CERT")
+            .audit("Upload management service TLS certificate")
+            .takes_form::<CertificateFile>()
+            .gives::<CertificateDetails>(200)
+            .refuses(&[(400, "invalid_certificate"), (400, "key_not_found"), (400, "invalid_file_extension")])
+            .by(upload_certificate),
     ]
 }
 

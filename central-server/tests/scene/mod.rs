@@ -152,7 +152,7 @@ impl Scene {
     }
 
     /// Its data directory.
-    pub(crate) fn folder(&self) -> &std::path::Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
 
