@@ -182,7 +182,7 @@ impl Scene {
 
     /// Calls a backup otherwise.
     pub(crate) fn rename_backup(&self, from: &str, to: &str) {
-        let folder = self._folder.path().join("backup");
+        let folder = self.folder.path().join("backup");
         std::fs::rename(folder.join(from), folder.join(to)).unwrap();
     }
 
