@@ -132,27 +132,33 @@ impl MessageLog {
     pub fn find(&self, message_id: &str, local: &ClientId) -> Result<Vec<Found>, LogError> {
         let client = Client::from(local);
         let numbers = self.inner.index.by_message_id(message_id, &client, MAX_FOUND)?;
-        let mut found: Vec<Found> = numbers
-            .into_iter()
-            .filter_map(|number| match self.read(RecordId(number)) {
-                Ok(record) => Some(record),
+        let mut found = Vec::new();
+        for number in numbers {
+            match self.head(number) {
+                // The index knows a hash only.
+                Ok(head) if head.message_id != message_id || *head.local() != client => {}
+                Ok(head) => found.push(Found {
+                    id: RecordId(number),
+                    direction: if head.response { Direction::Response } else { Direction::Request },
+                    stamped: self.inner.index.stamp(number)?.is_some(),
+                }),
                 // It has expired meanwhile.
-                Err(RecordError::Unknown(_)) => None,
-                Err(error) => {
-                    tracing::error!(%error, "a record of the message log is left out");
-                    None
-                }
-            })
-            // The index knows a hash only.
-            .filter(|record| record.message_id == message_id && record.local() == local)
-            .map(|record| Found {
-                id: record.id,
-                direction: record.direction,
-                stamped: record.stamp.is_some(),
-            })
-            .collect();
+                Err(RecordError::Unknown(_)) => {}
+                Err(error) => tracing::error!(%error, "a record of the message log is left out"),
+            }
+        }
         found.sort_by_key(|record| record.id);
         Ok(found)
+    }
+
+    /// The head of a record: all that looking for it takes. Its documents and its timestamp cost much more.
+    fn head(&self, number: u64) -> Result<RecordHead, RecordError> {
+        let Place { segment, offset } = self.inner.index.record(number)?.ok_or(RecordError::Unknown(number))?;
+        let head = self.inner.reader.frame(segment, offset, Kind::Record).and_then(|frame| {
+            let head = decode::<RecordHead>(&frame).filter(|head| head.sequence == number);
+            head.ok_or(ReadError::Damaged { segment, offset, what: "there is another record, or none" })
+        });
+        head.map_err(|reason| RecordError::Unreadable { record: number, reason: reason.to_string() })
     }
 
     /// Waits until everything appended so far can be found.
