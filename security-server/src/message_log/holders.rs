@@ -71,7 +71,7 @@ pub struct Progress {
 enum Holder {
     Folder(PathBuf),
     Url(String),
-    Service(ClientId, ServiceId),
+    Service(Box<(ClientId, ServiceId)>),
 }
 
 /// All holders.
@@ -136,7 +136,7 @@ impl Holders {
         }
         if let Some((client, service)) = &settings.service {
             let name = format!("service {}", service.short());
-            holders.push((name, Holder::Service(client.clone(), service.clone())));
+            holders.push((name, Holder::Service(Box::new((client.clone(), service.clone())))));
         }
         let mut progress = progress(log_dir).unwrap_or_else(|error| {
             tracing::error!(%error, "what holders of tree heads have is not known any more; they get the newest");
@@ -282,7 +282,8 @@ impl Holder {
                 return done.map_err(|error| format!("the head was not put into the folder: {error}"));
             }
             Self::Url(url) => client.post(url, KIND, Bytes::from(note), MAX_ANSWER_BYTES).await,
-            Self::Service(from, service) => {
+            Self::Service(parties) => {
+                let (from, service) = &**parties;
                 let exchange =
                     exchange.ok_or("proxy.client-http-listen is off, and heads are sent through it")?;
                 let headers = [("content-type", KIND.to_owned()), ("x-road-client", from.to_header())];
