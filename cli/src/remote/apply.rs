@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::ecosystem::model::Format;
 use super::ecosystem::plan::Options;
 use super::ecosystem::{self, Job};
 use super::session::Flags;
@@ -21,10 +22,10 @@ pub(crate) struct ApplyArgs {
     #[arg(long)]
     dry_run: bool,
     /// Carry out a plan that was saved; refused when something has changed since.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "offline", "prune", "only", "dry_run", "save_plan"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["file", "offline", "prune", "prune_only", "only", "dry_run", "save_plan"])]
     plan: Option<PathBuf>,
     /// The data directory of a stopped security server (data-dir of its settings); it is created when it is not there.
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["only", "save_plan"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["only", "save_plan", "prune_only", "format"])]
     offline: Option<PathBuf>,
 }
 
@@ -32,15 +33,21 @@ pub(crate) struct ApplyArgs {
 struct Common {
     #[command(flatten)]
     flags: Flags,
-    /// Also remove what the file does not name; keys, tokens, members and owners always stay.
+    /// Also remove what the file does not name; keys, tokens, members and owners stay.
     #[arg(long)]
     prune: bool,
+    /// Remove what the file does not name of these kinds alone; keys, subsystems and members go only when they are named here.
+    #[arg(long, value_name = "KIND", value_delimiter = ',')]
+    prune_only: Vec<String>,
     /// These kinds of steps alone, such as member, client, service, access; may be repeated.
     #[arg(long, value_name = "KIND", value_delimiter = ',')]
     only: Vec<String>,
     /// How long to wait for approvals and configuration, each time.
     #[arg(long, value_name = "TIME", value_parser = time, default_value = "5m", num_args = 0..=1, require_equals = true, default_missing_value = "5m")]
     wait: Duration,
+    /// What kind of file it is: an ecosystem, or the configuration of the Security Server Toolkit.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
     /// Write the plan to a file, for `apply --plan`.
     #[arg(long, value_name = "FILE")]
     save_plan: Option<PathBuf>,
@@ -49,8 +56,19 @@ struct Common {
 impl Common {
     fn job(&self) -> Job {
         let targets = self.flags.target.clone().into_iter().collect();
-        let options = Options { prune: self.prune, only: self.only.clone(), targets };
-        Job { flags: self.flags.clone(), options, wait: self.wait, save_plan: self.save_plan.clone() }
+        let options = Options {
+            prune: self.prune,
+            prune_only: self.prune_only.clone(),
+            only: self.only.clone(),
+            targets,
+        };
+        Job {
+            flags: self.flags.clone(),
+            options,
+            wait: self.wait,
+            save_plan: self.save_plan.clone(),
+            format: self.format,
+        }
     }
 }
 
@@ -70,6 +88,9 @@ pub(crate) struct ExportArgs {
     /// Where to; standard output when it is not said.
     #[arg(short = 'f', short_alias = 'o', long, value_name = "FILE")]
     file: Option<PathBuf>,
+    /// What kind of file.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
     /// Names of targets; all when none is named.
     targets: Vec<String>,
     #[command(flatten)]
@@ -107,5 +128,5 @@ pub(crate) fn diff(args: &DiffArgs) -> anyhow::Result<Exit> {
 
 /// Runs `causeway export`.
 pub(crate) fn export(args: &ExportArgs) -> anyhow::Result<Exit> {
-    super::told(&args.flags, ecosystem::export(&args.flags, &args.targets, args.file.as_deref()))
+    super::told(&args.flags, ecosystem::export(&args.flags, &args.targets, args.file.as_deref(), args.format))
 }

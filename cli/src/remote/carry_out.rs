@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::connection::{Answer, Body, Call, Part, encode};
 use super::failure::{Failure, failure_of};
+use super::output::field;
 use super::session::Session;
 use super::verb::{Does, Inputs, Kind, Param, Place, Verb};
 use super::{ids, names, secrets};
@@ -47,7 +48,9 @@ pub(crate) fn carry_out(session: &Session, verb: &Verb, inputs: &Inputs) -> anyh
 
 fn one(session: &Session, verb: &Verb, inputs: &Inputs) -> anyhow::Result<()> {
     let body = match perform(session, verb, inputs) {
-        Err(error) if inputs.ensure && was_done(&error, verb.done) => {
+        Err(error)
+            if inputs.ensure && (was_done(&error, verb.done) || is_done(session, verb, inputs, &error)?) =>
+        {
             eprintln!("nothing to do");
             Value::Null
         }
@@ -61,6 +64,16 @@ fn one(session: &Session, verb: &Verb, inputs: &Inputs) -> anyhow::Result<()> {
         return Ok(());
     }
     session.print(&body, verb.list, &verb.columns)
+}
+
+/// A refused call has been made before: its effect is there, or on its way.
+fn is_done(session: &Session, verb: &Verb, inputs: &Inputs, error: &anyhow::Error) -> anyhow::Result<bool> {
+    let Some(already) = verb.already.filter(|_| matches!(failure_of(error), Some(Failure::Refused { .. })))
+    else {
+        return Ok(false);
+    };
+    let body = session.get(&fill(session, verb, inputs, already.path)?)?;
+    Ok(already.is.contains(&field(&body, already.field).as_str()))
 }
 
 fn was_done(error: &anyhow::Error, done: &[&str]) -> bool {

@@ -110,6 +110,16 @@ impl Failure {
         }
     }
 
+    /// What stands beside the code.
+    pub(crate) fn metadata(&self) -> &[String] {
+        match self {
+            Self::Refused { body, .. } | Self::NotAuthorised { body, .. } => {
+                body.error.as_ref().map_or(&[], |error| error.metadata.as_slice())
+            }
+            Self::Unreachable { .. } | Self::OtherCertificate { .. } | Self::WaitTimedOut { .. } => &[],
+        }
+    }
+
     /// What has to be accepted first.
     pub(crate) fn warnings(&self) -> &[Warning] {
         match self {
@@ -169,7 +179,9 @@ fn refused(body: &ErrorBody, call: &str, correlation: &str) -> String {
         }
     };
     if let Some(error) = &body.error {
-        if let Some(meaning) = meaning(&error.code) {
+        // Behind `core.…` stands what the central server said.
+        let behind = error.metadata.iter().find_map(|text| text.split_once(" with statusCode "));
+        if let Some(meaning) = behind.and_then(|(code, _)| meaning(code)).or_else(|| meaning(&error.code)) {
             let _ = write!(text, "\n  {meaning}");
         }
         for (field, rules) in &error.validation_errors {
@@ -239,7 +251,11 @@ const MEANINGS: &[(&str, &str)] = &[
     ("invalid_encoded_id", "identifiers are written COM:4321:TEST or DEV:COM:4321:TEST"),
     ("invalid_member_id", "members are written COM:4321 or DEV:COM:4321"),
     ("invalid_subsystem_id", "subsystems are written COM:4321:TEST or DEV:COM:4321:TEST"),
-    ("management_request_exists", "the same request waits already; its number is above"),
+    ("management_request_client_already_registered", "the client is registered at this server already"),
+    (
+        "management_request_exists",
+        "the same request waits at the central server already: causeway cs request list",
+    ),
     ("management_request_invalid_state_for_approval", "it was approved, declined or revoked before"),
     (
         "management_request_server_not_found",

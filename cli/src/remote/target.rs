@@ -122,7 +122,9 @@ fn add(args: &Add) -> anyhow::Result<()> {
 fn compared(url: &str, timeout: Duration) -> anyhow::Result<String> {
     let shown = first_contact(url, timeout)?;
     eprintln!("{url} shows the certificate with SHA-256 fingerprint\n  {shown}");
-    eprintln!("Compare it with what the server's own log or its administrator says.");
+    eprintln!(
+        "Compare it with the certificate on the server (of Causeway tls/management-api.crt in its data folder), or ask its administrator."
+    );
     if secrets::agrees("is it the right one?")? {
         return Ok(shown);
     }

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -271,7 +271,7 @@ impl Target {
 /// A key that can stand in a header.
 fn checked(key: &str) -> anyhow::Result<Zeroizing<String>> {
     if key.is_empty() || !key.chars().all(|c| c.is_ascii_graphic()) {
-        bail!("the API key is empty or has characters that no key has");
+        return Err(Usage("the API key is empty or has characters that no key has".into()).into());
     }
     Ok(Zeroizing::new(key.to_owned()))
 }

@@ -133,6 +133,14 @@ pub(crate) struct Until {
     pub(crate) is: &'static str,
 }
 
+/// What `--ensure` takes for done: this field of this path is one of these.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Already {
+    pub(crate) path: &'static str,
+    pub(crate) field: &'static str,
+    pub(crate) is: &'static [&'static str],
+}
+
 /// A verb.
 #[derive(Clone, Debug)]
 pub(crate) struct Verb {
@@ -150,6 +158,7 @@ pub(crate) struct Verb {
     pub(crate) repeats: bool,
     pub(crate) until: Option<Until>,
     /// There is `--wait`.
+    pub(crate) already: Option<Already>,
     pub(crate) waits: bool,
     pub(crate) bulk: bool,
     /// What the operator is asked before.
@@ -178,6 +187,7 @@ fn of(name: &'static str, about: &'static str, does: Does) -> Verb {
         done: &[],
         repeats: false,
         until: None,
+        already: None,
         waits: false,
         bulk: false,
         asks: None,
@@ -204,6 +214,15 @@ impl Verb {
     /// With `--ensure`, these refusals mean that it was done before.
     pub(crate) fn ensures(self, done: &'static [&'static str]) -> Self {
         Self { done, repeats: true, ..self }
+    }
+    /// With `--ensure`, a refusal counts as success when this field of this path says that it is done, or on its way.
+    pub(crate) fn already(
+        self,
+        path: &'static str,
+        field: &'static str,
+        is: &'static [&'static str],
+    ) -> Self {
+        Self { already: Some(Already { path, field, is }), repeats: true, ..self }
     }
     /// With `--ensure`, the function looks first.
     pub(crate) fn looks_first(self) -> Self {

@@ -17,8 +17,8 @@ use sandbox::tsa::Tsa;
 use crate::scene::{Running, Scene};
 
 /// A CA that signs whatever lies as NAME.csr in the folder, its responder and TSA, addresses for three servers.
-struct Instance {
-    scene: Scene,
+pub(crate) struct Instance {
+    pub(crate) scene: Scene,
     hosts: [Claim; 3],
     authority: Arc<Authority>,
     urls: (String, String),
@@ -33,7 +33,7 @@ impl Drop for Instance {
 }
 
 impl Instance {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let scene = Scene::new();
         let hosts = Claim::take_all([None, None, None]).unwrap();
         let runtime = tokio::runtime::Runtime::new().unwrap();
@@ -83,18 +83,18 @@ impl Instance {
         self.scene.server("security-server", target, &settings, &roles)
     }
 
-    fn host(&self, number: usize) -> String {
+    pub(crate) fn host(&self, number: usize) -> String {
         self.hosts[number].v4().to_string()
     }
 
     /// NAME.csr becomes NAME, which is a certificate.
-    fn sign(&self, name: &str, usage: Usage) {
+    pub(crate) fn sign(&self, name: &str, usage: Usage) {
         let csr = std::fs::read(self.scene.path(&format!("{name}.csr"))).unwrap();
         let cert = self.authority.certify(&csr, usage, Clock::System.now()).unwrap();
         std::fs::write(self.scene.path(name), cert.to_pem()).unwrap();
     }
 
-    fn type_in(&self, line: &str) {
+    pub(crate) fn type_in(&self, line: &str) {
         let done = self.scene.type_in(line);
         let log = |name: &str| std::fs::read_to_string(self.scene.path(name)).unwrap_or_default();
         let tail =
@@ -403,10 +403,9 @@ fn what_waits_for_people_is_left_to_another_run() {
     assert_eq!(instance.scene.type_in("diff -f e.yaml").ok().out, "");
 }
 
-#[test]
-fn an_instance_from_one_file() {
-    let instance = Instance::new();
-    let (_cs, _ss0, _ss1) = (instance.central(), instance.security("ss0", 1), instance.security("ss1", 2));
+/// A central server, the server of the management services and another one, all from one file, `e.yaml`.
+pub(crate) fn from_one_file(instance: &Instance) -> [Running; 3] {
+    let servers = [instance.central(), instance.security("ss0", 1), instance.security("ss1", 2)];
     let (ocsp, tsa) = instance.urls.clone();
     let folder = instance.scene.dir.path().display().to_string();
     // The CA is another program: it gets the request and prints the certificate.
@@ -447,12 +446,33 @@ fn an_instance_from_one_file() {
     });
     instance.scene.type_in("apply -f e.yaml --dry-run").gives(6);
     instance.type_in("apply -f e.yaml --wait=2m --yes");
+    instance.stop.store(true, Ordering::Relaxed);
+    signing.join().unwrap();
+    servers
+}
+
+#[test]
+fn an_instance_from_one_file() {
+    let instance = Instance::new();
+    let _servers = from_one_file(&instance);
     let diff = instance.scene.type_in("diff -f e.yaml");
     assert_eq!((diff.code, diff.out.as_str()), (0, ""), "{}", diff.err);
     instance.scene.type_in("ss client show COM:4321:TEST -t ss1").ok().says("REGISTERED");
     instance.type_in("export -f exported.yaml");
     let diff = instance.scene.type_in("diff -f exported.yaml --prune");
     assert_eq!((diff.code, diff.out.as_str()), (0, ""), "{}", diff.err);
-    instance.stop.store(true, Ordering::Relaxed);
-    signing.join().unwrap();
+    // What is meant by name alone goes by name alone, and nothing else with it.
+    let diff = instance.scene.type_in("diff -f e.yaml --prune-only token").gives(2);
+    assert!(diff.err.contains("token is nothing to prune"), "{}", diff.err);
+    instance.type_in("cs member add COM:9 Passing");
+    instance.type_in("cs subsystem add COM:9:BY");
+    instance.type_in("ss key add --label spare -t ss1");
+    let diff = instance.scene.type_in("diff -f e.yaml --prune");
+    assert_eq!((diff.code, diff.out.as_str()), (0, ""), "{}", diff.err);
+    let diff = instance.scene.type_in("diff -f e.yaml --prune-only member,subsystem,key").gives(6);
+    let gone = "- ss1 key \"spare\" for nothing yet\n- cs subsystem DEV:COM:9:BY\n- cs member DEV:COM:9\n";
+    assert_eq!(diff.out, gone);
+    instance.type_in("apply -f e.yaml --prune-only member,subsystem,key --yes");
+    let diff = instance.scene.type_in("diff -f e.yaml --prune-only member,subsystem,key");
+    assert_eq!((diff.code, diff.out.as_str()), (0, ""), "{}", diff.err);
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod central;
+mod daily;
 mod ecosystem;
 mod instance;
 mod scene;

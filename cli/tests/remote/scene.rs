@@ -161,6 +161,16 @@ impl Scene {
         running
     }
 
+    /// Starts a server once more, whose listeners may be others now.
+    pub(crate) fn again(&self, role: &str, target: &str) -> Running {
+        let running = self.start(role, target, &self.path(&format!("{target}.toml")));
+        let (url, key) = (running.url(), self.path(&format!("{target}.key")));
+        let fingerprint = fingerprint(self, &url);
+        let add = ["target", "add", target, &url, "--fingerprint", &fingerprint, "--replace", "--key-file"];
+        self.run(add.into_iter().chain([key.to_str().unwrap()])).ok();
+        running
+    }
+
     fn start(&self, role: &str, target: &str, file: &Path) -> Running {
         let ready = self.path(&format!("{target}.ready"));
         let _ = std::fs::remove_file(&ready);

@@ -142,12 +142,21 @@ impl Executor<'_> {
         self.until(what, is_passing, go)
     }
 
-    /// The same for management requests: whatever is wrong on their way may end with the next configuration or OCSP answer.
-    fn until_delivered(&self, what: &str, go: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
-        let on_the_way = |error: &anyhow::Error| {
-            failure_of(error).and_then(Failure::code).is_some_and(|code| code.starts_with("core."))
-        };
-        self.until(what, |error| is_passing(error) || on_the_way(error), go)
+    /// The same for management requests: whatever is wrong on their way may end with the next configuration or OCSP answer. What the
+    /// central server itself has refused stays refused; the same request that waits there already is as good as sent.
+    fn until_delivered(&self, what: &str, mut go: impl FnMut() -> anyhow::Result<()>) -> anyhow::Result<()> {
+        self.until(
+            what,
+            |error| is_passing(error) || is_on_the_way(error),
+            || match go() {
+                Err(error)
+                    if refusal_behind(&error).is_some_and(|code| code == "management_request_exists") =>
+                {
+                    Ok(())
+                }
+                other => other,
+            },
+        )
     }
 
     fn until(
@@ -188,6 +197,7 @@ impl Executor<'_> {
             None => self.server(session)?.pin.as_ref(),
         };
         match pin {
+            Some(Pin { given: Some(pin), .. }) => Ok(pin.0.clone()),
             Some(Pin { file: Some(file), .. }) => secrets::from_file(file),
             Some(Pin { env: Some(name), .. }) => {
                 let pin = std::env::var(name).map_err(|_| Usage(format!("the environment has no {name}")))?;
@@ -389,6 +399,23 @@ fn is_passing(error: &anyhow::Error) -> bool {
     failure.code().is_some_and(|code| PASSING.contains(&code) || code.starts_with("conf_verification."))
 }
 
+/// The code that the central server refused a management request with, `CODE with statusCode NUMBER`.
+fn refusal_behind(error: &anyhow::Error) -> Option<&str> {
+    failure_of(error)?
+        .metadata()
+        .iter()
+        .find_map(|text| text.split_once(" with statusCode "))
+        .map(|(code, _)| code)
+}
+
+/// A management request has not arrived, or came too early.
+fn is_on_the_way(error: &anyhow::Error) -> bool {
+    // The server is approved elsewhere.
+    const TOO_EARLY: &[&str] = &["management_request_server_not_found"];
+    let on_the_way = failure_of(error).and_then(Failure::code).is_some_and(|code| code.starts_with("core."));
+    on_the_way && refusal_behind(error).is_none_or(|code| TOO_EARLY.contains(&code))
+}
+
 /// The newest certificate of a key.
 fn certificate_of(session: &Session, usage: &str, label: &str) -> anyhow::Result<Option<Value>> {
     let mut all = keys::certificates(session)?;
@@ -568,5 +595,39 @@ pub(crate) fn unmoved(now: &now::Now, hash: &str) -> Result<(), Usage> {
     match now.hash() == hash {
         true => Ok(()),
         false => Err(Usage("the servers have changed since the plan was made: make another".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::remote::connection::Answer;
+
+    #[test]
+    fn what_the_central_server_refused_is_not_asked_again() {
+        let cases = [
+            ("core.io_error", "nobody listens", true, None),
+            ("core.ssl_authentication_failed", "no OCSP answer yet", true, None),
+            (
+                "core.internal_error",
+                "management_request_server_not_found with statusCode 404",
+                true,
+                Some("management_request_server_not_found"),
+            ),
+            (
+                "core.internal_error",
+                "management_request_client_already_registered with statusCode 409",
+                false,
+                Some("management_request_client_already_registered"),
+            ),
+            ("action_not_possible", "x", false, None),
+        ];
+        for (code, text, waits, behind) in cases {
+            let body = json!({ "status": 500, "error": { "code": code, "metadata": [text, "tr.null"] } });
+            let answer =
+                Answer { status: 500, headers: http::HeaderMap::new(), body: body.to_string().into() };
+            let error = anyhow::Error::from(Failure::of(&answer, "PUT /x".into(), "ss1", true));
+            assert_eq!((is_on_the_way(&error), refusal_behind(&error)), (waits, behind), "{code} {text}");
+        }
     }
 }

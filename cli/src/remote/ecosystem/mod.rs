@@ -2,7 +2,7 @@
 //!
 //! | File | Holds |
 //! |---|---|
-//! | [`model`] | the file |
+//! | [`model`], [`xrdsst`] | the file, and that of the Security Server Toolkit |
 //! | [`now`] | what is there, in the same words |
 //! | [`plan`], [`servers`] | from wanted and there to ordered steps: pure |
 //! | [`step`] | one step |
@@ -16,6 +16,7 @@ pub(crate) mod now;
 pub(crate) mod plan;
 mod servers;
 pub(crate) mod step;
+mod xrdsst;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -31,7 +32,7 @@ use super::session::{Flags, Session};
 use super::targets::{Kind, Targets};
 use crate::exit::{Exit, Usage};
 use execute::{Ended, Executor};
-use model::{Approve, Ecosystem};
+use model::{Approve, Ecosystem, Format};
 use now::Now;
 use plan::Options;
 use step::{Act, Step};
@@ -43,6 +44,7 @@ pub(crate) struct Job {
     pub(crate) options: Options,
     pub(crate) wait: Duration,
     pub(crate) save_plan: Option<PathBuf>,
+    pub(crate) format: Format,
 }
 
 /// A saved plan.
@@ -51,6 +53,8 @@ struct Saved {
     version: u32,
     /// The file that it was made from, and its SHA-256.
     file: PathBuf,
+    #[serde(default)]
+    format: Format,
     file_sha256: String,
     /// Of what was there.
     state_sha256: String,
@@ -121,7 +125,7 @@ fn sha256(path: &Path) -> anyhow::Result<String> {
 
 /// Shows what `apply` would do.
 pub(crate) fn diff(file: &Path, job: &Job) -> anyhow::Result<Exit> {
-    let wanted = Ecosystem::load(file)?;
+    let wanted = Ecosystem::load(file, job.format)?;
     let sessions = sessions(&job.flags, &wanted)?;
     let now = read(&wanted, &sessions)?;
     let steps = plan::plan(&wanted, &now, &job.options)?;
@@ -130,6 +134,7 @@ pub(crate) fn diff(file: &Path, job: &Job) -> anyhow::Result<Exit> {
         let saved = Saved {
             version: PLAN_VERSION,
             file: std::path::absolute(file)?,
+            format: job.format,
             file_sha256: sha256(file)?,
             state_sha256: now.hash(),
             steps: steps.clone(),
@@ -142,7 +147,7 @@ pub(crate) fn diff(file: &Path, job: &Job) -> anyhow::Result<Exit> {
 
 /// Makes things as the file says.
 pub(crate) fn apply(file: &Path, job: &Job) -> anyhow::Result<Exit> {
-    let wanted = Ecosystem::load(file)?;
+    let wanted = Ecosystem::load(file, job.format)?;
     let sessions = sessions(&job.flags, &wanted)?;
     let now = read(&wanted, &sessions)?;
     let steps = plan::plan(&wanted, &now, &job.options)?;
@@ -164,7 +169,7 @@ pub(crate) fn apply_plan(path: &Path, job: &Job) -> anyhow::Result<Exit> {
         ))
         .into());
     }
-    let wanted = Ecosystem::load(&saved.file)?;
+    let wanted = Ecosystem::load(&saved.file, saved.format)?;
     let sessions = sessions(&job.flags, &wanted)?;
     execute::unmoved(&read(&wanted, &sessions)?, &saved.state_sha256)?;
     carry_out(&wanted, &sessions, &saved.steps, job)
@@ -201,11 +206,22 @@ fn carry_out(
 }
 
 /// Writes what is there as a file.
-pub(crate) fn export(flags: &Flags, names: &[String], output: Option<&Path>) -> anyhow::Result<Exit> {
+///
+/// # Errors
+/// A target that is not there, or of which the form has no place; whatever the servers refuse.
+pub(crate) fn export(
+    flags: &Flags,
+    names: &[String],
+    output: Option<&Path>,
+    format: Format,
+) -> anyhow::Result<Exit> {
     let targets = Targets::load()?;
     let mut chosen: Vec<(String, Kind)> = Vec::new();
     for (name, target) in &targets.target {
         let kind = target.kind.unwrap_or(Kind::SecurityServer);
+        if kind == Kind::CentralServer && format == Format::Xrdsst && names.is_empty() {
+            continue;
+        }
         if names.is_empty() || names.contains(name) {
             chosen.push((name.clone(), kind));
         }
@@ -219,6 +235,9 @@ pub(crate) fn export(flags: &Flags, names: &[String], output: Option<&Path>) -> 
         let session = Session::open(&flags, kind)?;
         match kind {
             Kind::CentralServer => {
+                if format == Format::Xrdsst {
+                    return Err(Usage(format!("{name}: that form has no central server")).into());
+                }
                 let now = now::read_central(&session).with_context(|| format!("target {name}"))?;
                 if found.central.is_some() {
                     return Err(Usage("a file has one central server: name the targets".into()).into());
@@ -235,7 +254,13 @@ pub(crate) fn export(flags: &Flags, names: &[String], output: Option<&Path>) -> 
             }
         }
     }
-    let text = serde_yaml_ng::to_string(&found)?;
+    let url = |name: &str| targets.target.get(name).map(|target| target.url.clone());
+    let text = match format {
+        Format::Causeway => serde_yaml_ng::to_string(&found)?,
+        Format::Xrdsst => {
+            format!("{}{}", xrdsst::HEAD, serde_yaml_ng::to_string(&xrdsst::File::of(&found, url))?)
+        }
+    };
     match output {
         Some(path) => std::fs::write(path, text).with_context(|| path.display().to_string())?,
         None => std::io::stdout().lock().write_all(text.as_bytes())?,

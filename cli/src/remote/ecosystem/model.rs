@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use serde::{Deserialize, Serialize};
 use serde_yaml_ng::Value;
+use zeroize::Zeroizing;
 
+use super::xrdsst;
 use crate::exit::Usage;
 use crate::remote::ids::{Shape, with_instance};
 
@@ -47,6 +49,36 @@ pub(crate) enum Approve {
 pub(crate) struct Pin {
     pub(crate) file: Option<PathBuf>,
     pub(crate) env: Option<String>,
+    /// The toolkit's files have it in plain text.
+    #[serde(skip)]
+    pub(crate) given: Option<Given>,
+}
+
+/// A PIN that is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Given(pub(crate) Zeroizing<String>);
+
+impl std::fmt::Debug for Given {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("…")
+    }
+}
+
+impl Pin {
+    pub(super) fn given(pin: Zeroizing<String>) -> Self {
+        Self { given: Some(Given(pin)), ..Self::default() }
+    }
+}
+
+/// Which kind of file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Format {
+    /// The one of this program.
+    #[default]
+    Causeway,
+    /// The one of the Security Server Toolkit.
+    Xrdsst,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -334,16 +366,18 @@ impl Ecosystem {
     ///
     /// # Errors
     /// [`Usage`] that names the file and the place.
-    pub(crate) fn load(path: &Path) -> anyhow::Result<Self> {
-        let value = read(path)?;
-        let mut ecosystem: Self = serde_yaml_ng::from_value(value)
-            .map_err(|error| Usage(format!("{}: {error}", path.display())))?;
+    pub(crate) fn load(path: &Path, format: Format) -> anyhow::Result<Self> {
+        let mut ecosystem: Self = match format {
+            Format::Xrdsst => xrdsst::read(path)?,
+            Format::Causeway => serde_yaml_ng::from_value(read(path)?)
+                .map_err(|error| Usage(format!("{}: {error}", path.display())))?,
+        };
         let folder = path.parent().unwrap_or(Path::new(""));
         ecosystem.settle(folder).with_context(|| path.display().to_string())?;
         Ok(ecosystem)
     }
 
-    fn settle(&mut self, folder: &Path) -> anyhow::Result<()> {
+    pub(super) fn settle(&mut self, folder: &Path) -> anyhow::Result<()> {
         let instance = self.instance.clone();
         let whole = |text: &mut String, shape: Shape| -> anyhow::Result<()> {
             *text = with_instance(text, shape, || Ok(vec![instance.clone()]))?;
@@ -535,7 +569,7 @@ mod tests {
             "all.yaml",
             "instance: DEV\nvars: {HOST: cs.example}\ninclude: [team.yaml]\ncentral: {target: cs, address: '${HOST}', pin: {file: pin}, members: [{id: 'COM:1', name: One}]}\nservers: []\n",
         );
-        let found = Ecosystem::load(&dir.path().join("all.yaml")).unwrap();
+        let found = Ecosystem::load(&dir.path().join("all.yaml"), Format::Causeway).unwrap();
         let central = found.central.unwrap();
         assert_eq!(
             (central.address.as_deref(), central.members[0].id.as_str()),
@@ -552,7 +586,7 @@ mod tests {
             ("- 1\n", "no mapping"),
         ] {
             write("wrong.yaml", text);
-            let error = Ecosystem::load(&dir.path().join("wrong.yaml")).unwrap_err();
+            let error = Ecosystem::load(&dir.path().join("wrong.yaml"), Format::Causeway).unwrap_err();
             assert!(
                 format!("{error:#}").contains(says) && error.chain().any(|e| e.is::<Usage>()),
                 "{error:#}"
@@ -564,7 +598,7 @@ mod tests {
     #[test]
     fn the_sample_in_deploy_is_read() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/ecosystem.yaml");
-        let sample = Ecosystem::load(&path).unwrap();
+        let sample = Ecosystem::load(&path, Format::Causeway).unwrap();
         assert_eq!(sample.servers.len(), 2);
         assert!(sample.central.unwrap().management.unwrap().server.is_some());
     }

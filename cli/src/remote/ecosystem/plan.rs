@@ -2,7 +2,7 @@
 //!
 //! The order is that of the bring-up of an instance: the central server's own things, then the server that offers the management services
 //! with all that belongs to it, then the other servers, since their requests go through that one. What the file does not name stays,
-//! unless `prune` says otherwise; keys, tokens, members and owners always stay.
+//! unless `prune` says otherwise; keys, subsystems and members go only when `prune_only` names their kind, tokens and owners never.
 
 use std::collections::BTreeSet;
 
@@ -23,10 +23,46 @@ use crate::remote::connection::encode;
 pub(crate) struct Options {
     /// Remove what the file does not name.
     pub(crate) prune: bool,
+    /// Remove it of these kinds alone; keys, subsystems and members are among them only here.
+    pub(crate) prune_only: Vec<String>,
     /// These kinds alone.
     pub(crate) only: Vec<String>,
     /// These targets alone.
     pub(crate) targets: Vec<String>,
+}
+
+/// Kinds that `prune_only` may name.
+const PRUNED: [&str; 11] = [
+    "group-member",
+    "group",
+    "subsystem",
+    "member",
+    "client",
+    "key",
+    "tls-certificate",
+    "local-group",
+    "service",
+    "endpoint",
+    "access",
+];
+
+impl Options {
+    /// Whether what the file does not name of a kind is removed.
+    pub(super) fn prunes(&self, kind: &str) -> bool {
+        self.prunes_named(kind) || self.prune && self.prune_only.is_empty()
+    }
+
+    /// The same of what goes only when it is asked for by name.
+    pub(super) fn prunes_named(&self, kind: &str) -> bool {
+        self.prune_only.iter().any(|one| one == kind)
+    }
+
+    fn check(&self) -> Result<(), Usage> {
+        match self.prune_only.iter().find(|kind| !PRUNED.contains(&kind.as_str())) {
+            None => Ok(()),
+            Some(kind) => Err(Usage(format!("{kind} is nothing to prune; there are: {}", PRUNED.join(", ")))),
+        }
+    }
 }
 
 /// Collects the steps of one target.
@@ -64,6 +100,7 @@ pub(super) fn call(method: &str, path: impl Into<String>, body: Value) -> Act {
 /// # Errors
 /// A certificate is wanted by its hash and is not there.
 pub(crate) fn plan(wanted: &Ecosystem, now: &Now, options: &Options) -> Result<Vec<Step>, Usage> {
+    options.check()?;
     let mut all = Vec::new();
     let mut after_servers = Vec::new();
     if let (Some(wanted_central), Some(now)) = (&wanted.central, &now.central) {
@@ -86,6 +123,10 @@ pub(crate) fn plan(wanted: &Ecosystem, now: &Now, options: &Options) -> Result<V
         all.extend(servers::clients(server, now, options)?);
     }
     all.append(&mut after_servers);
+    if let (Some(wanted), Some(now)) = (&wanted.central, &now.central) {
+        // Last, since a registered subsystem goes from its servers first.
+        all.extend(gone(wanted, now, options));
+    }
     let chosen = |list: &[String], one: &str| list.is_empty() || list.iter().any(|item| item == one);
     all.retain(|step| chosen(&options.only, &step.kind) && chosen(&options.targets, &step.target));
     Ok(all)
@@ -353,7 +394,7 @@ fn groups(wanted: &Central, now: &CentralNow, options: &Options, steps: &mut Ste
                 call("POST", format!("{path}/members/add"), body),
             );
         }
-        for id in there.difference(&wanted).filter(|_| options.prune) {
+        for id in there.difference(&wanted).filter(|_| options.prunes("group-member")) {
             let path = format!("{path}/members/{}", encode(id));
             steps.removes("group-member", format!("{} {id}", group.code), call("DELETE", path, Value::Null));
         }
@@ -362,8 +403,29 @@ fn groups(wanted: &Central, now: &CentralNow, options: &Options, steps: &mut Ste
     let own = "security-server-owners";
     let unnamed =
         |group: &&GlobalGroup| group.code != own && !wanted.groups.iter().any(|one| one.code == group.code);
-    for group in now.conf.groups.iter().filter(unnamed).filter(|_| options.prune) {
+    for group in now.conf.groups.iter().filter(unnamed).filter(|_| options.prunes("group")) {
         let path = format!("/global-groups/{}", encode(&group.code));
         steps.removes("group", &group.code, call("DELETE", path, Value::Null));
     }
+}
+
+/// Subsystems and members that the file does not name.
+fn gone(wanted: &Central, now: &CentralNow, options: &Options) -> Vec<Step> {
+    let mut steps = Steps::of(&wanted.target);
+    for member in &now.conf.members {
+        let known = wanted.members.iter().find(|one| one.id == member.id);
+        let unnamed =
+            |code: &str| !known.is_some_and(|one| one.subsystems.iter().any(|one| one.code == code));
+        let surplus = member.subsystems.iter().filter(|one| unnamed(&one.code));
+        for subsystem in surplus.filter(|_| options.prunes_named("subsystem")) {
+            let id = format!("{}:{}", member.id, subsystem.code);
+            let act = call("DELETE", format!("/subsystems/{}", encode(&id)), Value::Null);
+            steps.removes("subsystem", id, act);
+        }
+        if known.is_none() && options.prunes_named("member") {
+            let act = call("DELETE", format!("/members/{}", encode(&member.id)), Value::Null);
+            steps.removes("member", &member.id, act);
+        }
+    }
+    steps.all
 }

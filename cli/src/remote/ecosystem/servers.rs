@@ -147,7 +147,7 @@ pub(super) fn clients(wanted: &Server, now: &ServerNow, options: &Options) -> Re
                 .services
                 .iter()
                 .any(|one| one.url == service.url || one.full_code() == service.full_code());
-            if options.prune && !kept {
+            if options.prunes("service") && !kept {
                 let act = Act::RemoveService { client: client.id.clone(), code: service.full_code() };
                 steps.removes("service", format!("{}:{}", client.id, service.full_code()), act);
             }
@@ -159,14 +159,13 @@ pub(super) fn clients(wanted: &Server, now: &ServerNow, options: &Options) -> Re
         Act::Describe { client, url, code: None, .. } => seen.insert((client.clone(), url.clone())),
         _ => true,
     });
-    if options.prune {
-        gone(wanted, now, &mut steps);
-    }
+    gone(wanted, now, options, &mut steps);
     Ok(steps.all)
 }
 
-fn gone(wanted: &Server, now: &ServerNow, steps: &mut Steps<'_>) {
-    for client in &now.conf.clients {
+/// Clients that the file does not name, and keys when they are meant.
+fn gone(wanted: &Server, now: &ServerNow, options: &Options, steps: &mut Steps<'_>) {
+    for client in now.conf.clients.iter().filter(|_| options.prunes("client")) {
         if client.id == now.conf.owner || wanted.clients.iter().any(|one| one.id == client.id) {
             continue;
         }
@@ -177,6 +176,17 @@ fn gone(wanted: &Server, now: &ServerNow, steps: &mut Steps<'_>) {
             steps.removes("client", format!("{} unregistered", client.id), act);
         }
         steps.removes("client", &client.id, call("DELETE", path, serde_json::Value::Null));
+    }
+    for key in now.keys.iter().filter(|_| options.prunes_named("key")) {
+        let named = match key.usage.as_str() {
+            "SIGNING" => &wanted.keys.signing,
+            _ => &wanted.keys.authentication,
+        };
+        if !named.iter().any(|one| one.label == key.label) {
+            let act = call("DELETE", format!("/keys/{}", encode(&key.id)), serde_json::Value::Null);
+            let usage = if key.usage.is_empty() { "nothing yet".into() } else { key.usage.to_lowercase() };
+            steps.removes("key", format!("{:?} for {usage}", key.label), act);
+        }
     }
 }
 
@@ -231,7 +241,7 @@ fn certificates(
             steps.adds("tls-certificate", format!("{} {}", client.id, &hash[..12]), act);
         }
     }
-    for hash in known.difference(&wanted).filter(|_| options.prune) {
+    for hash in known.difference(&wanted).filter(|_| options.prunes("tls-certificate")) {
         let act = call("DELETE", format!("{path}/{hash}"), serde_json::Value::Null);
         steps.removes("tls-certificate", format!("{} {}", client.id, &hash[..12]), act);
     }
@@ -262,11 +272,11 @@ fn groups(client: &Client, there: Option<&Client>, options: &Options, steps: &mu
             steps.adds("local-group", format!("{name} {}", missing.join(" ")), members(missing, true));
         }
         let surplus: Vec<String> = there.difference(&wanted).cloned().collect();
-        if options.prune && !surplus.is_empty() {
+        if options.prunes("local-group") && !surplus.is_empty() {
             steps.removes("local-group", format!("{name} {}", surplus.join(" ")), members(surplus, false));
         }
     }
-    for group in now.groups.iter().filter(|_| options.prune) {
+    for group in now.groups.iter().filter(|_| options.prunes("local-group")) {
         if !client.groups.iter().any(|one| one.code == group.code) {
             let act = Act::RemoveGroup { client: client.id.clone(), code: group.code.clone() };
             steps.removes("local-group", format!("{} {}", client.id, group.code), act);
@@ -349,7 +359,10 @@ fn endpoints(
         let at = Some((endpoint.method.clone(), endpoint.path.clone()));
         access(client, code, at, &endpoint.access, known, options, steps);
     }
-    for endpoint in now.endpoints.iter().filter(|_| options.prune && service.kind == "REST") {
+    // What stands for the whole service comes and goes with it.
+    let own = |one: &&Endpoint| (one.method.as_str(), one.path.as_str()) != ("*", "**");
+    let prunes = options.prunes("endpoint") && service.kind == "REST";
+    for endpoint in now.endpoints.iter().filter(own).filter(|_| prunes) {
         if !service.endpoints.iter().any(|one| is(one, endpoint)) {
             let name = format!("{client}:{code} {} {}", endpoint.method, endpoint.path);
             steps.removes("endpoint", name, act(endpoint, false));
@@ -379,7 +392,7 @@ fn access(
         steps.adds("access", format!("{client}:{code}{part} to {}", missing.join(" ")), act(missing, true));
     }
     let surplus: Vec<String> = there.iter().filter(|one| !wanted.contains(one)).cloned().collect();
-    if options.prune && !surplus.is_empty() {
+    if options.prunes("access") && !surplus.is_empty() {
         steps.removes(
             "access",
             format!("{client}:{code}{part} from {}", surplus.join(" ")),

@@ -28,6 +28,9 @@ const GROUP: &[&str] =
 pub(crate) const CONNECTIONS: Kind =
     Kind::Choice(&[("http", "HTTP"), ("https", "HTTPS"), ("https-no-auth", "HTTPS_NO_AUTH")]);
 
+/// Where the status of a client stands.
+const STATUS: (&str, &str) = ("/clients/{id}", "status");
+
 pub(super) fn nouns() -> Vec<Noun> {
     vec![client(), tls(), group()]
 }
@@ -71,20 +74,17 @@ fn client() -> Noun {
                 .bulk()
                 .shows(CLIENT),
             registered("register", "Asks the central server to register one", "/clients/{id}/register")
-                .until("/clients/{id}", "status", "REGISTERED")
-                .ensures(&["client_already_registered"])
+                .until(STATUS.0, STATUS.1, "REGISTERED")
+                .already(STATUS.0, STATUS.1, &["REGISTRATION_IN_PROGRESS", "REGISTERED"])
                 .bulk(),
-            registered("unregister", "Asks the central server to remove one", "/clients/{id}/unregister"),
-            registered("enable", "Asks the central server to enable one", "/clients/{id}/enable").until(
-                "/clients/{id}",
-                "status",
-                "REGISTERED",
-            ),
-            registered("disable", "Asks the central server to disable one", "/clients/{id}/disable").until(
-                "/clients/{id}",
-                "status",
-                "DISABLED",
-            ),
+            registered("unregister", "Asks the central server to remove one", "/clients/{id}/unregister")
+                .already(STATUS.0, STATUS.1, &["DELETION_IN_PROGRESS"]),
+            registered("enable", "Asks the central server to enable one", "/clients/{id}/enable")
+                .until(STATUS.0, STATUS.1, "REGISTERED")
+                .already(STATUS.0, STATUS.1, &["ENABLING_IN_PROGRESS", "REGISTERED"]),
+            registered("disable", "Asks the central server to disable one", "/clients/{id}/disable")
+                .until(STATUS.0, STATUS.1, "DISABLED")
+                .already(STATUS.0, STATUS.1, &["DISABLING_IN_PROGRESS", "DISABLED"]),
             verb("delete", "Removes one from this server", Method::DELETE, "/clients/{id}")
                 .with([id()])
                 .ensures(&["client_not_found"]),
@@ -99,7 +99,8 @@ fn client() -> Noun {
                 "Asks the central server to make a member the owner",
                 "/clients/{id}/make-owner",
             )
-            .until("/clients/{id}", "owner", "yes"),
+            .until("/clients/{id}", "owner", "yes")
+            .already("/clients/{id}", "owner", &["yes"]),
             verb(
                 "connection",
                 "Says how its information systems identify themselves",

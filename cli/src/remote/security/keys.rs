@@ -248,13 +248,9 @@ pub(crate) fn csr_request(session: &Session, wanted: &Wanted<'_>) -> anyhow::Res
     }
     let missing = |one: &&Value| one["required"] == json!(true) && !values.contains_key(&field(one, "id"));
     if let Some(one) = known.as_array().into_iter().flatten().find(missing) {
-        let text = format!(
-            "{ca} wants {} ({}): --field {}=…",
-            field(one, "id"),
-            field(one, "label"),
-            field(one, "id")
-        );
-        return Err(Usage(text).into());
+        let (id, label) = (field(one, "id"), field(one, "label"));
+        let about = if label.is_empty() { label } else { format!(" ({label})") };
+        return Err(Usage(format!("{ca} wants {id}{about}: --field {id}=…")).into());
     }
     let mut request = json!({
         "key_usage_type": wanted.usage,
@@ -429,16 +425,23 @@ pub(crate) fn certificates(session: &Session) -> anyhow::Result<Vec<Value>> {
     Ok(found)
 }
 
+/// Some of them by hash, each with the usage of its key.
+fn shown(session: &Session, hashes: &[String]) -> anyhow::Result<Value> {
+    let mut all = certificates(session)?;
+    all.retain(|cert| hashes.contains(&field(cert, "certificate_details.hash")));
+    Ok(json!(all))
+}
+
 fn import(session: &Session, inputs: &Inputs) -> anyhow::Result<Value> {
     let mut taken = Vec::new();
     for file in inputs.all("file") {
         let call = Call::new(Method::POST, "/token-certificates").body(Body::Octets(read(file.as_ref())?));
         match session.call(&call) {
             Err(error) if inputs.ensure && tokens::is_code(&error, "certificate_already_exists") => {}
-            other => taken.push(other.with_context(|| file.clone())?),
+            other => taken.push(field(&other.with_context(|| file.clone())?, "certificate_details.hash")),
         }
     }
-    Ok(json!(taken))
+    shown(session, &taken)
 }
 
 /// The one certificate that is meant.
@@ -491,7 +494,7 @@ fn register(session: &Session, inputs: &Inputs) -> anyhow::Result<Value> {
     if let Some(limit) = inputs.wait {
         session.wait(&format!("/token-certificates/{hash}"), "status", "REGISTERED", limit)?;
     }
-    Ok(json!([session.get(format!("/token-certificates/{hash}"))?]))
+    shown(session, &[hash])
 }
 
 fn switch(session: &Session, inputs: &Inputs, on: bool) -> anyhow::Result<Value> {
@@ -502,7 +505,7 @@ fn switch(session: &Session, inputs: &Inputs, on: bool) -> anyhow::Result<Value>
         let verb = if on { "activate" } else { "disable" };
         session.call(&Call::new(Method::PUT, format!("/token-certificates/{hash}/{verb}")))?;
     }
-    Ok(json!([session.get(format!("/token-certificates/{hash}"))?]))
+    shown(session, &[hash])
 }
 
 fn expiring(session: &Session, inputs: &Inputs) -> anyhow::Result<Value> {

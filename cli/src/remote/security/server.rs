@@ -35,6 +35,9 @@ const CERTIFICATE: &[&str] = &[
 const FILE: &[&str] = &["File=file", "Bytes=bytes"];
 const USAGES: Kind = Kind::Choice(&[("auth", "AUTHENTICATION"), ("sign", "SIGNING")]);
 
+/// Where the maintenance mode stands.
+const MODE: (&str, &str) = ("/system/maintenance-mode", "status");
+
 pub(super) fn nouns() -> Vec<Noun> {
     vec![
         server(),
@@ -83,12 +86,11 @@ fn server() -> Noun {
                 .shows(&["Status=status", "Message=message"]),
             verb("on", "Asks the central server to switch it on", Method::PUT, on)
                 .with([opt("message", Kind::Text, "What others are told").json("message")])
-                .until("/system/maintenance-mode", "status", "ENABLED_MAINTENANCE_MODE"),
-            verb("off", "Asks the central server to switch it off", Method::PUT, off).until(
-                "/system/maintenance-mode",
-                "status",
-                "DISABLED_MAINTENANCE_MODE",
-            ),
+                .until(MODE.0, MODE.1, "ENABLED_MAINTENANCE_MODE")
+                .already(MODE.0, MODE.1, &["PENDING_ENABLE_MAINTENANCE_MODE", "ENABLED_MAINTENANCE_MODE"]),
+            verb("off", "Asks the central server to switch it off", Method::PUT, off)
+                .until(MODE.0, MODE.1, "DISABLED_MAINTENANCE_MODE")
+                .already(MODE.0, MODE.1, &["PENDING_DISABLE_MAINTENANCE_MODE", "DISABLED_MAINTENANCE_MODE"]),
         ],
     );
     noun(
