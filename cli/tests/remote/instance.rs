@@ -475,4 +475,15 @@ fn an_instance_from_one_file() {
     instance.type_in("apply -f e.yaml --prune-only member,subsystem,key --yes");
     let diff = instance.scene.type_in("diff -f e.yaml --prune-only member,subsystem,key");
     assert_eq!((diff.code, diff.out.as_str()), (0, ""), "{}", diff.err);
+    // As the toolkit writes it; keys have other labels there.
+    instance.type_in("cs anchor download -o anchor.xml");
+    instance.type_in("export --format xrdsst -f toolkit.yaml ss1");
+    let text = std::fs::read_to_string(instance.scene.path("toolkit.yaml")).unwrap();
+    let text = text.replace("- name: ss1\n", "- name: ss1\n  configuration_anchor: anchor.xml\n");
+    std::fs::write(instance.scene.path("toolkit.yaml"), text).unwrap();
+    let kinds = "client,local-group,service,endpoint,access";
+    let diff = instance.scene.type_in(&format!("diff -f toolkit.yaml --format xrdsst --only {kinds}"));
+    assert_eq!((diff.code, diff.out.as_str()), (0, ""), "{}", diff.err);
+    let diff = instance.scene.type_in("diff -f toolkit.yaml --format xrdsst").gives(6);
+    assert!(diff.out.starts_with("+ ss1 key \"ss1-default-sign-key\" for signing\n"), "{}", diff.out);
 }
