@@ -294,12 +294,12 @@ impl Contract {
                 }
             }
         }
-        println!(
+        crate::say(&format!(
             "contract: {} cases, {} refusals, {} operations",
             self.cases,
             self.drawn.len(),
             operations.len()
-        );
+        ));
         assert!(self.wrong.is_empty(), "{} faults\n{}", self.wrong.len(), self.wrong.join("\n"));
     }
 }

@@ -153,7 +153,8 @@ impl MessageLog {
 
     /// The head of a record: all that looking for it takes. Its documents and its timestamp cost much more.
     fn head(&self, number: u64) -> Result<RecordHead, RecordError> {
-        let Place { segment, offset } = self.inner.index.record(number)?.ok_or(RecordError::Unknown(number))?;
+        let Place { segment, offset } =
+            self.inner.index.record(number)?.ok_or(RecordError::Unknown(number))?;
         let head = self.inner.reader.frame(segment, offset, Kind::Record).and_then(|frame| {
             let head = decode::<RecordHead>(&frame).filter(|head| head.sequence == number);
             head.ok_or(ReadError::Damaged { segment, offset, what: "there is another record, or none" })
