@@ -123,9 +123,9 @@ pub(crate) fn plan(wanted: &Ecosystem, now: &Now, options: &Options) -> Result<V
         all.extend(servers::clients(server, now, options)?);
     }
     all.append(&mut after_servers);
-    if let (Some(wanted), Some(now)) = (&wanted.central, &now.central) {
+    if let (Some(central), Some(now)) = (&wanted.central, &now.central) {
         // Last, since a registered subsystem goes from its servers first.
-        all.extend(gone(wanted, now, options));
+        all.extend(gone(wanted, central, now, options));
     }
     let chosen = |list: &[String], one: &str| list.is_empty() || list.iter().any(|item| item == one);
     all.retain(|step| chosen(&options.only, &step.kind) && chosen(&options.targets, &step.target));
@@ -409,9 +409,15 @@ fn groups(wanted: &Central, now: &CentralNow, options: &Options, steps: &mut Ste
     }
 }
 
-/// Subsystems and members that the file does not name.
-fn gone(wanted: &Central, now: &CentralNow, options: &Options) -> Vec<Step> {
+/// Subsystems and members that the file does not name, as members, as clients of servers or as their owners.
+fn gone(file: &Ecosystem, wanted: &Central, now: &CentralNow, options: &Options) -> Vec<Step> {
     let mut steps = Steps::of(&wanted.target);
+    let serves = |id: &str| {
+        let below =
+            |client: &str| client == id || client.strip_prefix(id).is_some_and(|rest| rest.starts_with(':'));
+        let mut servers = file.servers.iter();
+        servers.any(|server| server.owner == id || server.clients.iter().any(|client| below(&client.id)))
+    };
     for member in &now.conf.members {
         let known = wanted.members.iter().find(|one| one.id == member.id);
         let unnamed =
@@ -419,10 +425,13 @@ fn gone(wanted: &Central, now: &CentralNow, options: &Options) -> Vec<Step> {
         let surplus = member.subsystems.iter().filter(|one| unnamed(&one.code));
         for subsystem in surplus.filter(|_| options.prunes_named("subsystem")) {
             let id = format!("{}:{}", member.id, subsystem.code);
+            if serves(&id) {
+                continue;
+            }
             let act = call("DELETE", format!("/subsystems/{}", encode(&id)), Value::Null);
             steps.removes("subsystem", id, act);
         }
-        if known.is_none() && options.prunes_named("member") {
+        if known.is_none() && !serves(&member.id) && options.prunes_named("member") {
             let act = call("DELETE", format!("/members/{}", encode(&member.id)), Value::Null);
             steps.removes("member", &member.id, act);
         }
