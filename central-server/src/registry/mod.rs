@@ -234,13 +234,16 @@ impl Registry {
     }
 }
 
+/// What follows from commands, and the state after it where that was needed to judge them.
+type Decided = (Vec<Event>, Option<State>);
+
 /// Judges commands in order, each by what those before it leave. Of several it gives the state after them too, which was needed to
 /// judge them: a large registry is not copied twice.
 fn decide_all(
     state: &State,
     mut commands: Vec<Command>,
     at: UnixTime,
-) -> Result<(Vec<Event>, Option<State>), (&'static str, Refusal)> {
+) -> Result<Decided, (&'static str, Refusal)> {
     if commands.len() == 1 {
         let command = commands.remove(0);
         let asked = command.name();
