@@ -208,7 +208,7 @@ fn certified(world: &World, server: &SecurityServer, key: &str, csr: &str) -> Ce
         signer::token::KeyUsage::Signing => Usage::Signing,
         _ => Usage::Authentication,
     };
-    let der = token.write_csr(&found.id, &csr.to_owned()).unwrap();
+    let der = token.write_csr(&found.id, csr).unwrap();
     world.authority.certify(&der, usage, Clock::System.now()).unwrap()
 }
 
