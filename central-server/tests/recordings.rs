@@ -334,7 +334,7 @@ fn scene_anchor(scene: &Scene, form: Vec<u8>) -> Vec<u8> {
         [_, true] => scene.anchor(SourceKind::External),
         _ => recorded.replace("10.77.0.1:9", "127.0.0.1:9").into_bytes(),
     };
-    [text[..from].as_bytes(), &ours, text[to..].as_bytes()].concat()
+    [&text.as_bytes()[..from], &ours, &text.as_bytes()[to..]].concat()
 }
 
 fn better(call: &Value, status: u64, code: Option<&str>) -> Option<(u16, Option<&'static str>)> {
