@@ -176,8 +176,7 @@ mod tests {
         let second = new_pair("host.example", now).unwrap();
         // The server ended between the two files.
         replace(folder.path(), "x", &second).unwrap();
-        fs::write(folder.path().join("x.key"), pem::encode("PRIVATE KEY", &first.key.to_pkcs8()))
-            .unwrap();
+        fs::write(folder.path().join("x.key"), pem::encode("PRIVATE KEY", &first.key.to_pkcs8())).unwrap();
         assert!(pair(folder.path(), "x", "host.example", now).is_err());
         let both = second.chain[0].to_pem() + &pem::encode("PRIVATE KEY", &second.key.to_pkcs8());
         fs::write(folder.path().join("x.replacing"), both).unwrap();
