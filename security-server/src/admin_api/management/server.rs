@@ -50,8 +50,14 @@ pub(super) fn address(api: &Api, _: &mut Call) -> Result<Answer, Problem> {
     let listed = Listed::read(api).map_err(|problem| Problem::status(problem.status))?;
     Answer::ok(&ServerAddressStatus {
         current_address: listed.address().map(shown),
-        requested_change: api.state().pending_address.as_deref().map(shown),
+        requested_change: pending_address(api, &listed).as_deref().map(shown),
     })
+}
+
+/// The address that was asked for and is not there yet. What the configuration has by now does not wait any more, also before the
+/// server has noted that.
+fn pending_address(api: &Api, listed: &Listed) -> Option<String> {
+    api.state().pending_address.clone().filter(|asked| listed.address() != Some(asked.as_str()))
 }
 
 pub(super) fn change_address(api: &Api, call: &mut Call) -> Result<Answer, Problem> {
@@ -61,7 +67,7 @@ pub(super) fn change_address(api: &Api, call: &mut Call) -> Result<Answer, Probl
     check.done()?;
     call.note("address", address.as_str());
     let listed = Listed::read(api)?;
-    if api.state().pending_address.is_some() {
+    if pending_address(api, &listed).is_some() {
         return Err(Problem::conflict("address_change_request_already_submitted"));
     }
     if listed.address() == Some(&address) {
