@@ -323,7 +323,9 @@ impl SecurityServer {
     pub(crate) async fn download(&self) {
         let _ = self.foundation.configuration.run_once().await;
         let foundation = Arc::clone(&self.foundation);
+        // What the server does when it sees the new one, done when this returns.
         let refresh = move || {
+            foundation.align().unwrap();
             foundation.rebuild();
             foundation.refresh_keys();
         };
