@@ -118,14 +118,14 @@ fn an_instance_from_day_to_day() {
     let is_auth = |cert: &&serde_json::Value| cert["usage"] == "AUTHENTICATION";
     let cert = certs.as_array().unwrap().iter().find(is_auth).unwrap();
     let hash = cert["certificate_details"]["hash"].as_str().unwrap();
-    instance.type_in(&format!("ss cert unregister {hash} -t ss1"));
+    until_ok(&instance, &format!("ss cert unregister {hash} -t ss1"));
     scene.type_in(&format!("ss cert show {hash} -t ss1")).ok().says("DELETION_IN_PROGRESS");
 
     let [central, management, _] = servers;
     killed_in_the_middle(&instance, central, management);
 }
 
-/// A command whose member the server learns of with the next configuration.
+/// A command whose member this server, or the one before the management services, learns of with the next configuration.
 fn until_ok(instance: &Instance, line: &str) {
     let began = Instant::now();
     while instance.scene.type_in(line).code != 0 && began.elapsed() < LIMIT {
