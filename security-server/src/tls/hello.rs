@@ -3,15 +3,13 @@
 //! Only one question is asked of it: does it offer a cipher suite that rustls has? Values that name no suite are passed over:
 //! TLS_EMPTY_RENEGOTIATION_INFO_SCSV, TLS_FALLBACK_SCSV and GREASE [RFC 5746, RFC 7507, RFC 8701]. At most [`MAX_HELLO_BYTES`] in
 //! sixteen records are looked at; the caller bounds the time. What is longer, malformed or no TLS at all is left to rustls,
-//! which answers it with the right alert. What was read is handed on with [`ReadAhead`].
+//! which answers it with the right alert. What was read comes again for the library, in a `ReadAhead`.
 
 use std::io;
 use std::sync::LazyLock;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
-
-use super::read_ahead::ReadAhead;
 
 /// Most bytes of a hello, record headers included. Those of stock servers and of ours have a few hundred; post-quantum key shares
 /// make some of them two thousand.
@@ -37,11 +35,11 @@ pub enum Hello {
     Unreadable,
 }
 
-/// Reads until the hello says what it is; nothing of it is lost.
+/// Reads until the hello says what it is; gives what was read, which must come again.
 ///
 /// # Errors
 /// The socket failed, or ended before it said anything.
-pub(super) async fn read<S: AsyncRead + Unpin>(mut socket: S) -> io::Result<(Hello, ReadAhead<S>)> {
+pub(super) async fn read(socket: &mut (impl AsyncRead + Unpin)) -> io::Result<(Hello, Bytes)> {
     let mut seen = BytesMut::with_capacity(FIRST_READ_BYTES);
     loop {
         if socket.read_buf(&mut seen).await? == 0 {
@@ -52,7 +50,7 @@ pub(super) async fn read<S: AsyncRead + Unpin>(mut socket: S) -> io::Result<(Hel
             None if seen.len() > MAX_HELLO_BYTES => Hello::Unreadable,
             None => continue,
         };
-        return Ok((hello, ReadAhead::with(seen.freeze(), socket)));
+        return Ok((hello, seen.freeze()));
     }
 }
 
@@ -196,31 +194,31 @@ mod tests {
         let hello = records(&message(&[1; 32], &STOCK), 50);
         let all = [&hello[..], b"what follows"].concat();
         for size in [1, 7, 4096] {
-            let (mut client, server) = tokio::io::duplex(size);
+            let (mut client, mut server) = tokio::io::duplex(size);
             let sent = all.clone();
             tokio::spawn(async move { tokio::io::AsyncWriteExt::write_all(&mut client, &sent).await });
-            let (found, mut stream) = read(server).await.unwrap();
+            let (found, seen) = read(&mut server).await.unwrap();
             assert_eq!(found, Hello::Legacy);
-            let mut again = Vec::new();
-            stream.read_to_end(&mut again).await.unwrap();
+            let mut again = seen.to_vec();
+            server.read_to_end(&mut again).await.unwrap();
             assert_eq!(again, all, "in pieces of {size}");
         }
     }
 
     #[tokio::test]
     async fn a_hello_that_does_not_come_to_its_suites_is_not_read_for_ever() {
-        let (mut client, server) = tokio::io::duplex(1 << 20);
+        let (mut client, mut server) = tokio::io::duplex(1 << 20);
         // One record with more suites than are ever looked at.
         let head =
             [&[HANDSHAKE, 3, 1, 0xff, 0xff, CLIENT_HELLO, 0, 0xff, 0xfb][..], &[3; FIXED_BYTES]].concat();
         let endless = [&head[..], &[0, 0xff, 0xfe], &[0; 60_000]].concat();
         tokio::io::AsyncWriteExt::write_all(&mut client, &endless).await.unwrap();
-        let (found, _) = read(server).await.unwrap();
+        let (found, _) = read(&mut server).await.unwrap();
         assert_eq!(found, Hello::Unreadable);
         drop(client);
-        let (client, server) = tokio::io::duplex(64);
+        let (client, mut server) = tokio::io::duplex(64);
         drop(client);
-        assert!(read(server).await.is_err(), "silence, then the end");
+        assert!(read(&mut server).await.is_err(), "silence, then the end");
     }
 
     proptest! {

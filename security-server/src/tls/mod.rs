@@ -167,14 +167,15 @@ impl Acceptor {
         tokio::time::timeout(self.handshake, handshake).await.unwrap_or(Err(AcceptError::Timeout { from }))
     }
 
-    async fn handshake(&self, socket: TcpStream, from: SocketAddr) -> Result<Accepted, AcceptError> {
+    async fn handshake(&self, mut socket: TcpStream, from: SocketAddr) -> Result<Accepted, AcceptError> {
         let failed = |source| AcceptError::Handshake { from, source };
         if let Kind::Peer(tls) = &self.kind
             && !tls.has_key()
         {
             return Err(AcceptError::NoKey);
         }
-        let (hello, socket) = hello::read(socket).await.map_err(failed)?;
+        let (hello, seen) = hello::read(&mut socket).await.map_err(failed)?;
+        let socket = ReadAhead::with(seen, socket);
         // Only now: a connection that says nothing takes no slot from those that do.
         let _slot = self.slots.enter(from.ip()).await;
         let config = match &self.kind {
