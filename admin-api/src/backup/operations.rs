@@ -44,7 +44,12 @@ pub fn rows<S: Backed>() -> Vec<Operation<S>> {
             .takes_form::<BackupUpload>()
             .query(&["ignore_warnings"])
             .gives::<S::Shown>(201)
-            .refuses(&[(400, "invalid_filename"), (400, "invalid_backup_file"), (400, "warnings_detected")])
+            .refuses(&[
+                (400, "invalid_filename"),
+                (400, "invalid_backup_file"),
+                (400, "invalid_file_content_type"),
+                (400, "warnings_detected"),
+            ])
             .by(upload),
         get("downloadBackup", "/backups/{filename}/download")
             .right(BACKUP)

@@ -336,7 +336,23 @@ fn request_rows() -> Rows {
                 (400, "management_request_cannot_register_owner"),
                 (404, "management_request_client_registration_not_found"),
                 (400, "management_request_invalid_auth_certificate"),
+                (409, "management_request_invalid_auth_certificate"),
+                (409, "management_request_security_server_exists"),
+                (404, "management_request_server_owner_not_found"),
+                (409, "management_request_member_not_found"),
+                (404, "management_request_server_not_found"),
                 (409, "management_request_server_not_found"),
+                (404, "management_request_server_client_not_found"),
+                (400, "management_request_only_subsystem_rename_allowed"),
+                (400, "management_request_invalid_subsystem_name"),
+                (400, "management_request_owner_must_be_member"),
+                (400, "management_request_owner_must_be_client"),
+                (400, "management_request_client_already_owner"),
+                (409, "management_request_server_code_exists"),
+                (409, "management_request_server_already_in_maintenance_mode"),
+                (409, "management_request_server_not_in_maintenance_mode"),
+                (409, "mr_forbidden_disable_management_service_client"),
+                (409, "mr_forbidden_enable_maintenance_mode_for_management_service"),
             ])
             .by(requests::submit),
         post("approveManagementRequest", "/management-requests/{management_request_id}/approval")
@@ -347,6 +363,7 @@ fn request_rows() -> Rows {
                 (404, "management_request_not_found"),
                 (400, "management_request_invalid_state_for_approval"),
                 (400, "management_request_server_not_found"),
+                (404, "member_class_not_found"),
             ])
             .by(requests::approve),
         delete("revokeManagementRequest", "/management-requests/{management_request_id}")
@@ -485,7 +502,7 @@ fn service_rows() -> Rows {
             .audit("Edit timestamping service")
             .takes_form::<t::ServiceForm>()
             .gives::<t::TimestampingService>(200)
-            .refuses(&[(404, "timestamping_authority_not_found")])
+            .refuses(&[(404, "timestamping_authority_not_found"), (400, "invalid_url")])
             .by(trust::change_tsa),
         delete("deleteTimestampingService", "/timestamping-services/{timestamping_service_id}")
             .right("DELETE_APPROVED_TSA")
@@ -521,7 +538,7 @@ fn responder_rows() -> Rows {
             .audit("Add OCSP responder of intermediate CA")
             .takes_form::<t::ServiceForm>()
             .gives::<t::OcspResponder>(201)
-            .refuses(no_ca)
+            .refuses(&[(404, "intermediate_ca_not_found"), (400, "invalid_url")])
             .by(trust::add_intermediate_responder),
         delete(
             "deleteIntermediateCaOcspResponder",
@@ -542,7 +559,7 @@ fn responder_rows() -> Rows {
             .audit("Edit OCSP responder")
             .takes_form::<t::ServiceForm>()
             .gives::<t::OcspResponder>(200)
-            .refuses(unknown)
+            .refuses(&[(404, "ocsp_responder_not_found"), (400, "invalid_url")])
             .by(trust::change_responder),
         delete("deleteOcspResponder", "/ocsp-responders/{ocsp_responder_id}")
             .right("EDIT_APPROVED_CA")
@@ -605,13 +622,22 @@ fn group_rows() -> Rows {
             .audit("Add members to global group")
             .takes::<t::Members>()
             .gives::<t::Members>(201)
-            .refuses(&[(404, "global_group_not_found"), (404, "member_not_found")])
+            .refuses(&[
+                (404, "global_group_not_found"),
+                (404, "member_not_found"),
+                (404, "subsystem_not_found"),
+                (400, "cannot_add_member_to_owners_group"),
+            ])
             .by(groups::add_members),
         delete("deleteGlobalGroupMember", "/global-groups/{group_code}/members/{client_id}")
             .right("ADD_AND_REMOVE_GROUP_MEMBERS")
             .audit("Remove members from global group")
             .gives_nothing(204)
-            .refuses(&[(404, "global_group_not_found"), (404, "member_not_found")])
+            .refuses(&[
+                (404, "global_group_not_found"),
+                (404, "member_not_found"),
+                (400, "owners_global_group_member_cannot_be_deleted"),
+            ])
             .by(groups::remove_member),
     ]
 }

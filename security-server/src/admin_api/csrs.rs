@@ -22,6 +22,7 @@ const REFUSED: &[(u16, &str)] = &[
     (400, "memberId_required_for_sign_csr"),
     (400, "acme_not_supported"),
     (409, "action_not_possible"),
+    (409, "global_conf_outdated"),
 ];
 /// The same where the key is made with it.
 pub(super) const REFUSED_WITH_KEY: &[(u16, &str)] = &[
@@ -33,6 +34,7 @@ pub(super) const REFUSED_WITH_KEY: &[(u16, &str)] = &[
     (400, "memberId_required_for_sign_csr"),
     (400, "acme_not_supported"),
     (409, "action_not_possible"),
+    (409, "global_conf_outdated"),
 ];
 
 /// Rows of the table.

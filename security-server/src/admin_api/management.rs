@@ -31,6 +31,8 @@ pub(super) use server::maintenance;
 const NOT_POSSIBLE: (u16, &str) = (409, "action_not_possible");
 const NO_CERT: (u16, &str) = (404, "certificate_not_found");
 const NO_CLIENT: (u16, &str) = (404, "client_not_found");
+/// No request is sent by a configuration that has expired.
+const OUTDATED: (u16, &str) = (409, "global_conf_outdated");
 
 /// Rows of the table.
 pub(super) fn rows() -> Rows {
@@ -40,13 +42,13 @@ pub(super) fn rows() -> Rows {
             .audit("Register authentication certificate")
             .takes::<ServerAddress>()
             .gives_nothing(204)
-            .refuses(&[NOT_POSSIBLE, NO_CERT, (400, "sign_cert_not_supported")])
+            .refuses(&[NOT_POSSIBLE, NO_CERT, OUTDATED, (400, "sign_cert_not_supported")])
             .by(certificates::register),
         put("unregisterAuthCertificate", "/token-certificates/{hash}/unregister")
             .right("SEND_AUTH_CERT_DEL_REQ")
             .audit("Unregister authentication certificate")
             .gives_nothing(204)
-            .refuses(&[NOT_POSSIBLE, NO_CERT, (400, "sign_cert_not_supported")])
+            .refuses(&[NOT_POSSIBLE, NO_CERT, OUTDATED, (400, "sign_cert_not_supported")])
             .by(certificates::unregister),
         put("markAuthCertForDeletion", "/token-certificates/{hash}/mark-for-deletion")
             .right("SEND_AUTH_CERT_DEL_REQ")
@@ -58,13 +60,13 @@ pub(super) fn rows() -> Rows {
             .right("SEND_CLIENT_REG_REQ")
             .audit("Register client")
             .gives_nothing(204)
-            .refuses(&[NOT_POSSIBLE, NO_CLIENT, (400, "cannot_register_owner")])
+            .refuses(&[NOT_POSSIBLE, NO_CLIENT, OUTDATED, (400, "cannot_register_owner")])
             .by(clients::register),
         put("unregisterClient", "/clients/{id}/unregister")
             .right("SEND_CLIENT_DEL_REQ")
             .audit("Unregister client")
             .gives_nothing(204)
-            .refuses(&[NOT_POSSIBLE, NO_CLIENT, (409, "cannot_unregister_owner")])
+            .refuses(&[NOT_POSSIBLE, NO_CLIENT, OUTDATED, (409, "cannot_unregister_owner")])
             .by(clients::unregister),
         put("changeOwner", "/clients/{id}/make-owner")
             .right("SEND_OWNER_CHANGE_REQ")
@@ -72,6 +74,7 @@ pub(super) fn rows() -> Rows {
             .gives_nothing(204)
             .refuses(&[
                 NOT_POSSIBLE,
+                OUTDATED,
                 (400, "member_already_owner"),
                 // What the central server refuses: one request of a server at a time.
                 (500, "core.internal_error"),
@@ -81,13 +84,18 @@ pub(super) fn rows() -> Rows {
             .right("DISABLE_CLIENT")
             .audit("Disable client")
             .gives_nothing(204)
-            .refuses(&[NOT_POSSIBLE, NO_CLIENT, (409, "forbidden_disable_management_service_client")])
+            .refuses(&[
+                NOT_POSSIBLE,
+                NO_CLIENT,
+                OUTDATED,
+                (409, "forbidden_disable_management_service_client"),
+            ])
             .by(clients::disable),
         put("enableClient", "/clients/{id}/enable")
             .right("ENABLE_CLIENT")
             .audit("Enable client")
             .gives_nothing(204)
-            .refuses(&[NOT_POSSIBLE, NO_CLIENT])
+            .refuses(&[NOT_POSSIBLE, NO_CLIENT, OUTDATED])
             .by(clients::enable),
         put("renameClient", "/clients/{id}/rename")
             .right("RENAME_SUBSYSTEM")
@@ -97,6 +105,7 @@ pub(super) fn rows() -> Rows {
             .refuses(&[
                 NOT_POSSIBLE,
                 NO_CLIENT,
+                OUTDATED,
                 (409, "invalid_client_name"),
                 (409, "client_rename_already_submitted"),
             ])
@@ -111,6 +120,7 @@ pub(super) fn rows() -> Rows {
             .takes::<ServerAddress>()
             .gives_nothing(202)
             .refuses(&[
+                OUTDATED,
                 (409, "address_change_request_already_submitted"),
                 (409, "same_address_change_request"),
             ])
@@ -118,6 +128,7 @@ pub(super) fn rows() -> Rows {
         get("maintenanceMode", "/system/maintenance-mode")
             .right("TOGGLE_MAINTENANCE_MODE")
             .gives::<MaintenanceMode>(200)
+            .refuses(&[(500, "core.malformed_server_conf")])
             .by(maintenance),
         put("enableMaintenanceMode", "/system/maintenance-mode/enable")
             .right("TOGGLE_MAINTENANCE_MODE")
@@ -125,6 +136,7 @@ pub(super) fn rows() -> Rows {
             .may_take::<MaintenanceModeMessage>()
             .gives_nothing(204)
             .refuses(&[
+                OUTDATED,
                 (409, "maintenance_mode_change_request_already_submitted"),
                 (409, "already_enabled_maintenance_mode"),
                 (409, "forbidden_enable_maintenance_mode_for_management_service"),
@@ -135,6 +147,7 @@ pub(super) fn rows() -> Rows {
             .audit("Disable maintenance mode of the security server")
             .gives_nothing(204)
             .refuses(&[
+                OUTDATED,
                 (409, "maintenance_mode_change_request_already_submitted"),
                 (409, "already_disabled_maintenance_mode"),
             ])
@@ -158,6 +171,7 @@ pub(super) fn unregister_certificate(api: &Api, call: &mut Call, cert: &CertInfo
 fn of_send(error: SendError) -> Problem {
     match error {
         SendError::NotInitialised => problems::not_initialised(),
+        SendError::Outdated => Problem::conflict(OUTDATED.1).because(error.to_string()),
         refused => Problem::new(500, format!("core.{}", refused.code()))
             .with(refused.message())
             .with("tr.null")

@@ -38,6 +38,7 @@ pub(super) fn rows() -> Rows {
                 (400, "memberId_required_for_sign_csr"),
                 (400, "client_not_found"),
                 (400, "key_not_found"),
+                (400, "wrong_key_usage"),
             ])
             .by(subject_fields),
         get("getXRoadInstances", "/xroad-instances")
