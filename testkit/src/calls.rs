@@ -75,6 +75,35 @@ impl Call<'_> {
     }
 }
 
+/// A session, as its cookies show it.
+#[derive(Clone, Debug)]
+pub struct Session {
+    cookies: String,
+    token: String,
+}
+
+impl Session {
+    /// Logs a user in; gives the answer, and the session where there is one.
+    pub async fn begin(address: SocketAddr, form: &[u8]) -> (Answer, Option<Self>) {
+        let lines = [("Content-Type", "application/x-www-form-urlencoded")];
+        let call = Call { method: "POST", target: "/login", key: None, lines: &lines, body: form };
+        let answer = call.send(address).await;
+        let value = |name: &str| {
+            let rest = answer.head.split_once(&format!("{name}="))?.1;
+            rest.split([';', '\r']).next().map(str::to_owned)
+        };
+        let session = value("JSESSIONID")
+            .zip(value("XSRF-TOKEN"))
+            .map(|(id, token)| Self { cookies: format!("JSESSIONID={id}; XSRF-TOKEN={token}"), token });
+        (answer, session)
+    }
+
+    /// The headers that show it.
+    pub fn lines(&self) -> [(&str, &str); 2] {
+        [("Cookie", &self.cookies), ("X-XSRF-TOKEN", &self.token)]
+    }
+}
+
 /// The body of a recorded request: as bytes, JSON or text.
 pub fn recorded_body(call: &Value) -> Vec<u8> {
     let body = &call["request"]["body"];

@@ -3,22 +3,30 @@
 //! ```text
 //! # operation | path below /api/v1 | body | status | code; metadata… | what is kept of the answer
 //! addClient   | /clients           | {…}  | 201    |                 | client=/id
+//! getClient as none | /clients/{client} | | 401
 //! getClient   | /clients/{client}  |      | 200
 //! getClient   | /clients/DEV:COM:9 |      | 404    | client_not_found; DEV:COM:9
 //! ! publish
 //! ```
 //!
-//! `/pointer==text` among what is kept must stand in the answer. `{name}` in a path, a body or an expectation is what an earlier line kept; columns at the end may be missing. A body is JSON, or `@…` and
-//! `form …`, which the test that plays the table makes. A status with `~` before it is asked for again until it comes, for what takes its
-//! time; `*` among metadata is anything. A line that begins with `!` is something that happens besides.
+//! `/pointer==text` among what is kept must stand in the answer. `{name}` in a path, a body or an expectation is what an earlier line
+//! kept; columns at the end may be missing. A body is JSON, a form ([`form`]), or `@…`, which the test that plays the table makes. A
+//! status with `~` before it is asked for again until it comes, for what takes its time; `*` among metadata is anything. A line that
+//! begins with `!` is something that happens besides. Whoever may do anything calls, unless a line says `as` whom.
 //!
 //! [`Contract`] judges answers: an example must fit the schema of the served API document and of the reference's, request and answer; a
-//! refusal must be one that the operation's row names, with code and metadata. At the end each operation must have had its example and
-//! each named refusal its case.
+//! refusal must be one that the operation's row names, with code and metadata. At the end each operation that is served must have had its
+//! example and each named refusal its case.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+
+/// Who may do anything.
+pub const ANYBODY: &str = "all";
+
+/// What an operation that never succeeds is excused from, in place of a refusal's code.
+pub const EXAMPLE: &str = "";
 
 /// Refusals that any operation may have, and that no row names.
 const COMMON: [&str; 3] = ["validation_failure", "invalid_encoded_id", "id_not_a_number"];
@@ -39,6 +47,8 @@ pub struct Case<'a> {
     pub line: usize,
     /// Id of the operation.
     pub operation: &'a str,
+    /// Who calls.
+    pub caller: &'a str,
     /// Below the base path, with its query.
     pub path: &'a str,
     /// As written.
@@ -73,12 +83,14 @@ fn case(line: usize, row: &str) -> Case<'_> {
     let mut columns = row.split(" |").map(str::trim);
     let mut next = || columns.next().unwrap_or_default();
     let (operation, path, body, status, refusal, keep) = (next(), next(), next(), next(), next(), next());
+    let (operation, caller) = operation.split_once(" as ").unwrap_or((operation, ANYBODY));
     let eventually = status.starts_with('~');
     let status = status.trim_start_matches('~').parse();
     let (holds, keep): (Vec<_>, Vec<_>) = keep.split_whitespace().partition(|text| text.starts_with('/'));
     Case {
         line,
         operation,
+        caller,
         path,
         body,
         status: status.unwrap_or_else(|_| panic!("line {line} has no status: {row}")),
@@ -99,6 +111,13 @@ impl Names {
         self.0.insert(name.to_owned(), value.into());
     }
 
+    /// Keeps of an answer what a case says.
+    pub fn keep_of(&mut self, case: &Case<'_>, answer: &Value) {
+        for (name, pointer) in &case.keep {
+            self.keep(name, answer.pointer(pointer).map(text_of).unwrap_or_default());
+        }
+    }
+
     /// What is kept under a name; empty for nothing.
     pub fn get(&self, name: &str) -> &str {
         self.0.get(name).map_or("", String::as_str)
@@ -110,12 +129,36 @@ impl Names {
     }
 }
 
+/// A text as it is, anything else as JSON writes it.
+fn text_of(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+/// The bytes of `FIELD=VALUE; FIELD=FILE@WHAT` as multipart with the boundary `b`; `what` makes the content of files, which else is the
+/// word itself.
+pub fn form(text: &str, mut what: impl FnMut(&str) -> Option<Vec<u8>>) -> Vec<u8> {
+    let mut body = Vec::new();
+    for field in text.split("; ") {
+        let (name, value) = field.split_once('=').unwrap_or((field, ""));
+        let (file, content) = match value.split_once('@') {
+            Some((file, content)) => (
+                format!("; filename=\"{file}\""),
+                what(content).unwrap_or_else(|| content.as_bytes().to_vec()),
+            ),
+            None => (String::new(), value.as_bytes().to_vec()),
+        };
+        body.extend(format!("--b\r\nContent-Disposition: form-data; name=\"{name}\"{file}\r\n\r\n").bytes());
+        body.extend(content);
+        body.extend(b"\r\n");
+    }
+    body.extend(b"--b--\r\n");
+    body
+}
+
 /// What a refusal says: code, metadata, failed rules as `field=Rule`, warnings as `code(metadata, …)`.
 pub fn said(answer: &Value) -> Vec<String> {
-    let texts = |list: &Value| -> Vec<String> {
-        let all = list.as_array().into_iter().flatten();
-        all.map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned)).collect()
-    };
+    let texts =
+        |list: &Value| -> Vec<String> { list.as_array().into_iter().flatten().map(text_of).collect() };
     let error = &answer["error"];
     let mut said: Vec<String> = error["code"].as_str().map(str::to_owned).into_iter().collect();
     said.extend(texts(&error["metadata"]));
@@ -129,6 +172,15 @@ pub fn said(answer: &Value) -> Vec<String> {
     said
 }
 
+/// The reference's document of a server with the schemas that it takes from the one of both servers.
+pub fn with_common(mut document: Value, common: &Value) -> Value {
+    let schemas = common["components"]["schemas"].as_object().into_iter().flatten();
+    for (name, schema) in schemas {
+        document["components"]["schemas"][name] = schema.clone();
+    }
+    document
+}
+
 /// What the table of a server says about an operation.
 #[derive(Clone, Copy, Debug)]
 pub struct Row {
@@ -138,6 +190,8 @@ pub struct Row {
     pub method: &'static str,
     /// Template below the base path.
     pub path: &'static str,
+    /// It is in the API documents; log-in is not.
+    pub documented: bool,
     /// The answer to an example is JSON.
     pub json: bool,
     /// Status and code of the refusals that it names.
@@ -239,6 +293,9 @@ impl Contract {
 
     /// What of an example does not fit the two documents.
     fn misfits(&self, row: Row, sent: &Value, status: u16, answer: &Value) -> Option<String> {
+        if !row.documented {
+            return None;
+        }
         let method = row.method.to_lowercase();
         let operation = &self.ours["paths"][row.path][&method];
         if operation["operationId"] != row.id {
@@ -271,41 +328,45 @@ impl Contract {
         asked.or(answered).map(|why| format!("{why}, by the reference's document: {answer}"))
     }
 
-    /// Everything that is wrong or missing; `undrawn` are refusals that no call of a test draws, each with its reason.
+    /// Everything that is wrong or missing; `undrawn` are refusals that no call of a test draws, and operations that have no
+    /// [`EXAMPLE`], each with its reason.
     ///
     /// # Panics
     /// With all of it, when there is anything.
-    pub fn finish(mut self, operations: &[&str], undrawn: &[(&str, &str, &str)]) {
-        for id in operations {
-            let Some(row) = self.rows.get(id).copied() else {
-                self.wrong.push(format!("{id} is not served"));
-                continue;
-            };
-            if !self.examples.contains(*id) {
-                self.wrong.push(format!("{id} has no example"));
+    pub fn finish(mut self, undrawn: &[(&str, &str, &str)]) {
+        for row in self.rows.values() {
+            let excused = |what: &str| undrawn.iter().any(|(of, which, _)| *of == row.id && *which == what);
+            match (self.examples.contains(row.id), excused(EXAMPLE)) {
+                (true, true) => self.wrong.push(format!("{} has an example after all", row.id)),
+                (false, false) => self.wrong.push(format!("{} has no example", row.id)),
+                _ => {}
             }
             for (status, code) in row.refusals {
-                let excused = undrawn.iter().any(|(of, which, _)| of == id && which == code);
                 let drawn = self.drawn.contains(&(row.id.to_owned(), *status, (*code).to_owned()));
-                match (drawn, excused) {
-                    (true, true) => self.wrong.push(format!("{id}: {code} is drawn after all")),
-                    (false, false) => self.wrong.push(format!("{id} is never refused with {status} {code}")),
+                match (drawn, excused(code)) {
+                    (true, true) => self.wrong.push(format!("{}: {code} is drawn after all", row.id)),
+                    (false, false) => {
+                        self.wrong.push(format!("{} is never refused with {status} {code}", row.id));
+                    }
                     _ => {}
                 }
             }
+        }
+        for (id, ..) in undrawn.iter().filter(|(id, ..)| !self.rows.contains_key(id)) {
+            self.wrong.push(format!("{id} is excused and not served"));
         }
         crate::say(&format!(
             "contract: {} cases, {} refusals, {} operations",
             self.cases,
             self.drawn.len(),
-            operations.len()
+            self.rows.len()
         ));
         assert!(self.wrong.is_empty(), "{} faults\n{}", self.wrong.len(), self.wrong.join("\n"));
     }
 }
 
 fn holds(answer: &Value, pointer: &str, text: &str) -> bool {
-    answer.pointer(pointer).and_then(Value::as_str) == Some(text)
+    answer.pointer(pointer).is_some_and(|found| text_of(found) == text)
 }
 
 impl Case<'_> {
@@ -428,6 +489,7 @@ mod tests {
         id: "get",
         method: "GET",
         path: "/things/{id}",
+        documented: true,
         json: true,
         refusals: &[(404, "thing_not_found")],
     };
@@ -452,9 +514,9 @@ mod tests {
 
     #[test]
     fn a_line_is_read_with_what_it_keeps() {
-        let text = "# nothing\n\n! publish it\nget | /things/{x}?a=b | {\"a\": 1} | ~409 | code; one thing; * | id=/id /a/b==x";
+        let text = "# nothing\n\n! publish it\nget as so | /things/{x}?a=b | {\"a\": 1} | ~409 | code; one thing; * | id=/id /a/b==x";
         let [Line::Act(act), Line::Call(case)] = &lines(text)[..] else { panic!() };
-        assert_eq!((*act, case.line, case.operation), ("publish it", 4, "get"));
+        assert_eq!((*act, case.line, case.operation, case.caller), ("publish it", 4, "get", "so"));
         assert_eq!((case.path, case.body, case.status), ("/things/{x}?a=b", "{\"a\": 1}", 409));
         assert!(case.eventually);
         assert_eq!(case.refusal, ["code", "one thing", "*"]);
@@ -501,6 +563,25 @@ mod tests {
     #[test]
     #[should_panic(expected = "get is never refused with 404 thing_not_found")]
     fn a_refusal_without_a_case_is_told() {
-        contract().finish(&["get"], &[]);
+        contract().finish(&[("get", EXAMPLE, "a test")]);
+    }
+
+    #[test]
+    #[should_panic(expected = "get has no example")]
+    fn an_operation_without_a_case_is_told() {
+        contract().finish(&[("get", "thing_not_found", "a test")]);
+    }
+
+    #[test]
+    fn forms_carry_fields_and_files() {
+        let bytes = form("a=1; f=x.pem@ca; g=y.txt@plain", |what| (what == "ca").then(|| b"CA".to_vec()));
+        let text = String::from_utf8(bytes).unwrap();
+        for part in [
+            "name=\"a\"\r\n\r\n1\r\n--b",
+            "name=\"f\"; filename=\"x.pem\"\r\n\r\nCA\r\n",
+            "\r\n\r\nplain\r\n--b--\r\n",
+        ] {
+            assert!(text.contains(part), "{text}");
+        }
     }
 }

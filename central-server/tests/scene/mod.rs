@@ -5,11 +5,14 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use admin_api::Frame;
+use admin_api::auth::users;
 use admin_api::config::ManagementApi;
 use admin_api::operation::Role;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use central_server::Offline;
 use central_server::admin_api::Api;
 use central_server::config::AutoApprove;
@@ -25,7 +28,7 @@ use host::http::{Limits, Transport, serve};
 use host::shutdown::Shutdown;
 use pki::key::KeyKind;
 use proto::time::UnixTime;
-use testkit::calls::Call;
+use testkit::calls::{Call, Session};
 use tokio::net::TcpListener;
 
 /// Keys by what recordings call them.
@@ -37,14 +40,19 @@ const KEYS: [(&str, &[Role]); 5] = [
     ("ms", &[Role::ManagementService]),
 ];
 
+/// Of every user.
+pub(crate) const PASSWORD: &str = "correct horse battery";
+
+/// An API that is served.
+#[derive(Clone)]
+struct Served {
+    address: SocketAddr,
+    keys: BTreeMap<&'static str, String>,
+    frame: Arc<Frame<Api>>,
+}
+
 /// Serves an API; gives its address and its keys.
-async fn serve_one(
-    api: Api,
-    offline: &Offline,
-    folder: &str,
-    clock: &Clock,
-    shutdown: &Shutdown,
-) -> (SocketAddr, BTreeMap<&'static str, String>) {
+async fn serve_one(api: Api, offline: &Offline, folder: &str, clock: &Clock, shutdown: &Shutdown) -> Served {
     let settings = ManagementApi {
         rate_limit_requests_per_second: -1,
         rate_limit_requests_per_minute: -1,
@@ -56,9 +64,10 @@ async fn serve_one(
     let frame = Arc::new(frame);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let handler = move |request, peer| Arc::clone(&frame).answer(request, peer);
+    let served = Arc::clone(&frame);
+    let handler = move |request, peer| Arc::clone(&served).answer(request, peer);
     tokio::spawn(serve(listener, Transport::Plain, Limits::default(), shutdown.clone(), handler));
-    (address, keys)
+    Served { address, keys, frame }
 }
 
 /// Serves what is published; gives its address.
@@ -76,14 +85,15 @@ async fn serve_web(public: &Path, clock: &Clock, shutdown: &Shutdown) -> SocketA
 
 /// The server.
 pub(crate) struct Scene {
-    pub(crate) address: SocketAddr,
+    served: Served,
     /// Where the configuration is published.
     pub(crate) web: SocketAddr,
     pub(crate) clock: Clock,
     pub(crate) management: ManagementService,
     pub(crate) source: Arc<ConfigurationSource>,
-    keys: BTreeMap<&'static str, String>,
-    automatic: (SocketAddr, BTreeMap<&'static str, String>),
+    automatic: Served,
+    /// Sessions by the name of their user.
+    sessions: Mutex<BTreeMap<String, Session>>,
     pub(crate) offline: Arc<Offline>,
     _shutdown: Shutdown,
     folder: tempfile::TempDir,
@@ -131,20 +141,19 @@ impl Scene {
         };
         let shutdown = Shutdown::default();
         let web = serve_web(&public, &clock, &shutdown).await;
-        let (address, keys) =
-            serve_one(api(AutoApprove::default()), &offline, "admin", &clock, &shutdown).await;
+        let served = serve_one(api(AutoApprove::default()), &offline, "admin", &clock, &shutdown).await;
         let all = AutoApprove { auth_certs: true, clients: true, owner_changes: true };
         let automatic = serve_one(api(all), &offline, "automatic", &clock, &shutdown).await;
         let management =
             ManagementService::new(Arc::clone(offline.registry()), clock.clone(), AutoApprove::default());
         Self {
-            address,
+            served,
             web,
             clock,
             management,
             source,
-            keys,
             automatic,
+            sessions: Mutex::default(),
             offline,
             _shutdown: shutdown,
             folder,
@@ -158,7 +167,7 @@ impl Scene {
 
     /// From now on requests of security servers approve themselves where they can.
     pub(crate) fn approve_automatically(&mut self) {
-        (self.address, self.keys) = self.automatic.clone();
+        self.served = self.automatic.clone();
     }
 
     /// Moves the clock to a time of a recording.
@@ -187,7 +196,28 @@ impl Scene {
     }
 
     pub(crate) fn knows(&self, caller: &str) -> bool {
-        caller == "none" || self.keys.contains_key(caller)
+        caller == "none" || self.served.keys.contains_key(caller)
+    }
+
+    /// The API as it is served.
+    pub(crate) fn frame(&self) -> &Frame<Api> {
+        &self.served.frame
+    }
+
+    /// A user with the roles of a key, and [`PASSWORD`].
+    pub(crate) async fn add_user(&self, name: &str) {
+        let file = self.offline.folder("admin").unwrap().join("users");
+        let (name, roles) = *KEYS.iter().find(|(key, _)| *key == name).unwrap();
+        let set = move || users::set(&file, name, roles, PASSWORD).unwrap();
+        tokio::task::spawn_blocking(set).await.unwrap();
+    }
+
+    /// Logs a user in, who calls as `session-NAME` from then on.
+    pub(crate) async fn log_in(&self, name: &str, form: &[u8]) -> (u16, Vec<u8>) {
+        let (answer, session) = Session::begin(self.served.address, form).await;
+        let mut sessions = self.sessions.lock().unwrap();
+        sessions.extend(session.map(|session| (format!("session-{name}"), session)));
+        (answer.status, answer.body)
     }
 
     /// Status and body of an answer.
@@ -201,9 +231,14 @@ impl Scene {
         body: &[u8],
     ) -> (u16, Vec<u8>) {
         let lines = [("Content-Type", content_type), ("Accept", accept)];
-        let lines: Vec<_> = lines.iter().filter_map(|(name, value)| Some((*name, (*value)?))).collect();
-        let key = self.keys.get(caller).map(String::as_str);
-        let answer = Call { method, target, key, lines: &lines, body }.send(self.address).await;
+        let mut lines: Vec<_> = lines.iter().filter_map(|(name, value)| Some((*name, (*value)?))).collect();
+        let session = self.sessions.lock().unwrap().get(caller).cloned();
+        lines.extend(session.iter().flat_map(Session::lines));
+        let basic = caller.strip_prefix("password-").map(|name| format!("{name}:{PASSWORD}"));
+        let basic = basic.map(|text| format!("Basic {}", STANDARD.encode(text)));
+        lines.extend(basic.iter().map(|text| ("Authorization", text.as_str())));
+        let key = self.served.keys.get(caller).map(String::as_str);
+        let answer = Call { method, target, key, lines: &lines, body }.send(self.served.address).await;
         (answer.status, answer.body)
     }
 }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `world` | what is around it |
 //! | `recordings` | what live servers were asked and answered |
-//! | `contract` | every operation's rights; of tier 1 examples, schemas and named refusals |
+//! | `contract` | every operation's rights; its examples, schemas and named refusals |
 //! | `documents` | service descriptions for servers to read |
 //! | `random_requests` | random requests |
 

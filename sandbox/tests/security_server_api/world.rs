@@ -6,11 +6,14 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use admin_api::Frame;
+use admin_api::auth::users;
 use admin_api::operation::Role;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use central_server::Offline;
 use central_server::configuration_source::ConfigurationSource;
 use central_server::configuration_source::web::Web;
@@ -35,10 +38,12 @@ use security_server::admin_api::Api;
 use security_server::foundation::Foundation;
 use security_server::relay;
 use security_server::tasks::Tasks;
-use testkit::calls::Call;
+use testkit::calls::{Call, Session};
 use tokio::net::TcpListener;
 
 const PIN: &str = "Secret1234";
+/// Of every user.
+pub(crate) const PASSWORD: &str = "correct horse battery";
 const PROFILE: &str = "ee.ria.xroad.common.certificateprofile.impl.FiVRKCertificateProfileInfoProvider";
 const ANY: &str = "127.0.0.1:0";
 
@@ -265,6 +270,8 @@ pub(crate) struct SecurityServer {
     /// Where peers reach it; the global configuration knows hosts alone, so that this one is its own.
     pub(crate) host: String,
     keys: BTreeMap<&'static str, String>,
+    /// Sessions by the name of their user.
+    sessions: Mutex<BTreeMap<String, Session>>,
     shutdown: Shutdown,
     running: tokio::task::JoinHandle<()>,
     claim: Claim,
@@ -291,17 +298,17 @@ fn settings(folder: &Path, claim: &Claim, pin_policy: bool) -> security_server::
 impl SecurityServer {
     async fn start(folder: &Path, pin_policy: bool) -> Self {
         let claim = Claim::take(None).unwrap();
-        Self::open(settings(folder, &claim, pin_policy), claim).await
+        Self::open(settings(folder, &claim, pin_policy), claim, Clock::System).await
     }
 
-    async fn open(settings: security_server::config::Settings, claim: Claim) -> Self {
+    async fn open(settings: security_server::config::Settings, claim: Claim, clock: Clock) -> Self {
         let shutdown = Shutdown::default();
         let (api, stop) = (settings.api.clone(), shutdown.clone());
         let open = move || {
-            let foundation = Foundation::open(Arc::new(settings), Clock::System, stop).unwrap();
+            let foundation = Foundation::open(Arc::new(settings), clock.clone(), stop).unwrap();
             let foundation = Arc::new(foundation);
             let admin = foundation.folder("admin").unwrap();
-            let frame = Frame::new(Api::new(foundation.clone()).server(), api, &admin, Clock::System);
+            let frame = Frame::new(Api::new(foundation.clone()).server(), api, &admin, clock);
             (foundation, Arc::new(frame.unwrap()))
         };
         let (foundation, frame) = tokio::task::spawn_blocking(open).await.unwrap();
@@ -312,7 +319,8 @@ impl SecurityServer {
         tokio::spawn(serve(listener, Transport::Plain, Limits::default(), stop, answer));
         let running = tokio::spawn(run(foundation.clone()));
         let host = claim.address().to_string();
-        Self { foundation, frame, api, host, keys, shutdown, running, claim }
+        let sessions = Mutex::default();
+        Self { foundation, frame, api, host, keys, sessions, shutdown, running, claim }
     }
 
     pub(crate) fn knows(&self, caller: &str) -> bool {
@@ -332,6 +340,22 @@ impl SecurityServer {
         tokio::task::spawn_blocking(refresh).await.unwrap();
     }
 
+    /// A user with the roles of a key, and [`PASSWORD`].
+    pub(crate) async fn add_user(&self, name: &str) {
+        let file = self.foundation.folder("admin").unwrap().join("users");
+        let (name, roles) = *KEYS.iter().find(|(key, _)| *key == name).unwrap();
+        let set = move || users::set(&file, name, roles, PASSWORD).unwrap();
+        tokio::task::spawn_blocking(set).await.unwrap();
+    }
+
+    /// Logs a user in, who calls as `session-NAME` from then on.
+    pub(crate) async fn log_in(&self, name: &str, form: &[u8]) -> (u16, Vec<u8>) {
+        let (answer, session) = Session::begin(self.api, form).await;
+        let mut sessions = self.sessions.lock().unwrap();
+        sessions.extend(session.map(|session| (format!("session-{name}"), session)));
+        (answer.status, answer.body)
+    }
+
     /// Status, headers and body of an answer.
     pub(crate) async fn send(
         &self,
@@ -342,7 +366,12 @@ impl SecurityServer {
         body: &[u8],
     ) -> (u16, String, Vec<u8>) {
         let lines = ["Content-Type", "Accept"].into_iter().zip(media);
-        let lines: Vec<_> = lines.filter_map(|(name, value)| Some((name, value?))).collect();
+        let mut lines: Vec<_> = lines.filter_map(|(name, value)| Some((name, value?))).collect();
+        let session = self.sessions.lock().unwrap().get(caller).cloned();
+        lines.extend(session.iter().flat_map(Session::lines));
+        let basic = caller.strip_prefix("password-").map(|name| format!("{name}:{PASSWORD}"));
+        let basic = basic.map(|text| format!("Basic {}", STANDARD.encode(text)));
+        lines.extend(basic.iter().map(|text| ("Authorization", text.as_str())));
         let key = self.keys.get(caller).map(String::as_str);
         let answer = Call { method, target, key, lines: &lines, body }.send(self.api).await;
         (answer.status, answer.head, answer.body)
@@ -356,15 +385,20 @@ impl SecurityServer {
         (status, serde_json::from_slice(&answer).unwrap_or_default())
     }
 
-    /// Ends it, and starts it in the same folder and at the same address, with other keys for its callers.
+    /// Ends it, and starts it in the same folder and at the same address, with other keys for its callers and without their sessions.
     pub(crate) async fn start_again(self) -> Self {
+        self.start_again_at(Clock::System).await
+    }
+
+    /// The same, by another clock.
+    pub(crate) async fn start_again_at(self, clock: Clock) -> Self {
         self.shutdown.stop();
         tokio::time::timeout(Duration::from_secs(10), self.running).await.unwrap().unwrap();
         let settings = self.foundation.settings.as_ref().clone();
         let held = Arc::downgrade(&self.foundation);
         drop((self.foundation, self.frame));
         assert!(host::shutdown::released(held, Duration::from_secs(10)).await, "a call did not end");
-        Self::open(settings, self.claim).await
+        Self::open(settings, self.claim, clock).await
     }
 
     /// Ends it.
