@@ -69,8 +69,8 @@ use self::services::Services;
 use self::settings::LogSettings;
 pub use self::spool::{Spool, Stored};
 use self::store::faults::Faults;
-use self::store::format::{BodyRef, Chain, DocumentRef, MAX_PART_BYTES, Part, RecordHead};
-use self::store::index::Index;
+use self::store::format::{BodyRef, Chain, MAX_PART_BYTES, Part, RecordHead};
+use self::store::index::{Facts, Index};
 use self::store::reader::Reader;
 use self::store::recovery::{self, Recovered, Tail};
 pub use self::store::recovery::{Damage, Report};
@@ -475,8 +475,11 @@ impl Inner {
             ..head_of(entry)
         };
         let chain_result = entry.hash_chain.as_ref().map(|(result, _)| self.document(result));
-        let payload = Payload::new(payload);
-        Ok(Draft { head, payload, signature: self.document(&entry.signature), chain_result, epoch })
+        let (payload, signature) = (Payload::new(payload), self.document(&entry.signature));
+        let facts = Facts::of(&head, signature.sha512);
+        // Encoded here, on the exchange's own thread: the one writer only adds what nobody else knows.
+        let head = prost::Message::encode_to_vec(&head);
+        Ok(Draft { head, facts, payload, signature, chain_result, epoch })
     }
 
     /// A data key under the member's; empty when there is none.
@@ -557,7 +560,6 @@ fn head_of(entry: &Entry) -> RecordHead {
         service_code: entry.service.code.clone(),
         service_version: entry.service.version.clone(),
         parts: parts.collect(),
-        signature: DocumentRef::default(),
         ..RecordHead::default()
     }
 }
@@ -604,11 +606,11 @@ fn start_writer(
         faults,
         index: index.clone(),
         shared: shared.clone(),
-    });
+    })
+    .map_err(words)?;
     writer.prepare().map_err(|e| e.to_string())?;
     let (queue, requests) = channel();
-    let thread = std::thread::Builder::new().name("log-writer".into());
-    thread.spawn(move || writer.run(&requests)).map_err(words)?;
+    store::writer::start(writer, requests).map_err(words)?;
     Ok((index, queue, signer))
 }
 

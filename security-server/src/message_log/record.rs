@@ -229,7 +229,10 @@ pub(super) fn read_record(
         at: UnixTime(head.at),
         message,
         stripped: head.stripped,
-        signature: document(reader, &head.signature)?,
+        signature: match &head.signature {
+            Some(signature) => document(reader, signature)?,
+            None => return Err(damaged("a record has no signature")),
+        },
         hash_chain,
         attachments,
         parts,

@@ -338,8 +338,9 @@ pub(crate) struct RecordHead {
     pub(crate) parts: Vec<Part>,
     #[prost(uint64, tag = "13")]
     pub(crate) message_bytes: u64,
-    #[prost(message, required, tag = "14")]
-    pub(crate) signature: DocumentRef,
+    /// In every record; one without is damaged.
+    #[prost(message, optional, tag = "14")]
+    pub(crate) signature: Option<DocumentRef>,
     #[prost(message, optional, tag = "15")]
     pub(crate) chain_result: Option<DocumentRef>,
     /// Of the hash chain in the payload; 0 without one.
@@ -360,6 +361,18 @@ pub(crate) struct RecordHead {
     pub(crate) wrapped_key: Vec<u8>,
     #[prost(string, tag = "22")]
     pub(crate) key_id: String,
+}
+
+/// The fields of a [`RecordHead`] that the writer alone knows. They stand behind the others, which whoever brings the record has
+/// encoded: the order of fields says nothing.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct PlacedHead {
+    #[prost(uint64, tag = "1")]
+    pub(crate) sequence: u64,
+    #[prost(message, optional, tag = "14")]
+    pub(crate) signature: Option<DocumentRef>,
+    #[prost(message, optional, tag = "15")]
+    pub(crate) chain_result: Option<DocumentRef>,
 }
 
 /// Head of [`Kind::Stamp`]. The payload is the leaves of a batch in order, 64 bytes each: SHA-512 of each record's signature
@@ -425,8 +438,7 @@ impl RecordHead {
     }
     /// Everything outside this frame that the record needs.
     pub(crate) fn extents(&self) -> impl Iterator<Item = &Extent> {
-        let documents =
-            [Some(&self.signature), self.chain_result.as_ref()].into_iter().flatten().map(|d| &d.extent);
+        let documents = [&self.signature, &self.chain_result].into_iter().flatten().map(|d| &d.extent);
         documents.chain(self.attachments.iter().flat_map(|body| &body.extents))
     }
 }
@@ -485,6 +497,20 @@ mod tests {
         damaged[17] ^= 1;
         assert_eq!(salt_of(&damaged), None);
         assert_eq!(salt_of(&[0; 64]), None);
+    }
+
+    #[test]
+    fn what_the_writer_adds_to_a_head_is_part_of_it() {
+        use prost::Message;
+        let of = |offset| {
+            let extent = Extent { segment: 3, offset, length: 9 };
+            Some(DocumentRef { extent, sha512: vec![offset as u8; 64] })
+        };
+        let brought = RecordHead { at: 5, message_id: "id".into(), good_until: 6, ..RecordHead::default() };
+        let placed = PlacedHead { sequence: 7, signature: of(64), chain_result: of(128) };
+        let bytes = [brought.encode_to_vec(), placed.encode_to_vec()].concat();
+        let expected = RecordHead { sequence: 7, signature: of(64), chain_result: of(128), ..brought };
+        assert_eq!(RecordHead::decode(bytes.as_slice()).unwrap(), expected);
     }
 
     #[test]

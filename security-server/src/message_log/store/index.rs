@@ -18,12 +18,13 @@
 //!
 //! Numbers are big-endian.
 mod contents;
+mod notes;
 mod ranges;
 mod runs;
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -33,10 +34,11 @@ use pki::merkle::Hash;
 use pki::note::Verifier;
 use prost::Message;
 use proto::time::UnixTime;
-use ring::digest::{SHA256, digest};
+use ring::digest::{Context, SHA256};
 use tokio::sync::oneshot;
 
 use self::contents::Contents;
+use self::notes::{Note, Notes};
 use self::runs::{Merge, Run, Runs};
 use super::format::{CHAIN_BYTES, Client, Kind, RecordHead, StampHead};
 use super::recovery::{Tail, bounds};
@@ -49,10 +51,6 @@ const TREE: &str = "log";
 const MARKER: &[u8] = b"m";
 const WITNESS: &[u8] = b"n";
 const CACHE_BYTES: u64 = 32 * 1024 * 1024;
-/// Notes that may wait for the index's thread, each of a whole commit.
-const QUEUE: usize = 256;
-/// Notes taken at once.
-const MAX_BATCH: usize = 64;
 /// Records, and bytes of the log, that are not written at most.
 const UNWRITTEN: usize = 8192;
 const UNWRITTEN_BYTES: u64 = 64 << 20;
@@ -75,7 +73,7 @@ pub(crate) struct Place {
 pub(crate) struct Waiting {
     pub(crate) sequence: u64,
     /// SHA-512 of its signature document.
-    pub(crate) leaf: Vec<u8>,
+    pub(crate) leaf: [u8; 64],
     /// Time of the record, milliseconds since 1970.
     pub(crate) at: i64,
     /// Until when a stamp is in time; 0 when that is not known.
@@ -89,13 +87,42 @@ impl Waiting {
     }
 }
 
+/// What the index keeps of a record besides its place: made by whoever brings the record, so that its head need not come along.
+#[derive(Clone, Debug)]
+pub(crate) struct Facts {
+    /// Of message id and local client.
+    id: [u8; 16],
+    response: bool,
+    at: i64,
+    until: i64,
+    /// SHA-512 of its signature document.
+    signature: [u8; 64],
+    /// Segments that parts of its bodies lie in.
+    bodies: Vec<u64>,
+}
+
+impl Facts {
+    pub(crate) fn of(head: &RecordHead, signature: [u8; 64]) -> Self {
+        Self {
+            id: id_hash(&head.message_id, head.local()),
+            response: head.response,
+            at: head.at,
+            until: head.good_until,
+            signature,
+            bodies: head.extents().map(|extent| extent.segment).collect(),
+        }
+    }
+}
+
 /// Something new in the log.
+#[derive(Debug)]
 pub(crate) enum Added {
     Record {
         place: Place,
-        head: Box<RecordHead>,
-        /// The head as it was written.
-        bytes: Vec<u8>,
+        sequence: u64,
+        facts: Facts,
+        /// Its head, as it was written, among [`Commit::heads`].
+        head: Range<usize>,
     },
     Stamp {
         place: Place,
@@ -103,27 +130,20 @@ pub(crate) enum Added {
     },
 }
 
-/// What the index is told.
-pub(crate) enum Note {
-    /// What a commit added; with it everything up to here was told.
-    Added(Vec<Added>, Option<Tail>),
-    /// A merge beside the index has ended.
-    Merged(Merge, std::io::Result<Option<Run>>),
-    /// Answer when everything before is in.
-    Barrier(oneshot::Sender<()>),
-    /// Write to the disk what there is, answer, end.
-    Close(oneshot::Sender<()>),
+/// What one commit added.
+#[derive(Debug, Default)]
+pub(crate) struct Commit {
+    pub(crate) added: Vec<Added>,
+    /// Heads of all its records, one behind the other.
+    pub(crate) heads: Vec<u8>,
+    /// With it everything up to here was told.
+    pub(crate) tail: Option<Tail>,
 }
 
-impl Note {
+impl Commit {
     /// Records that it brings.
     fn records(&self) -> u64 {
-        match self {
-            Self::Added(added, _) => {
-                added.iter().filter(|added| matches!(added, Added::Record { .. })).count() as u64
-            }
-            Self::Merged(..) | Self::Barrier(_) | Self::Close(_) => 0,
-        }
+        self.added.iter().filter(|added| matches!(added, Added::Record { .. })).count() as u64
     }
 }
 
@@ -139,7 +159,7 @@ pub(crate) struct Known {
 #[derive(Clone, Debug)]
 pub(crate) struct Index {
     contents: Arc<Mutex<Contents>>,
-    notes: SyncSender<Note>,
+    notes: Arc<Notes>,
     waiting: Arc<AtomicU64>,
     /// It could not be written, and misses records until the next start.
     behind: Arc<AtomicBool>,
@@ -167,7 +187,7 @@ impl Index {
             tracing::info!(records = caught_up, "the index of the message log was brought up to date");
         }
         let waiting = Arc::new(AtomicU64::new(contents.unstamped()));
-        let (notes, queue) = sync_channel(QUEUE);
+        let notes = Arc::new(Notes::default());
         let keeper = Keeper {
             contents: Arc::new(Mutex::new(contents)),
             waiting: waiting.clone(),
@@ -179,30 +199,35 @@ impl Index {
         };
         let (contents, behind) = (keeper.contents.clone(), keeper.behind.clone());
         let thread = std::thread::Builder::new().name("log-index".into());
-        thread.spawn(move || keeper.run(queue)).map_err(disk)?;
+        thread.spawn(move || keeper.run()).map_err(disk)?;
         Ok(Self { contents, notes, waiting, behind })
     }
 
-    /// Tells the index; waits when it is far behind.
-    pub(crate) fn tell(&self, note: Note) {
+    /// Tells the index what a commit added; waits when it is far behind.
+    pub(crate) fn tell(&self, commit: Commit) {
         // Whoever is told of a record afterwards finds it counted.
-        self.waiting.fetch_add(note.records(), Ordering::Relaxed);
-        // The thread ends only after `Close`, and then nobody cares.
-        let _ = self.notes.send(note);
+        self.waiting.fetch_add(commit.records(), Ordering::Relaxed);
+        self.notes.push(Note::Added(commit));
+    }
+
+    /// Has everything written to the disk and the store closed; waits for it.
+    pub(crate) fn close(&self) {
+        let (done, closed) = oneshot::channel();
+        self.notes.push(Note::Close(done));
+        let _ = closed.blocking_recv();
     }
 
     /// Waits until everything told so far can be found.
     pub(crate) async fn caught_up(&self) {
         let (done, reached) = oneshot::channel();
-        let index = self.clone();
-        let _ = tokio::task::spawn_blocking(move || index.tell(Note::Barrier(done))).await;
+        self.notes.push(Note::Barrier(done));
         let _ = reached.await;
     }
 
     /// The same, by blocking.
     pub(crate) fn barrier(&self) {
         let (done, reached) = oneshot::channel();
-        self.tell(Note::Barrier(done));
+        self.notes.push(Note::Barrier(done));
         let _ = reached.blocking_recv();
     }
 
@@ -272,7 +297,7 @@ struct Keeper {
     behind: Arc<AtomicBool>,
     witnessed: Instant,
     /// For the outcome of merges.
-    notes: SyncSender<Note>,
+    notes: Arc<Notes>,
     /// Ends a merge early.
     stop: Arc<AtomicBool>,
     merging: Option<JoinHandle<()>>,
@@ -280,18 +305,19 @@ struct Keeper {
 
 impl Keeper {
     /// Takes what waits, a batch at a time, until the log is closed; tells whoever closed it when the store has been let go.
-    fn run(mut self, queue: Receiver<Note>) {
-        while let Ok(first) = queue.recv() {
+    fn run(mut self) {
+        loop {
+            let taken = self.notes.take();
             let (mut answers, mut closing, mut reached, mut merged) = (Vec::new(), None, None, None);
             let of_all = self.contents.clone();
             let mut contents = lock(&of_all);
             let mut waited = contents.unstamped();
-            for note in std::iter::once(first).chain(queue.try_iter()).take(MAX_BATCH) {
-                waited += note.records();
+            for note in taken {
                 match note {
-                    Note::Added(added, tail) => {
-                        added.iter().for_each(|added| contents.add(added));
-                        reached = tail.or(reached);
+                    Note::Added(commit) => {
+                        waited += commit.records();
+                        contents.add(&commit);
+                        reached = commit.tail.or(reached);
                     }
                     Note::Merged(merge, made) => merged = Some((merge, made)),
                     Note::Barrier(answer) => answers.push(answer),
@@ -323,8 +349,6 @@ impl Keeper {
             answers.into_iter().for_each(|answer| _ = answer.send(()));
             if let Some(closing) = closing {
                 self.stop.store(true, Ordering::Relaxed);
-                // It must not wait for us to take its outcome.
-                drop(queue);
                 if let Some(merging) = self.merging.take() {
                     let _ = merging.join();
                 }
@@ -361,7 +385,7 @@ impl Keeper {
         let thread = std::thread::Builder::new().name("log-merge".into()).spawn(move || {
             let _ = rustix::process::setpriority_process(None, MERGE_NICENESS);
             let made = merge.run(&stop);
-            let _ = notes.send(Note::Merged(merge, made));
+            notes.push(Note::Merged(merge, made));
         });
         self.merging = thread.inspect_err(|error| tracing::warn!(%error, "no thread for a merge")).ok();
     }
@@ -418,11 +442,14 @@ fn decode_tail(value: &[u8]) -> Option<Tail> {
 /// What an id and its client are found by.
 fn id_hash(id: &str, local: &Client) -> [u8; 16] {
     let subsystem = local.subsystem.as_deref();
-    let parts = [id, &local.instance, &local.class, &local.code, subsystem.unwrap_or_default()];
-    let kind = [if subsystem.is_some() { "s" } else { "m" }];
-    let text: Vec<u8> = parts.iter().chain(&kind).flat_map(|part| part.bytes().chain([0])).collect();
+    let kind = if subsystem.is_some() { "s" } else { "m" };
+    let mut hashed = Context::new(&SHA256);
+    for part in [id, &local.instance, &local.class, &local.code, subsystem.unwrap_or_default(), kind] {
+        hashed.update(part.as_bytes());
+        hashed.update(&[0]);
+    }
     let mut hash = [0; 16];
-    hash.copy_from_slice(&digest(&SHA256, &text).as_ref()[..16]);
+    hash.copy_from_slice(&hashed.finish().as_ref()[..16]);
     hash
 }
 
@@ -472,6 +499,14 @@ fn catch_up(
     Ok((contents, added))
 }
 
+/// Of a record that lies in the log.
+fn facts_of(head: &RecordHead) -> Facts {
+    let mut signature = [0; 64];
+    let found = head.signature.as_ref().map_or(&[][..], |document| &document.sha512);
+    signature.iter_mut().zip(found).for_each(|(to, from)| *to = *from);
+    Facts::of(head, signature)
+}
+
 /// Merges what is due, while nothing else goes on.
 fn merge_all(contents: &mut Contents) -> Result<(), StoreError> {
     while let Some(merge) = contents.merge_due()? {
@@ -484,7 +519,7 @@ fn merge_all(contents: &mut Contents) -> Result<(), StoreError> {
 fn walk(
     dir: &Path,
     number: u64,
-    range: std::ops::Range<u64>,
+    range: Range<u64>,
     contents: &mut Contents,
     added: &mut u64,
 ) -> Result<(), ReadError> {
@@ -498,7 +533,7 @@ fn walk(
                     Kind::Record => {
                         let Ok(head) = RecordHead::decode(seen.head.as_slice()) else { continue };
                         *added += 1;
-                        contents.record(place, &head, &seen.head);
+                        contents.record(place, head.sequence, &facts_of(&head), &seen.head);
                     }
                     Kind::Stamp => {
                         let Ok(head) = StampHead::decode(seen.head.as_slice()) else { continue };

@@ -10,7 +10,8 @@
 //! | [`format`] | the bytes: file head, frames, the chain, what heads say |
 //! | [`segment`] | one file: create, append, sync, read, walk |
 //! | `spare` | the next file, made beforehand |
-//! | [`writer`] | the thread that writes: batches, failure, going on |
+//! | [`writer`] | the threads that write: batches, failure, going on |
+//! | `flights` | batches that are being synced, and their answers |
 //! | [`recovery`] | what counts after a crash; verification of everything |
 //! | [`index`] | the sled index and its thread |
 //! | [`reader`] | frames by place, through a few open files |
@@ -18,6 +19,7 @@
 //! A segment has 256 MiB reserved ([`segment-size`](crate::config::MessageLogSection)), more when one record needs more, and gives the
 //! rest back when it is sealed. Offsets stay below 32 GiB.
 pub(crate) mod faults;
+mod flights;
 pub(crate) mod format;
 pub(crate) mod index;
 pub(crate) mod reader;

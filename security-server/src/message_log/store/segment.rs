@@ -18,11 +18,11 @@ use super::format::{
 };
 
 /// Payload pieces from this size on are written from where they lie; smaller ones are copied together first.
-const COPY_BELOW: usize = 16 * 1024;
+const COPY_BELOW: usize = 2 * 1024;
 /// Most pieces in one system call (`IOV_MAX`).
 const MAX_SLICES: usize = 1024;
 /// A run of zeros that a walk takes in one step.
-const ZEROS: [u8; 4096] = [0; 4096];
+static ZEROS: [u8; 4096] = [0; 4096];
 /// How much a walk reads at once.
 const WINDOW_BYTES: usize = 1024 * 1024;
 
@@ -156,6 +156,8 @@ impl Run {
 pub(crate) struct Writable {
     file: File,
     faults: Faults,
+    /// The file system reserves space.
+    reserves: bool,
 }
 
 impl Writable {
@@ -177,7 +179,7 @@ impl Writable {
     pub(crate) fn create_at(path: &Path, salt: u32, capacity: u64, faults: Faults) -> io::Result<Self> {
         faults.check(Operation::Create)?;
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)?;
-        let this = Self { file, faults };
+        let mut this = Self { file, faults, reserves: true };
         let made = this
             .reserve(capacity)
             .and_then(|()| this.file.write_all_at(&file_head(salt), 0))
@@ -198,29 +200,43 @@ impl Writable {
         faults: Faults,
     ) -> io::Result<Self> {
         let file = OpenOptions::new().read(true).write(true).open(path_of(dir, number))?;
-        let this = Self { file, faults };
+        let mut this = Self { file, faults, reserves: true };
         this.file.set_len(end)?;
         this.reserve(capacity)?;
         this.file.sync_all()?;
         Ok(this)
     }
 
+    /// Another handle of the file at `path`, with its own memory of errors: a failed write-back is reported once to each handle.
+    pub(crate) fn again(&self, path: &Path) -> io::Result<Self> {
+        let file = OpenOptions::new().read(true).write(true).open(path)?;
+        Ok(Self { file, faults: self.faults.clone(), reserves: self.reserves })
+    }
+
+    /// Whether the file has its space, so that writing into it takes none.
+    pub(crate) fn reserves(&self) -> bool {
+        self.reserves
+    }
+
     /// Reserves space, so that a full disk shows here and not in the middle of a commit. Where the file system cannot, the file
     /// only gets its length.
-    fn reserve(&self, capacity: u64) -> io::Result<()> {
+    fn reserve(&mut self, capacity: u64) -> io::Result<()> {
         match rustix::fs::fallocate(&self.file, FallocateFlags::empty(), 0, capacity) {
             Ok(()) => Ok(()),
             Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                self.reserves = false;
                 self.file.set_len(capacity.max(self.file.metadata()?.len()))
             }
             Err(e) => Err(e.into()),
         }
     }
 
-    /// Writes a run at `offset`, with as few system calls as possible.
-    pub(crate) fn write(&self, run: &Run, mut offset: u64) -> io::Result<()> {
+    /// Writes a run at `offset`, and `zeros` behind it, with as few system calls as possible.
+    pub(crate) fn write(&self, run: &Run, mut offset: u64, zeros: usize) -> io::Result<()> {
         self.faults.check(Operation::Write)?;
         let mut slices = run.slices();
+        let whole = std::iter::repeat_n(IoSlice::new(&ZEROS), zeros / ZEROS.len());
+        slices.extend(whole.chain([IoSlice::new(&ZEROS[..zeros % ZEROS.len()])]));
         let mut rest = slices.as_mut_slice();
         while !rest.is_empty() {
             let most = rest.len().min(MAX_SLICES);

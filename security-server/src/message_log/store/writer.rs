@@ -1,11 +1,17 @@
-//! The one writer: a thread that takes what waits, writes it in one go, syncs once, and answers everybody.
+//! The one writer: takes what waits, writes it in one go, syncs once, and answers everybody.
 //!
 //! There is no timer. While a sync is under way requests gather, and they make up the next batch: one alone when the server is idle,
-//! hundreds under load. Where syncs are quick and cores are short, few would gather; so a batch that has company, now or the last time,
-//! lets whoever is ready to run go first, as long as that brings more ([`Company`]). A batch without a commit (parts of bodies on their
-//! way) is written and not synced.
+//! hundreds under load. The writer has two hands ([`Desk`]): threads that take turns in gathering and writing, so that a batch is
+//! written while the one before is being synced, and two syncs are on their way at most; [`super::flights`] answers them in order.
+//! Where syncs are quick and cores are short, few would gather; so a batch that has company, now or the last time, lets whoever is
+//! ready to run go first, as long as that brings more ([`Company`]). A batch without a commit (parts of bodies on their way) is
+//! written and not synced.
 //!
-//! **Failure.** When the disk refuses, nothing of the batch is acknowledged, the segment is cut back to its last synced byte, and a
+//! **Zeros ahead.** The first write to a reserved block makes the file system note that it holds data, and a sync then waits for its
+//! journal as well. So a small batch that comes to such blocks writes zeros to the next ones along with it ([`AHEAD_BYTES`]), and
+//! those that follow find blocks that are in use already. A large batch is not worth the second write.
+//!
+//! **Failure.** When the disk refuses, nothing of the batch or of those behind it is acknowledged, the segment is cut back to its last synced byte, and a
 //! new one is started as soon as the disk takes it; until then everything is refused with the reason. Parts of bodies written since
 //! the last sync may be lost with it, so they carry an epoch, and a record that names parts of an earlier epoch is refused.
 use std::collections::{BTreeMap, HashMap};
@@ -21,11 +27,12 @@ use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::faults::Faults;
+use super::flights::{self, Departure, Flight, Flights, Pending};
 use super::format::{
-    BodyHead, Chain, DocumentHead, DocumentRef, Extent, FILE_HEAD_BYTES, Kind, RecordHead, SealHead,
+    BodyHead, Chain, DocumentHead, DocumentRef, Extent, FILE_HEAD_BYTES, Kind, PlacedHead, SealHead,
     StampHead, StartHead, VoidHead, next_chain, padded,
 };
-use super::index::{Added, Index, Note, Place};
+use super::index::{Added, Facts, Index, Place};
 use super::recovery::Tail;
 use super::segment::{Payload, Run, Writable};
 use super::spare::{Made, Spare};
@@ -39,13 +46,22 @@ const MAX_BATCH_BYTES: u64 = 16 * 1024 * 1024;
 const SEAL_BYTES: u64 = 128;
 /// What prefix, chain value and padding of a frame take at most.
 const FRAME_OVERHEAD: u64 = 128;
+/// What a record's head grows by when it is placed.
+const PLACED_BYTES: usize = 256;
+/// Batches that are under way at the same time.
+const HANDS: usize = 2;
+/// Zeros written ahead, by batches of at most half of it.
+const AHEAD_BYTES: u64 = 256 * 1024;
+const PAGE_BYTES: u64 = 4096;
 /// How often a failed disk is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
 /// A record that is ready but for its number and place.
 #[derive(Debug)]
 pub(crate) struct Draft {
-    pub(crate) head: RecordHead,
+    /// A [`super::format::RecordHead`] without what a [`PlacedHead`] says.
+    pub(crate) head: Vec<u8>,
+    pub(crate) facts: Facts,
     pub(crate) payload: Payload,
     pub(crate) signature: Document,
     pub(crate) chain_result: Option<Document>,
@@ -67,7 +83,7 @@ pub(crate) struct Placed {
     pub(crate) epoch: u64,
 }
 
-type Answer<T> = oneshot::Sender<Result<T, LogError>>;
+pub(super) type Answer<T> = oneshot::Sender<Result<T, LogError>>;
 
 /// What the writer is asked.
 pub(crate) enum Request {
@@ -128,10 +144,10 @@ impl Shared {
     pub(crate) fn epoch(&self) -> u64 {
         self.epoch.load(Ordering::Acquire)
     }
-    fn fail(&self, reason: &str) {
+    /// Nothing more is taken for now.
+    pub(super) fn fail(&self, reason: &str) {
         reason.clone_into(&mut lock(&self.failure));
         self.failing.store(true, Ordering::Release);
-        self.epoch.fetch_add(1, Ordering::AcqRel);
     }
 }
 
@@ -157,12 +173,17 @@ pub(crate) struct Start {
 pub(crate) struct Writer {
     start: Start,
     segment: Option<Open>,
-    /// Synced, written, and about to be written.
-    synced: Tail,
+    /// Whose turn it is.
+    hand: usize,
+    /// Written, and about to be written.
     written: Tail,
     next: Tail,
     run: Run,
+    /// Heads of the records in it.
+    heads: Vec<u8>,
+    bodies: Vec<(Answer<Placed>, Extent)>,
     pending: Vec<Pending>,
+    flights: Arc<Flights>,
     /// Documents of this segment, so that the records of a batch share them.
     documents: HashMap<[u8; 64], Extent>,
     last_try: Option<Instant>,
@@ -192,51 +213,124 @@ impl Gathering {
 }
 
 struct Open {
-    file: Writable,
+    /// One handle for each hand.
+    files: [Arc<Writable>; HANDS],
     salt: u32,
     capacity: u64,
+    /// Up to here blocks are in use.
+    used_to: u64,
     /// When the segment was started, and its first record.
     started: (i64, u64),
 }
 
-/// What is answered once the batch is on the disk.
-enum Pending {
-    Body(Answer<Placed>, Extent),
-    Record(Answer<RecordId>, Place, Box<RecordHead>, Vec<u8>),
-    Stamp(Answer<()>, Place, Box<StampHead>),
+impl Open {
+    fn new(
+        dir: &std::path::Path,
+        made: Made,
+        used_to: u64,
+        started: (i64, u64),
+        number: u64,
+    ) -> std::io::Result<Self> {
+        let other = made.file.again(&super::segment::path_of(dir, number))?;
+        let files = [Arc::new(made.file), Arc::new(other)];
+        Ok(Self { files, salt: made.salt, capacity: made.capacity, used_to, started })
+    }
+
+    /// How many zeros a batch of `bytes` that ends at `end` writes behind itself.
+    fn zeros_behind(&self, end: u64, bytes: u64) -> u64 {
+        if end <= self.used_to || bytes > AHEAD_BYTES / 2 || !self.files.iter().all(|file| file.reserves()) {
+            return 0;
+        }
+        let to = (end + AHEAD_BYTES).next_multiple_of(PAGE_BYTES).min(self.capacity);
+        to.saturating_sub(end)
+    }
 }
 
-/// Whom to tell that it is.
-enum Answered {
-    Record(Answer<RecordId>, RecordId),
-    Stamp(Answer<()>),
+/// Where the writer sits: the hand that holds it gathers and writes, the other one syncs meanwhile.
+struct Desk {
+    /// `None` once the log is closed.
+    writer: Option<Writer>,
+    queue: Receiver<Queued>,
+}
+
+/// Starts both hands, which serve requests until the log is closed or everybody has gone.
+///
+/// # Errors
+/// The system gives no thread.
+pub(crate) fn start(writer: Writer, queue: Receiver<Queued>) -> std::io::Result<()> {
+    let desk = Arc::new(Mutex::new(Desk { writer: Some(writer), queue }));
+    for hand in 0..HANDS {
+        let desk = desk.clone();
+        let thread = std::thread::Builder::new().name("log-writer".into());
+        thread.spawn(move || while lock(&desk).turn(hand).is_some_and(Turn::end) {})?;
+    }
+    Ok(())
+}
+
+/// What a hand does after it has left the desk.
+enum Turn {
+    /// Nothing came.
+    Idle,
+    Sync(Departure),
+}
+
+impl Turn {
+    fn end(self) -> bool {
+        if let Self::Sync(departure) = self {
+            departure.land();
+        }
+        true
+    }
+}
+
+impl Desk {
+    /// One batch; `None` once the log is closed.
+    fn turn(&mut self, hand: usize) -> Option<Turn> {
+        let writer = self.writer.as_mut()?;
+        writer.hand = hand;
+        let closed = match self.queue.recv_timeout(RETRY) {
+            Ok(first) => match writer.gather(first.request, &self.queue) {
+                Some(answer) => Some(answer),
+                None => return Some(writer.commit().map_or(Turn::Idle, Turn::Sync)),
+            },
+            Err(RecvTimeoutError::Timeout) => {
+                writer.while_idle();
+                return Some(Turn::Idle);
+            }
+            Err(RecvTimeoutError::Disconnected) => None,
+        };
+        self.writer.take()?.finish(closed);
+        None
+    }
 }
 
 impl Writer {
-    pub(crate) fn new(mut start: Start) -> Self {
-        let capacity = start.segment_bytes.max(start.tail.end);
-        let segment = start.open.take().map(|(file, salt, head)| Open {
-            file,
-            salt,
-            capacity,
-            started: (head.at, head.first_sequence),
+    /// # Errors
+    /// The segment that is to go on cannot be opened again.
+    pub(crate) fn new(mut start: Start) -> std::io::Result<Self> {
+        let (tail, capacity) = (start.tail.clone(), start.segment_bytes.max(start.tail.end));
+        let open = start.open.take().map(|(file, salt, head)| {
+            let made = Made { file, salt, capacity };
+            Open::new(&start.dir, made, tail.end, (head.at, head.first_sequence), tail.segment)
         });
-        let tail = start.tail.clone();
-        *lock(&start.shared.tail) = Some(tail.clone());
         let spare = Spare::none(&start.dir, start.faults.clone());
-        Self {
-            start,
-            segment,
-            synced: tail.clone(),
+        let flights = Flights::new(start.shared.clone(), start.index.clone(), tail.clone());
+        Ok(Self {
+            segment: open.transpose()?,
+            hand: 0,
             written: tail.clone(),
             next: tail,
             run: Run::default(),
+            heads: Vec::new(),
+            bodies: Vec::new(),
             pending: Vec::new(),
             documents: HashMap::new(),
             last_try: None,
             company: Company::default(),
             spare,
-        }
+            flights: Arc::new(flights),
+            start,
+        })
     }
 
     /// Starts the segment that is due at a start, so that a full disk is seen before the first message comes.
@@ -244,41 +338,33 @@ impl Writer {
         if self.segment.is_none() { self.begin_segment(0).map_err(|e| self.refuse(&e)) } else { Ok(()) }
     }
 
-    /// Serves requests until the log is closed or everybody has gone.
-    pub(crate) fn run(mut self, queue: &Receiver<Queued>) {
-        loop {
-            let first = match queue.recv_timeout(RETRY) {
-                Ok(queued) => queued.request,
-                Err(RecvTimeoutError::Timeout) => {
-                    self.while_idle();
-                    continue;
-                }
-                Err(RecvTimeoutError::Disconnected) => return self.finish(None),
-            };
-            let mut batch = Gathering { taken: 0, company: self.company };
-            let mut next = Some(first);
-            while let Some(request) = next {
-                if let Request::Close { answer } = request {
-                    self.commit();
-                    return self.finish(Some(answer));
-                }
-                self.take(request);
-                batch.taken += 1;
-                let full = batch.taken >= MAX_BATCH || self.run.len() >= MAX_BATCH_BYTES;
-                next = if full { None } else { batch.next(queue).map(|queued| queued.request) };
+    /// Takes a batch; gives whoever wants the log closed.
+    fn gather(&mut self, first: Request, queue: &Receiver<Queued>) -> Option<oneshot::Sender<()>> {
+        self.notice_failure();
+        let mut batch = Gathering { taken: 0, company: self.company };
+        let mut next = Some(first);
+        while let Some(request) = next {
+            if let Request::Close { answer } = request {
+                return Some(answer);
             }
-            self.company = batch.company.after(batch.taken);
-            self.commit();
+            self.take(request);
+            batch.taken += 1;
+            let full = batch.taken >= MAX_BATCH || self.run.len() >= MAX_BATCH_BYTES;
+            next = if full { None } else { batch.next(queue).map(|queued| queued.request) };
         }
+        self.company = batch.company.after(batch.taken);
+        None
     }
 
     /// Tries a failed disk again, so that the server goes on by itself; writes void frames that nobody waits for.
     fn while_idle(&mut self) {
+        self.notice_failure();
         if self.segment.is_none() {
             let _ = self.revive();
         }
         if self.segment.is_some() && !lock(&self.start.shared.voids).is_empty() {
-            self.commit();
+            // Without anything else in it there is nothing to sync.
+            drop(self.commit());
         }
     }
 
@@ -305,7 +391,7 @@ impl Writer {
             return drop(answer.send(Err(reason)));
         }
         let extent = self.put(Kind::Body, &head, payload);
-        self.pending.push(Pending::Body(answer, extent));
+        self.bodies.push((answer, extent));
     }
 
     fn take_record(&mut self, draft: Draft, answer: Answer<RecordId>) {
@@ -318,20 +404,27 @@ impl Writer {
         let needed =
             documents.into_iter().flatten().map(|d| d.bytes.len() as u64 + 2 * FRAME_OVERHEAD).sum::<u64>()
                 + draft.payload.len()
-                + draft.head.encoded_len() as u64
+                + (draft.head.len() + PLACED_BYTES) as u64
                 + 2 * FRAME_OVERHEAD;
         if let Err(reason) = self.make_room(needed as usize) {
             return drop(answer.send(Err(reason)));
         }
-        let mut head = draft.head;
-        head.signature = self.put_document(draft.signature);
-        head.chain_result = draft.chain_result.map(|document| self.put_document(document));
-        head.sequence = self.next.next_sequence;
+        let signature = Some(self.put_document(draft.signature));
+        let chain_result = draft.chain_result.map(|document| self.put_document(document));
+        let sequence = self.next.next_sequence;
         self.next.next_sequence += 1;
-        let bytes = head.encode_to_vec();
-        let extent = self.put(Kind::Record, &bytes, &draft.payload);
+        let mut heads = std::mem::take(&mut self.heads);
+        let start = heads.len();
+        heads.extend_from_slice(&draft.head);
+        PlacedHead { sequence, signature, chain_result }
+            .encode(&mut heads)
+            .expect("a vector grows as far as is needed");
+        let extent = self.put(Kind::Record, &heads[start..], &draft.payload);
+        let head = start..heads.len();
+        self.heads = heads;
         let place = Place { segment: extent.segment, offset: extent.offset };
-        self.pending.push(Pending::Record(answer, place, Box::new(head), bytes));
+        let added = Added::Record { place, sequence, facts: draft.facts, head };
+        self.pending.push(Pending::Record(answer, RecordId(sequence), added));
     }
 
     fn take_roll(&mut self, before: i64, answer: Answer<()>) {
@@ -347,7 +440,7 @@ impl Writer {
         }
         let extent = self.put(Kind::Stamp, &head.encode_to_vec(), &leaves.into());
         let place = Place { segment: extent.segment, offset: extent.offset };
-        self.pending.push(Pending::Stamp(answer, place, head));
+        self.pending.push(Pending::Stamp(answer, Added::Stamp { place, head }));
     }
 
     fn put_document(&mut self, document: Document) -> DocumentRef {
@@ -392,27 +485,34 @@ impl Writer {
     fn roll(&mut self, needed: u64) -> Result<(), LogError> {
         let head = SealHead { next_sequence: self.next.next_sequence }.encode_to_vec();
         self.put(Kind::Seal, &head, &Payload::default());
-        if !self.write(true) {
+        if !self.write() {
             return Err(self.why_not());
         }
-        let end = self.synced.end;
+        if let Some(departure) = self.depart() {
+            departure.land();
+        }
+        let (synced, failed) = self.flights.settle();
+        if let Some(reason) = failed {
+            return Err(self.fall_back(synced, &reason));
+        }
         let full = self.segment.take();
         let begun = self.begin_segment(needed).map_err(|e| self.refuse(&e));
-        if let Some(full) = full {
-            cut(full.file, end);
+        if let Some([one, _]) = full.map(|full| full.files) {
+            cut(one, synced.end);
         }
         begun
     }
 
     /// Starts the next segment, with room for one frame of `at_least` bytes.
     fn begin_segment(&mut self, at_least: u64) -> std::io::Result<()> {
-        let number = self.synced.segment + 1;
+        let before = self.flights.settle().0;
+        let number = before.segment + 1;
         let capacity =
             self.start.segment_bytes.max(FILE_HEAD_BYTES + SEAL_BYTES + 4 * FRAME_OVERHEAD + at_least);
         let started_at = self.start.clock.now().0;
         let spare = self.spare.take(number, capacity);
         let was_spare = spare.is_some();
-        let Made { file, salt, capacity } = match spare {
+        let made = match spare {
             Some(spare) => spare,
             None => {
                 let (salt, faults) = (random_salt()?, self.start.faults.clone());
@@ -423,39 +523,58 @@ impl Writer {
         let head = StartHead {
             log_id: self.start.log_id.clone(),
             segment: number,
-            first_sequence: self.synced.next_sequence,
-            previous_end: self.synced.end,
-            previous_chain: self.synced.chain.to_vec(),
+            first_sequence: before.next_sequence,
+            previous_end: before.end,
+            previous_chain: before.chain.to_vec(),
             at: started_at,
         };
         let head = head.encode_to_vec();
-        let chain = next_chain(&self.synced.chain, Kind::Start, &head);
-        let mut run = Run::default();
-        let length = run.put((salt, FILE_HEAD_BYTES), Kind::Start, Some(&chain), &head, &Payload::default());
+        let chain = next_chain(&before.chain, Kind::Start, &head);
+        let (mut run, place) = (Run::default(), (made.salt, FILE_HEAD_BYTES));
+        let length = run.put(place, Kind::Start, Some(&chain), &head, &Payload::default());
         let named = || if was_spare { host::files::sync_dir(&self.start.dir) } else { Ok(()) };
-        if let Err(e) = file.write(&run, FILE_HEAD_BYTES).and_then(|()| file.sync()).and_then(|()| named()) {
-            let _ = std::fs::remove_file(super::segment::path_of(&self.start.dir, number));
-            return Err(e);
-        }
-        let next_sequence = self.synced.next_sequence;
-        self.synced = Tail { segment: number, end: FILE_HEAD_BYTES + length, chain, next_sequence };
-        (self.written, self.next) = (self.synced.clone(), self.synced.clone());
-        *lock(&self.start.shared.tail) = Some(self.synced.clone());
+        let (end, started) = (FILE_HEAD_BYTES + length, (started_at, before.next_sequence));
+        let written = made.file.write(&run, FILE_HEAD_BYTES, 0).and_then(|()| made.file.sync());
+        let open = written
+            .and_then(|()| named())
+            .and_then(|()| Open::new(&self.start.dir, made, end, started, number))
+            .inspect_err(|_| {
+                let _ = std::fs::remove_file(super::segment::path_of(&self.start.dir, number));
+            })?;
+        let tail = Tail { segment: number, end, chain, next_sequence: before.next_sequence };
+        self.flights.begin(tail.clone());
+        (self.written, self.next) = (tail.clone(), tail);
         self.documents.clear();
-        self.segment = Some(Open { file, salt, capacity, started: (started_at, next_sequence) });
+        self.segment = Some(open);
         metrics::counter!("causeway_message_log_segments_total").increment(1);
         Ok(())
     }
 
-    /// Writes the batch, syncs when something in it is to be durable, answers.
-    fn commit(&mut self) {
-        let commits = self.pending.iter().any(|p| !matches!(p, Pending::Body(..)));
+    /// Writes the batch and answers what need not be durable; what must be is left to the sync that this gives.
+    fn commit(&mut self) -> Option<Departure> {
         if self.segment.is_some() {
             self.put_voids();
         }
-        if !self.run.is_empty() {
-            self.write(commits);
+        if self.run.is_empty() || !self.write() || self.pending.is_empty() {
+            return None;
         }
+        let departure = self.depart();
+        if self.segment.as_ref().is_some_and(|open| self.written.end > open.capacity / 2) {
+            self.spare.prepare(self.start.segment_bytes);
+        }
+        departure
+    }
+
+    /// What was written since the last time is now to be synced.
+    fn depart(&mut self) -> Option<Departure> {
+        let file = self.segment.as_ref()?.files.get(self.hand)?.clone();
+        let flight = Flight {
+            pending: std::mem::take(&mut self.pending),
+            heads: std::mem::take(&mut self.heads),
+            tail: self.written.clone(),
+            began: Instant::now(),
+        };
+        self.flights.depart(flight, file)
     }
 
     fn put_voids(&mut self) {
@@ -469,84 +588,59 @@ impl Writer {
         }
     }
 
-    /// Writes what was put, and syncs; `false` when the disk failed and everybody was told.
-    fn write(&mut self, sync: bool) -> bool {
-        let began = Instant::now();
-        let Some(open) = &self.segment else { return false };
-        let written = open.file.write(&self.run, self.written.end);
-        let done = written.and_then(|()| if sync { open.file.sync() } else { Ok(()) });
-        if let Err(e) = done {
+    /// Writes what was put; `false` when the disk failed and everybody was told.
+    fn write(&mut self) -> bool {
+        let Some(open) = &mut self.segment else { return false };
+        let zeros = open.zeros_behind(self.next.end, self.run.len());
+        if let Err(e) = open.files[self.hand].write(&self.run, self.written.end, zeros as usize) {
             self.refuse(&e);
             return false;
         }
+        open.used_to = open.used_to.max(self.next.end + zeros);
         metrics::counter!("causeway_message_log_written_bytes_total").increment(self.run.len());
         self.run.clear();
         self.written = self.next.clone();
-        if sync {
-            self.synced = self.written.clone();
-            *lock(&self.start.shared.tail) = Some(self.synced.clone());
-            metrics::counter!("causeway_message_log_fsync_total").increment(1);
-            metrics::histogram!("causeway_message_log_commit_seconds").record(began.elapsed().as_secs_f64());
-        }
-        self.answer(sync);
-        // After the answers: nobody waits for it.
-        if self.segment.as_ref().is_some_and(|open| self.synced.end > open.capacity / 2) {
-            self.spare.prepare(self.start.segment_bytes);
+        let epoch = self.start.shared.epoch();
+        for (answer, extent) in self.bodies.drain(..) {
+            drop(answer.send(Ok(Placed { extent, epoch })));
         }
         true
     }
 
-    fn answer(&mut self, synced: bool) {
-        let epoch = self.start.shared.epoch();
-        let (mut added, mut answers) = (Vec::with_capacity(self.pending.len()), Vec::new());
-        for pending in self.pending.drain(..) {
-            match pending {
-                // A receiver that is gone is an exchange that was given up; its record stays.
-                Pending::Body(answer, extent) => drop(answer.send(Ok(Placed { extent, epoch }))),
-                Pending::Record(answer, place, head, bytes) => {
-                    answers.push(Answered::Record(answer, RecordId(head.sequence)));
-                    added.push(Added::Record { place, head, bytes });
-                }
-                Pending::Stamp(answer, place, head) => {
-                    answers.push(Answered::Stamp(answer));
-                    added.push(Added::Stamp { place, head });
-                }
-            }
+    /// The disk failed here.
+    fn refuse(&mut self, error: &std::io::Error) -> LogError {
+        let reason = error.to_string();
+        self.start.shared.fail(&reason);
+        let (synced, _) = self.flights.settle();
+        self.fall_back(synced, &reason)
+    }
+
+    /// A sync has failed since the last batch.
+    fn notice_failure(&mut self) {
+        if !self.flights.failed() {
+            return;
         }
-        if synced {
-            metrics::histogram!("causeway_message_log_batch_records").record(added.len() as f64);
-        }
-        // The index hears first, so that whoever was answered can wait for the index.
-        if synced || !added.is_empty() {
-            self.start.index.tell(Note::Added(added, synced.then(|| self.synced.clone())));
-        }
-        for answer in answers {
-            match answer {
-                Answered::Record(answer, id) => drop(answer.send(Ok(id))),
-                Answered::Stamp(answer) => drop(answer.send(Ok(()))),
-            }
+        if let (synced, Some(reason)) = self.flights.settle() {
+            self.fall_back(synced, &reason);
         }
     }
 
     /// The disk failed: nobody's request is done, and the segment is left as it was when it was last synced.
-    fn refuse(&mut self, error: &std::io::Error) -> LogError {
-        let reason = error.to_string();
+    fn fall_back(&mut self, synced: Tail, reason: &str) -> LogError {
         tracing::error!(reason, "the message log cannot be written; messages are refused until it can");
         metrics::counter!("causeway_message_log_failures_total").increment(1);
-        self.start.shared.fail(&reason);
+        self.start.shared.epoch.fetch_add(1, Ordering::AcqRel);
         self.segment = None;
         self.spare.discard();
         self.last_try = Some(Instant::now());
         self.run.clear();
-        (self.written, self.next) = (self.synced.clone(), self.synced.clone());
-        let failed = LogError::Disk(reason);
-        for pending in std::mem::take(&mut self.pending) {
-            match pending {
-                Pending::Body(answer, _) => drop(answer.send(Err(failed.clone()))),
-                Pending::Record(answer, ..) => drop(answer.send(Err(failed.clone()))),
-                Pending::Stamp(answer, ..) => drop(answer.send(Err(failed.clone()))),
-            }
+        self.heads.clear();
+        (self.written, self.next) = (synced.clone(), synced);
+        let failed = LogError::Disk(reason.to_owned());
+        for (answer, _) in self.bodies.drain(..) {
+            drop(answer.send(Err(failed.clone())));
         }
+        flights::refuse(std::mem::take(&mut self.pending), &failed);
         failed
     }
 
@@ -561,10 +655,11 @@ impl Writer {
             return Err(self.why_not());
         }
         self.last_try = Some(Instant::now());
-        if self.synced.segment > 0 {
-            let path = super::segment::path_of(&self.start.dir, self.synced.segment);
+        let synced = self.written.clone();
+        if synced.segment > 0 {
+            let path = super::segment::path_of(&self.start.dir, synced.segment);
             let cut = std::fs::OpenOptions::new().write(true).open(path).and_then(|file| {
-                file.set_len(self.synced.end)?;
+                file.set_len(synced.end)?;
                 file.sync_all()
             });
             if let Err(error) = cut {
@@ -573,7 +668,7 @@ impl Writer {
         }
         match self.begin_segment(0) {
             Ok(()) => {
-                tracing::info!(segment = self.synced.segment, "the message log can be written again");
+                tracing::info!(segment = self.written.segment, "the message log can be written again");
                 self.start.shared.failing.store(false, Ordering::Release);
                 Ok(())
             }
@@ -584,15 +679,14 @@ impl Writer {
         }
     }
 
-    /// Everything acknowledged is on the disk already; the index may be behind.
+    /// Writes and syncs what was taken; the index may be behind.
     fn finish(mut self, answer: Option<oneshot::Sender<()>>) {
-        if self.segment.is_some() {
-            self.commit();
+        if let Some(departure) = self.commit() {
+            departure.land();
         }
+        self.flights.settle();
         self.spare.discard();
-        let (done, closed) = oneshot::channel();
-        self.start.index.tell(Note::Close(done));
-        let _ = closed.blocking_recv();
+        self.flights.close();
         drop(self);
         if let Some(answer) = answer {
             let _ = answer.send(());
@@ -612,7 +706,7 @@ fn refuse(request: Request, reason: &LogError) {
 }
 
 /// Gives back what a full segment has reserved behind its end; nothing waits for it, and a crash leaves zeros there.
-fn cut(file: Writable, end: u64) {
+fn cut(file: Arc<Writable>, end: u64) {
     let work = move || {
         if let Err(error) = file.cut(end) {
             tracing::warn!(%error, "the rest of a full segment was not given back");

@@ -162,7 +162,7 @@ async fn a_changed_or_removed_record_breaks_the_chain() {
     close(log).await;
     let writable =
         Writable::reopen(dir.path(), 1, bytes.len() as u64, bytes.len() as u64, Faults::default()).unwrap();
-    writable.write(&run, records[1]).unwrap();
+    writable.write(&run, records[1], 0).unwrap();
     std::fs::remove_file(forged).unwrap();
     let log = open(dir.path());
     let report = log.verify().await.unwrap();

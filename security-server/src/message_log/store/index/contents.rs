@@ -12,8 +12,8 @@ use pki::merkle::{self, Hash};
 use super::ranges::Ranges;
 use super::runs::{Entry, Merge, Run, Runs, entry, sequence_of};
 use super::{
-    Added, Change, MARKER, Place, TREE, WITNESS, Waiting, decode_number, encode_place, encode_tail, id_hash,
-    numbered,
+    Added, Change, Commit, Facts, MARKER, Place, TREE, WITNESS, Waiting, decode_number, encode_place,
+    encode_tail, id_hash, numbered,
 };
 use crate::message_log::store::format::{Client, RecordHead, StampHead};
 use crate::message_log::store::recovery::Tail;
@@ -125,26 +125,26 @@ impl Contents {
     }
 
     /// Adds what a commit added.
-    pub(super) fn add(&mut self, added: &Added) {
-        match added {
-            Added::Record { place, head, bytes } => self.record(*place, head, bytes),
-            Added::Stamp { place, head } => self.stamp(*place, head),
+    pub(super) fn add(&mut self, commit: &Commit) {
+        for added in &commit.added {
+            match added {
+                Added::Record { place, sequence, facts, head } => {
+                    self.record(*place, *sequence, facts, &commit.heads[head.clone()]);
+                }
+                Added::Stamp { place, head } => self.stamp(*place, head),
+            }
         }
     }
 
-    /// Adds a record; `bytes` is its head as it was written.
-    pub(super) fn record(&mut self, place: Place, head: &RecordHead, bytes: &[u8]) {
-        let number = head.sequence;
+    /// Adds a record; `head` is its head as it was written.
+    pub(super) fn record(&mut self, place: Place, number: u64, facts: &Facts, head: &[u8]) {
         let recent = &mut self.recent;
-        recent.places.insert(number, (place, merkle::leaf(bytes)));
-        let mut leaf = head.signature.sha512.clone();
-        leaf.resize(LEAF_BYTES, 0);
-        recent
-            .waiting
-            .insert(number, Waiting { sequence: number, leaf, at: head.at, until: head.good_until });
-        recent.ids.insert(entry(&id_hash(&head.message_id, head.local()), head.response, number));
-        let elsewhere = head.extents().filter(|extent| extent.segment != place.segment);
-        recent.used.extend(elsewhere.map(|extent| (extent.segment, number)));
+        recent.places.insert(number, (place, merkle::leaf(head)));
+        let (leaf, at, until) = (facts.signature, facts.at, facts.until);
+        recent.waiting.insert(number, Waiting { sequence: number, leaf, at, until });
+        recent.ids.insert(entry(&facts.id, facts.response, number));
+        let elsewhere = facts.bodies.iter().filter(|segment| **segment != place.segment);
+        recent.used.extend(elsewhere.map(|segment| (*segment, number)));
         self.unstamped.insert(number, number);
     }
 
@@ -487,5 +487,10 @@ fn waiting_in(block: &[u8], number: u64) -> Option<Waiting> {
     if leaf.iter().all(|byte| *byte == 0) {
         return None;
     }
-    Some(Waiting { sequence: number, leaf: leaf.to_vec(), at: time(&times[..8])?, until: time(&times[8..])? })
+    Some(Waiting {
+        sequence: number,
+        leaf: leaf.try_into().ok()?,
+        at: time(&times[..8])?,
+        until: time(&times[8..])?,
+    })
 }

@@ -1,0 +1,261 @@
+//! Batches that are written and being synced: more than one at a time, answered in the order of the log.
+//!
+//! Each hand of the writer ([`super::writer`]) syncs its own batch through its own handle of the file, which hears of every error of
+//! the file whoever met it first. A batch is answered once its own sync and those of all batches before it have returned, since its
+//! records carry on the chain of theirs; after a failed one nothing is, until the writer has fallen back to what was synced.
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Instant;
+
+use super::index::{Added, Commit, Index};
+use super::recovery::Tail;
+use super::segment::Writable;
+use super::writer::{Answer, Shared, lock};
+use crate::message_log::{LogError, RecordId};
+
+/// What is answered once the batch is on the disk, with what the index hears of it.
+#[derive(Debug)]
+pub(super) enum Pending {
+    Record(Answer<RecordId>, RecordId, Added),
+    Stamp(Answer<()>, Added),
+}
+
+/// A batch in the file, not yet on the disk.
+#[derive(Debug)]
+pub(super) struct Flight {
+    pub(super) pending: Vec<Pending>,
+    /// Heads of its records.
+    pub(super) heads: Vec<u8>,
+    /// Where the log ends with it.
+    pub(super) tail: Tail,
+    pub(super) began: Instant,
+}
+
+/// A batch whose sync is due.
+#[derive(Debug)]
+pub(super) struct Departure {
+    number: u64,
+    flights: Arc<Flights>,
+    file: Arc<Writable>,
+}
+
+impl Departure {
+    /// Syncs, and answers whoever can be answered then.
+    pub(super) fn land(self) {
+        let synced = self.file.sync();
+        self.flights.landed(self.number, synced);
+    }
+}
+
+/// All of them.
+#[derive(Debug)]
+pub(super) struct Flights {
+    shared: Arc<Shared>,
+    state: Mutex<State>,
+    empty: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    /// `None` once the log is closed.
+    index: Option<Index>,
+    /// In the order of the log; each with the outcome of its sync.
+    air: VecDeque<(u64, Flight, Option<bool>)>,
+    next: u64,
+    /// Where the log ends, as far as everything before is synced.
+    synced: Tail,
+    failed: Option<String>,
+    /// One was refused, and so are all behind it.
+    broken: bool,
+}
+
+impl Flights {
+    pub(super) fn new(shared: Arc<Shared>, index: Index, synced: Tail) -> Self {
+        *lock(&shared.tail) = Some(synced.clone());
+        let air = VecDeque::new();
+        let state = State { index: Some(index), air, next: 0, synced, failed: None, broken: false };
+        Self { shared, state: Mutex::new(state), empty: Condvar::new() }
+    }
+
+    /// Takes a batch that was written; `None` when it is refused, because the disk has failed.
+    pub(super) fn depart(self: &Arc<Self>, flight: Flight, file: Arc<Writable>) -> Option<Departure> {
+        let mut state = lock(&self.state);
+        if let Some(reason) = &state.failed {
+            refuse(flight.pending, &LogError::Disk(reason.clone()));
+            return None;
+        }
+        let number = state.next;
+        state.next += 1;
+        state.air.push_back((number, flight, None));
+        Some(Departure { number, flights: self.clone(), file })
+    }
+
+    fn landed(&self, number: u64, synced: io::Result<()>) {
+        let mut state = lock(&self.state);
+        if let Err(error) = &synced {
+            let reason = error.to_string();
+            self.shared.fail(&reason);
+            state.failed.get_or_insert(reason);
+        }
+        if let Some((_, _, outcome)) = state.air.iter_mut().find(|(known, ..)| *known == number) {
+            *outcome = Some(synced.is_ok());
+        }
+        while let Some(well) = state.air.front().and_then(|(.., outcome)| *outcome) {
+            let Some((_, flight, _)) = state.air.pop_front() else { break };
+            state.broken |= !well;
+            if state.broken {
+                let reason = LogError::Disk(state.failed.clone().unwrap_or_default());
+                refuse(flight.pending, &reason);
+                continue;
+            }
+            state.synced = flight.tail.clone();
+            *lock(&self.shared.tail) = Some(flight.tail.clone());
+            answer(flight, state.index.as_ref());
+        }
+        if state.air.is_empty() {
+            self.empty.notify_all();
+        }
+    }
+
+    /// Whether the disk has failed since [`Self::settle`].
+    pub(super) fn failed(&self) -> bool {
+        lock(&self.state).failed.is_some()
+    }
+
+    /// Waits for all that are on their way; up to where the log is synced then, and why not further. What failed is forgotten: the
+    /// caller falls back to there.
+    pub(super) fn settle(&self) -> (Tail, Option<String>) {
+        let settled = self.empty.wait_while(lock(&self.state), |state| !state.air.is_empty());
+        let mut state = settled.unwrap_or_else(PoisonError::into_inner);
+        state.broken = false;
+        (state.synced.clone(), state.failed.take())
+    }
+
+    /// The log goes on from here, in a new segment; nothing is on its way.
+    pub(super) fn begin(&self, tail: Tail) {
+        *lock(&self.shared.tail) = Some(tail.clone());
+        lock(&self.state).synced = tail;
+    }
+
+    /// Has the index closed, after everything was settled.
+    pub(super) fn close(&self) {
+        let index = lock(&self.state).index.take();
+        if let Some(index) = index {
+            index.close();
+        }
+    }
+}
+
+fn answer(flight: Flight, index: Option<&Index>) {
+    metrics::counter!("causeway_message_log_fsync_total").increment(1);
+    metrics::histogram!("causeway_message_log_commit_seconds").record(flight.began.elapsed().as_secs_f64());
+    metrics::histogram!("causeway_message_log_batch_records").record(flight.pending.len() as f64);
+    let (mut added, mut records) = (Vec::with_capacity(flight.pending.len()), Vec::new());
+    let mut stamps = Vec::new();
+    for pending in flight.pending {
+        match pending {
+            Pending::Record(answer, id, record) => {
+                records.push((answer, id));
+                added.push(record);
+            }
+            Pending::Stamp(answer, stamp) => {
+                stamps.push(answer);
+                added.push(stamp);
+            }
+        }
+    }
+    // The index hears first, so that whoever was answered can wait for the index.
+    if let Some(index) = index {
+        index.tell(Commit { added, heads: flight.heads, tail: Some(flight.tail) });
+    }
+    // A receiver that is gone is an exchange that was given up; its record stays.
+    records.into_iter().for_each(|(answer, id)| drop(answer.send(Ok(id))));
+    stamps.into_iter().for_each(|answer| drop(answer.send(Ok(()))));
+}
+
+/// Nobody's request of these is done.
+pub(super) fn refuse(pending: Vec<Pending>, reason: &LogError) {
+    for pending in pending {
+        match pending {
+            Pending::Record(answer, ..) => drop(answer.send(Err(reason.clone()))),
+            Pending::Stamp(answer, _) => drop(answer.send(Err(reason.clone()))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::super::faults::Faults;
+    use super::super::format::Chain;
+    use super::*;
+
+    fn tail(end: u64) -> Tail {
+        Tail { segment: 1, end, chain: Chain::default(), next_sequence: end }
+    }
+
+    type Waiter = oneshot::Receiver<Result<RecordId, LogError>>;
+
+    /// Batches of one record each, which end at 1, 2 and so on.
+    fn depart(flights: &Arc<Flights>, count: u64) -> Vec<Waiter> {
+        let dir = tempfile::tempdir().unwrap();
+        let file = Writable::create(dir.path(), 1, 7, 1 << 16, Faults::default()).unwrap();
+        let file = Arc::new(file);
+        let each = (1..=count).map(|number| {
+            let (answer, waiter) = oneshot::channel();
+            let place = super::super::index::Place { segment: 1, offset: 64 };
+            let stamp = Added::Stamp { place, head: Box::default() };
+            let pending = vec![Pending::Record(answer, RecordId(number), stamp)];
+            let flight = Flight { pending, heads: Vec::new(), tail: tail(number), began: Instant::now() };
+            let _ = flights.depart(flight, file.clone());
+            waiter
+        });
+        each.collect()
+    }
+
+    /// What each waiter was told so far: well, refused, nothing.
+    fn told(waiters: &mut [Waiter]) -> String {
+        let of = |waiter: &mut Waiter| match waiter.try_recv() {
+            Ok(Ok(_)) => 'w',
+            Ok(Err(_)) => 'r',
+            Err(_) => '-',
+        };
+        waiters.iter_mut().map(of).collect()
+    }
+
+    #[test]
+    fn answers_come_in_order_and_nothing_behind_a_failed_sync_is_acknowledged() {
+        // In the order in which the syncs return, and what is newly told after each.
+        let cases: [(&[(u64, bool)], &[&str], u64); 5] = [
+            (&[(0, true), (1, true), (2, true)], &["w--", "-w-", "--w"], 3),
+            (&[(2, true), (1, true), (0, true)], &["---", "---", "www"], 3),
+            (&[(1, false), (2, true), (0, true)], &["---", "---", "wrr"], 1),
+            (&[(0, false), (1, true), (2, true)], &["r--", "-r-", "--r"], 0),
+            (&[(2, false), (0, true), (1, true)], &["---", "w--", "-wr"], 2),
+        ];
+        for (order, expected, synced) in cases {
+            let air = VecDeque::new();
+            let state = State { index: None, air, next: 0, synced: tail(0), failed: None, broken: false };
+            let shared = Arc::new(Shared::default());
+            let flights =
+                Arc::new(Flights { shared: shared.clone(), state: Mutex::new(state), empty: Condvar::new() });
+            let mut waiters = depart(&flights, 3);
+            for ((number, well), expected) in order.iter().zip(expected) {
+                let result = if *well { Ok(()) } else { Err(io::Error::other("a test says so")) };
+                flights.landed(*number, result);
+                assert_eq!(told(&mut waiters), *expected, "{order:?}");
+            }
+            let failed = order.iter().any(|(_, well)| !well);
+            assert_eq!(shared.check().is_err(), failed, "{order:?}");
+            assert_eq!(told(&mut depart(&flights, 1)) == "r", failed, "until it was settled nothing departs");
+            if !failed {
+                flights.landed(3, Ok(()));
+            }
+            let (end, reason) = flights.settle();
+            assert_eq!((end.end, reason.is_some()), (if failed { synced } else { 1 }, failed), "{order:?}");
+            assert!(!flights.failed());
+        }
+    }
+}
