@@ -190,6 +190,8 @@ host::settings! {
         pub archive_s3_path_style: bool = true,
         /// A file with two lines: key id and secret.
         pub archive_s3_credentials_file: Option<PathBuf> = None,
+        /// Bytes of a part: a larger archive file is sent in parts, and when sending breaks off it goes on behind those that arrived.
+        pub archive_s3_part_size: u64 = 16 * 1024 * 1024,
         /// Certificates (PEM) that are trusted for https targets.
         pub archive_transfer_ca_file: PathBuf = "/etc/ssl/certs/ca-certificates.crt".into(),
         /// Remove archive files once they were sent.

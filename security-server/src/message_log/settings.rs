@@ -23,6 +23,9 @@ const MIN_SEGMENT_BYTES: u64 = 1024 * 1024;
 /// Offsets must stay below what a frame's tag can hold.
 const MAX_SEGMENT_BYTES: u64 = 16 * 1024 * 1024 * 1024;
 
+/// Parts of uploads: S3 takes none below 5 MiB but the last, and one is held in memory.
+const PART_BYTES: std::ops::RangeInclusive<u64> = 5 << 20..=1 << 30;
+
 /// `[limits] memory-body-bytes` as it is by default.
 const DEFAULT_MEMORY_BODY: usize = 65_536;
 
@@ -182,8 +185,19 @@ fn target(section: &MessageLogSection) -> Result<Option<Target>, ConfigError> {
             prefix: section.archive_s3_prefix.clone(),
             path_style: section.archive_s3_path_style,
             credentials: credentials(section)?,
+            part_bytes: part_bytes(section)?,
         })),
     }
+}
+
+/// Within what S3 takes.
+fn part_bytes(section: &MessageLogSection) -> Result<u64, ConfigError> {
+    let bytes = section.archive_s3_part_size;
+    if PART_BYTES.contains(&bytes) {
+        return Ok(bytes);
+    }
+    let rule = format!("must be from {} to {}", PART_BYTES.start(), PART_BYTES.end());
+    Err(ConfigError { key: "message-log.archive-s3-part-size", rule })
 }
 
 /// The file has the key's id and the secret, one a line.

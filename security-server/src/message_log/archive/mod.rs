@@ -6,7 +6,7 @@
 //! | [`file`] | one archive file being written |
 //! | [`keys`], [`seal`] | to whom files are encrypted, and doing it |
 //! | [`target`] | sending files: HTTP POST, S3 |
-//! | [`s3`] | signing of requests to S3 |
+//! | [`s3`], [`multipart`] | signing of requests to S3, large files in parts |
 //!
 //! Records are taken in the order of the log, up to the first that waits for a timestamp. A step of at most [`STEP_RECORDS`] writes
 //! its files under temporary names, commits the [`state::State`] that names them, and only then gives them their names; whatever
@@ -21,6 +21,7 @@
 //! Not here: what may be deleted (`retention`), what an archive proves (`pki::archive`).
 pub(super) mod file;
 pub mod keys;
+mod multipart;
 pub(super) mod s3;
 mod seal;
 pub(super) mod state;

@@ -1,7 +1,8 @@
 //! Where archive files are sent: an HTTP server that takes a form, or S3-compatible storage.
 //!
-//! A file is sent whole and counts as sent when the other side has answered that it has it. What was interrupted is sent again from
-//! its start: a POST with the same name, or a PUT of the same object, with a checksum that the storage compares.
+//! A file counts as sent when the other side has answered that it has it, whole. What was interrupted is sent again from its start: a
+//! POST with the same name, or a PUT of the same object, with a checksum that the storage compares. A file larger than a part goes to
+//! S3 in parts, of which those that arrived stay ([`super::multipart`]).
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -13,6 +14,7 @@ use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
 use proto::time::UnixTime;
 
+use super::multipart::{Multipart, Place};
 pub use super::s3::Credentials;
 use super::s3::{self, Request};
 use super::state::ArchiveFile;
@@ -41,6 +43,8 @@ pub enum Target {
         path_style: bool,
         /// With which key.
         credentials: Credentials,
+        /// A larger file is sent in parts of this size.
+        part_bytes: u64,
     },
 }
 
@@ -66,7 +70,12 @@ impl Target {
         }
         let upload = match self {
             Self::Post { url } => form(url, file, opened)?,
-            Self::S3 { .. } => self.object(file, opened, now)?,
+            Self::S3 { credentials, part_bytes, .. } if file.bytes > *part_bytes => {
+                let place = &self.place(&file.name)?;
+                let parts = Multipart { client, credentials, place, part_bytes: *part_bytes, now };
+                return parts.send(file, opened).await;
+            }
+            Self::S3 { credentials, .. } => self.object(credentials, file, opened, now)?,
         };
         let answer = client.upload(upload, MAX_ANSWER_BYTES).await.map_err(|e| e.to_string())?;
         match answer.status {
@@ -78,24 +87,36 @@ impl Target {
         }
     }
 
-    fn object(&self, file: &ArchiveFile, opened: File, now: UnixTime) -> Result<Upload, String> {
-        let Self::S3 { endpoint, bucket, prefix, path_style, credentials } = self else {
-            return Err("it is no S3 target".into());
-        };
-        let (scheme, host) =
-            endpoint.trim_end_matches('/').split_once("://").ok_or("the endpoint is no URL")?;
-        let (host, path) = match path_style {
-            true => (host.to_owned(), format!("/{bucket}/{prefix}{}", file.name)),
-            false => (format!("{bucket}.{host}"), format!("/{prefix}{}", file.name)),
-        };
-        let request = Request { method: "PUT", host: &host, path: &path, headers: &[], sha256: &file.sha256 };
+    fn object(
+        &self,
+        credentials: &Credentials,
+        file: &ArchiveFile,
+        opened: File,
+        now: UnixTime,
+    ) -> Result<Upload, String> {
+        let place = self.place(&file.name)?;
+        let (host, path, sha256) = (&place.host, &place.path(), &file.sha256);
+        let request = Request { method: "PUT", host, path, query: &[], headers: &[], sha256 };
         Ok(Upload {
             method: "PUT",
-            url: format!("{scheme}://{host}{}", s3::escape(&path)),
+            url: format!("{}{}", place.base, s3::escape(path)),
             headers: s3::sign(&request, credentials, now),
             length: file.bytes,
             body: body(Bytes::new(), opened, file.bytes, Bytes::new()),
         })
+    }
+
+    fn place(&self, name: &str) -> Result<Place, String> {
+        let Self::S3 { endpoint, bucket, prefix, path_style, .. } = self else {
+            return Err("it is no S3 target".into());
+        };
+        let (scheme, host) =
+            endpoint.trim_end_matches('/').split_once("://").ok_or("the endpoint is no URL")?;
+        let (host, bucket) = match path_style {
+            true => (host.to_owned(), format!("/{bucket}")),
+            false => (format!("{bucket}.{host}"), "/".to_owned()),
+        };
+        Ok(Place { base: format!("{scheme}://{host}"), host, bucket, key: format!("{prefix}{name}") })
     }
 }
 

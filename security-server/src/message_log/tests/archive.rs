@@ -57,7 +57,7 @@ impl Setup {
         let keeper = Keeper::new(&log, clock, &[]).unwrap();
         (log, keeper, run(timestamper))
     }
-    fn archives(&self) -> Vec<PathBuf> {
+    pub(super) fn archives(&self) -> Vec<PathBuf> {
         archives(self.dir.path())
     }
 }
@@ -187,7 +187,10 @@ async fn nothing_is_removed_before_the_target_has_it() {
             Credentials { id: "key".into(), secret: "secret".to_owned().into(), region: "here".into() };
         let (bucket, prefix) = ("bucket".into(), "logs/".into());
         sending.archive.target = Some(match s3 {
-            true => Target::S3 { endpoint: url.clone(), bucket, prefix, path_style: true, credentials },
+            true => {
+                let (endpoint, path_style, part_bytes) = (url.clone(), true, 5 << 20);
+                Target::S3 { endpoint, bucket, prefix, path_style, credentials, part_bytes }
+            }
             false => Target::Post { url: format!("{url}/upload") },
         });
         let (log, mut keeper, shutdown) = setup.open(sending.clone());

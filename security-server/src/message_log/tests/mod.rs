@@ -6,6 +6,7 @@ mod damage;
 mod disk;
 mod evidence;
 mod policy;
+mod s3;
 mod sealed;
 mod stamps;
 mod vectors;
