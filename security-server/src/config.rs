@@ -176,6 +176,8 @@ host::settings! {
         pub archive_encryption_keys_config: Option<PathBuf> = None,
         /// The key for all other archives; empty: the server's own.
         pub archive_default_encryption_key: String = String::new(),
+        /// Days before a key of archives ends from which on health, metrics and log say so; 0: once it has ended.
+        pub archive_key_warning_days: u64 = 30,
         /// Where archive files are sent, by POST of a form with the field `file`; empty: they stay in the folder.
         pub archive_transfer_url: String = String::new(),
         /// The same for S3-compatible storage: https://host. At most one of the two.

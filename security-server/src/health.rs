@@ -15,6 +15,7 @@ use signer::{OwnKeys, TokenService};
 use crate::configuration_client::ConfigurationClient;
 use crate::context::Context;
 use crate::foundation::Foundation;
+use crate::message_log::archive::keys::Ending;
 
 /// What is looked at. Cheap to clone.
 #[derive(Clone)]
@@ -72,6 +73,7 @@ impl Watched {
                 "timestamp_alarm": ctx.log.timestamp_alarm(),
                 "seconds_until_refusal": ctx.log.timestamping_countdown(now).map(|left| left.as_secs()),
                 "lagging_head_holders": lagging(ctx.log.lagging_holders()),
+                "archive_keys_ending": ending(ctx.log.ending_archive_keys()),
             },
             "exchanges": { "client_proxy": ctx.client_slots.in_use(), "server_proxy": ctx.server_slots.in_use() },
             "stopping": ctx.shutdown.stopping(),
@@ -127,6 +129,14 @@ impl Watched {
 fn lagging(holders: Vec<(String, UnixTime)>) -> Value {
     let shown = |(name, since): (String, UnixTime)| json!({ "holder": name, "since": since.to_iso8601() });
     holders.into_iter().map(shown).collect()
+}
+
+fn ending(keys: Vec<Ending>) -> Value {
+    let shown = |Ending { whose, key, at, reason }: Ending| {
+        let at = at.map(UnixTime::to_iso8601);
+        json!({ "archives_of": whose, "key": key, "ends": at, "reason": reason })
+    };
+    keys.into_iter().map(shown).collect()
 }
 
 fn keys(own: &OwnKeys, logged_in: bool, now: UnixTime) -> (Value, bool) {

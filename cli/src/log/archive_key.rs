@@ -1,6 +1,7 @@
 //! `causeway log archive-key`: the folder of OpenPGP keys to which archives are encrypted (`archive-keys-directory`).
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use pki::openpgp::PublicKey;
 use proto::time::UnixTime;
@@ -84,7 +85,12 @@ fn usage(error: keys::KeyringError) -> Usage {
 }
 
 fn own(dir: &Path) -> anyhow::Result<PublicKey> {
-    let settings = keys::EncryptionSettings { dir: dir.to_owned(), members: None, default_key: None };
+    let settings = keys::EncryptionSettings {
+        dir: dir.to_owned(),
+        members: None,
+        default_key: None,
+        warning: Duration::ZERO,
+    };
     Ok(settings.load().map_err(usage)?.own().public().clone())
 }
 

@@ -14,6 +14,7 @@ use host::shutdown::Shutdown;
 use pki::note::Signer;
 use proto::time::UnixTime;
 
+use super::archive::keys::Ending;
 use super::archive::state::{self, State};
 use super::archive::{ArchiveError, Archiver};
 use super::background::{self, Haste};
@@ -31,6 +32,8 @@ const CONNECT: Duration = Duration::from_secs(20);
 const TOTAL: Duration = Duration::from_secs(3600);
 /// A head in all.
 const HEAD_TOTAL: Duration = Duration::from_secs(60);
+/// How often the keys of archives are looked at, and said to end.
+const LOOK_AT_KEYS: Duration = Duration::from_secs(6 * 3600);
 
 /// The task.
 pub struct Keeper {
@@ -47,6 +50,7 @@ pub struct Keeper {
     newest: u64,
     head_at: Option<UnixTime>,
     clean_at: Option<UnixTime>,
+    keys_at: Option<UnixTime>,
     /// Where the log ended at the last run of archiving.
     archived_at: (u64, u64),
 }
@@ -125,6 +129,7 @@ impl Keeper {
             work: Arc::new(Mutex::new(Work { state, tree, retention: Retention::default() })),
             head_at: None,
             clean_at: None,
+            keys_at: None,
             archived_at: (0, 0),
         })
     }
@@ -160,6 +165,10 @@ impl Keeper {
                 done = self.deliver(now) => said(done),
             }
         }
+        if due(self.keys_at, LOOK_AT_KEYS) {
+            self.keys_at = Some(now);
+            said(self.look_at_keys(now).await);
+        }
         if let Some(interval) = settings.archive.interval {
             let last = UnixTime(lock(&self.work).state.run_at);
             if now.since(last) >= interval || self.grown() >= settings.archive.max_file_bytes {
@@ -172,6 +181,38 @@ impl Keeper {
             said(self.clean(now).await.map(drop));
         }
         self.figures().await;
+    }
+
+    /// Says which keys of archives have ended or will soon: archiving stops with them, and nothing is removed then.
+    ///
+    /// # Errors
+    /// The server is stopping.
+    pub async fn look_at_keys(&mut self, now: UnixTime) -> Result<(), KeeperError> {
+        let Some(keys) = self.log.inner.settings.archive.encryption.clone() else { return Ok(()) };
+        let within = keys.warning;
+        let ending = self.blocking(move |_, _, _| {
+            let ending = keys.load().and_then(|keyring| keyring.ending(now, within));
+            // Without one of the keys nothing is archived either.
+            Ok(ending.unwrap_or_else(|error| vec![Ending::missing(&error)]))
+        });
+        let ending = ending.await?;
+        let left = |ending: &Ending| ending.at.map_or(0.0, |at| at.since(now).as_secs_f64());
+        let least = ending.iter().map(left).reduce(f64::min);
+        metrics::gauge!("causeway_archive_keys_ending").set(ending.len() as f64);
+        metrics::gauge!("causeway_archive_keys_seconds_left").set(least.unwrap_or(f64::INFINITY));
+        for Ending { whose, key, at, reason } in &ending {
+            match at {
+                Some(at) => {
+                    let at = at.to_iso8601();
+                    tracing::warn!(whose, key, at, "a key of archives ends soon: archiving stops then");
+                }
+                None => {
+                    tracing::error!(whose, key, reason, "a key of archives has ended: nothing is archived")
+                }
+            }
+        }
+        *lock(&self.log.inner.ending_keys) = ending;
+        Ok(())
     }
 
     /// Bytes that the log has grown by since archiving last ran.

@@ -64,6 +64,7 @@ use proto::id::{ClientId, ServiceId};
 use proto::time::UnixTime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
+use self::archive::keys::Ending;
 use self::crypt::DataKey;
 use self::services::Services;
 use self::settings::LogSettings;
@@ -120,6 +121,8 @@ struct Inner {
     alarmed: AtomicBool,
     /// Holders of tree heads that do not take them, and since when.
     lagging: Mutex<Vec<(String, UnixTime)>>,
+    /// Keys of archives that have ended or will soon.
+    ending_keys: Mutex<Vec<Ending>>,
 }
 
 /// Free space as it was when last looked at.
@@ -263,6 +266,7 @@ impl MessageLog {
             services: Services::new(clock.clone(), surroundings),
             alarmed: AtomicBool::new(false),
             lagging: Mutex::default(),
+            ending_keys: Mutex::default(),
             queue,
             slots: Arc::new(Semaphore::new(QUEUE)),
             body_slots: Arc::new(Semaphore::new(BODY_QUEUE)),
@@ -368,6 +372,11 @@ impl MessageLog {
     /// Those who keep heads of the tree outside and do not take them, and since when.
     pub fn lagging_holders(&self) -> Vec<(String, UnixTime)> {
         lock(&self.inner.lagging).clone()
+    }
+
+    /// Keys of archives that have ended, or will within the time of warning.
+    pub fn ending_archive_keys(&self) -> Vec<Ending> {
+        lock(&self.inner.ending_keys).clone()
     }
 
     /// How long messages are still taken while timestamping fails; `None` while it does not, or without limit.

@@ -152,6 +152,7 @@ pub(crate) fn encryption(section: &MessageLogSection) -> Result<Option<Encryptio
         dir: dir.ok_or_else(|| wrong("must be set for archive-encryption-enabled".into()))?,
         members: section.archive_encryption_keys_config.clone(),
         default_key: (!default_key.is_empty()).then(|| default_key.to_owned()),
+        warning: Duration::from_secs(section.archive_key_warning_days.saturating_mul(86_400)),
     };
     settings.load().map_err(|error| wrong(error.to_string()))?;
     Ok(Some(settings))

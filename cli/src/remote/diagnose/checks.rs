@@ -341,6 +341,14 @@ pub(super) fn message_log(health: &Value, report: &mut Report) {
     } else if !log.is_null() {
         report.ok("timestamps", format!("{waiting} records wait for the next one"));
     }
+    for key in log["archive_keys_ending"].as_array().into_iter().flatten() {
+        let (whose, which) = (field(key, "archives_of"), field(key, "key"));
+        let hint = "until there is a new key nothing is archived after that, and nothing removed: `causeway log archive-key`";
+        match key["ends"].as_str() {
+            Some(at) => report.warn("archive keys", format!("the key {which} of {whose} ends at {at}"), hint),
+            None => report.warn("archive keys", format!("{whose}: {}", field(key, "reason")), hint),
+        }
+    }
     for holder in log["lagging_head_holders"].as_array().into_iter().flatten() {
         report.warn(
             "tree heads",
@@ -392,6 +400,11 @@ mod tests {
                 json!({ "lagging_head_holders": [{ "holder": "url http://x", "since": since }] }),
                 vec![Ok, Warn],
                 "url http://x has taken none since 2026-11-22T06:00:00Z",
+            ),
+            (
+                json!({ "archive_keys_ending": [{ "archives_of": "all others", "key": "AB", "ends": since }] }),
+                vec![Ok, Warn],
+                "the key AB of all others ends at 2026-11-22T06:00:00Z",
             ),
         ] {
             let mut report = Report::default();

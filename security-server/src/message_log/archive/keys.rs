@@ -13,6 +13,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use pki::openpgp::{KeyError, MAX_KEY_BYTES, PublicKey, SecretKey};
 use proto::id::MemberId;
@@ -36,6 +37,8 @@ pub struct EncryptionSettings {
     pub members: Option<PathBuf>,
     /// For all that the mapping does not have.
     pub default_key: Option<String>,
+    /// How long before a key ends that is said.
+    pub warning: Duration,
 }
 
 /// Why keys cannot be used.
@@ -173,6 +176,20 @@ impl Keyring {
         Ok(())
     }
 
+    /// Keys that cannot do their work now, or in the time that comes `within`.
+    ///
+    /// # Errors
+    /// A key is not in the folder.
+    pub fn ending(&self, now: UnixTime, within: Duration) -> Result<Vec<Ending>, KeyringError> {
+        let signs = |at| self.own.check_signs(at);
+        let own = Ending::of("this server, by which it signs", self.own.public(), now, within, &signs);
+        let mut endings: Vec<_> = own.into_iter().collect();
+        for (whose, key) in self.all()? {
+            endings.extend(Ending::of(&whose, key, now, within, &|at| key.check_encrypts(at)));
+        }
+        Ok(endings)
+    }
+
     fn all(&self) -> Result<Vec<(String, &PublicKey)>, KeyringError> {
         let mut all = Vec::new();
         for member in self.members.keys() {
@@ -189,6 +206,50 @@ impl Keyring {
             key: id.to_owned(),
             dir: self.dir.clone(),
         })
+    }
+}
+
+/// A key whose time is over, or soon.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ending {
+    /// Whose archives.
+    pub whose: String,
+    /// Its fingerprint.
+    pub key: String,
+    /// When it can do its work no longer; `None` when it cannot now.
+    pub at: Option<UnixTime>,
+    /// Why not, then.
+    pub reason: String,
+}
+
+impl Ending {
+    /// A key that is not there, or cannot be read.
+    pub(crate) fn missing(error: &KeyringError) -> Self {
+        Self { whose: "the server".to_owned(), key: String::new(), at: None, reason: error.to_string() }
+    }
+
+    /// Asks the key itself about times to come, since a part of it may end before it does.
+    fn of(
+        whose: &str,
+        key: &PublicKey,
+        now: UnixTime,
+        within: Duration,
+        check: &dyn Fn(UnixTime) -> Result<(), KeyError>,
+    ) -> Option<Self> {
+        let reason = check(now.plus(within)).err()?.to_string();
+        let (whose, key) = (whose.to_owned(), key.fingerprint());
+        if let Err(error) = check(now) {
+            return Some(Self { whose, key, at: None, reason: error.to_string() });
+        }
+        let (mut good, mut bad) = (0, within.as_secs());
+        while bad - good > 1 {
+            let middle = good + (bad - good) / 2;
+            match check(now.plus(Duration::from_secs(middle))) {
+                Ok(()) => good = middle,
+                Err(_) => bad = middle,
+            }
+        }
+        Some(Self { whose, key, at: Some(now.plus(Duration::from_secs(bad))), reason })
     }
 }
 
@@ -321,8 +382,12 @@ mod tests {
     fn keys_are_found_by_member_and_missing_ones_are_named() {
         let dir = tempfile::tempdir().unwrap();
         let now = UnixTime(1_795_000_000_000);
-        let mut settings =
-            EncryptionSettings { dir: dir.path().join("keys"), members: None, default_key: None };
+        let mut settings = EncryptionSettings {
+            dir: dir.path().join("keys"),
+            members: None,
+            default_key: None,
+            warning: Duration::ZERO,
+        };
         assert!(matches!(settings.load(), Err(KeyringError::NoServerKey(_))));
         let own = create(&settings.dir, "DEV/GOV/1/ss", now).unwrap();
         assert!(matches!(create(&settings.dir, "again", now), Err(KeyringError::HasServerKey(_))));

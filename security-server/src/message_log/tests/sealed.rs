@@ -38,6 +38,7 @@ impl Sealed {
             dir: self.keys.clone(),
             members: Some(self.map.clone()),
             default_key: None,
+            warning: Duration::from_secs(30 * 86_400),
         });
         settings
     }
@@ -163,5 +164,63 @@ async fn a_missing_key_at_rest_stops_archiving_and_removing_until_it_is_back() {
     let (log, mut keeper, _shutdown) = setup.open(with(keys("old")));
     assert_eq!(keeper.archive(NOW, None).await.unwrap(), 60);
     assert!(keeper.clean(later).await.unwrap() > 0);
+    log.close().await;
+}
+
+/// Runs `gpg` in a home of its own.
+fn gpg(home: &Path, arguments: &[&str]) -> Vec<u8> {
+    let mut command = std::process::Command::new("gpg");
+    command.arg("--homedir").arg(home).args([
+        "--batch",
+        "--quiet",
+        "--passphrase",
+        "",
+        "--pinentry-mode",
+        "loopback",
+    ]);
+    let done = command.args(arguments).output().unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    done.stdout
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_ends_is_told_of_before_archiving_stops() {
+    use std::os::unix::fs::PermissionsExt;
+    if testkit::tools::tool("gpg", "keys that end").is_none() {
+        return;
+    }
+    let home = tempfile::Builder::new().prefix("pg").tempdir_in("/tmp").unwrap();
+    std::fs::set_permissions(home.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
+    gpg(home.path(), &["--quick-generate-key", "short", "rsa2048", "cert,sign,encrypt", "100d"]);
+    let export = gpg(home.path(), &["--armor", "--export", "=short"]);
+    let _ = std::process::Command::new("gpgconf")
+        .arg("--homedir")
+        .arg(home.path())
+        .args(["--kill", "all"])
+        .status();
+    let short = PublicKey::read_all(&export).unwrap().remove(0);
+    let sealed = Sealed::new().await;
+    std::fs::write(sealed.keys.join("short.asc"), export).unwrap();
+    let (one, other) = (sealed.member.public().fingerprint(), short.fingerprint());
+    std::fs::write(&sealed.map, format!("DEV/GOV/one = {one}\nDEV/GOV/one = {other}\n")).unwrap();
+    let (log, mut keeper, shutdown) = sealed.setup.open(sealed.settings(Grouping::Member));
+    let (end, day) = (short.expires().unwrap(), Duration::from_secs(86_400));
+    for (before, told) in
+        [(40, None), (31, None), (30, Some(Some(end))), (1, Some(Some(end))), (0, Some(None))]
+    {
+        keeper.look_at_keys(end.minus(before * day)).await.unwrap();
+        let ending = log.ending_archive_keys();
+        let times: Vec<_> = ending.iter().map(|ending| ending.at).collect();
+        assert_eq!(times, told.into_iter().collect::<Vec<_>>(), "{before} days before: {ending:?}");
+        assert!(
+            ending.iter().all(|ending| ending.whose == "DEV/GOV/one" && ending.key == other),
+            "{ending:?}"
+        );
+    }
+    std::fs::remove_file(sealed.keys.join("short.asc")).unwrap();
+    keeper.look_at_keys(NOW).await.unwrap();
+    let [missing] = &log.ending_archive_keys()[..] else { panic!("one is missing") };
+    assert!(missing.at.is_none() && missing.reason.contains(&other), "{missing:?}");
+    stop(&shutdown).await;
     log.close().await;
 }
