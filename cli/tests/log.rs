@@ -291,6 +291,66 @@ fn archives_need_to_know_what_stands_before() {
     );
 }
 
+/// Names and contents, in order.
+fn entries(zip: &[u8]) -> Vec<(String, Vec<u8>)> {
+    let mut zip = zip::ZipArchive::new(std::io::Cursor::new(zip)).expect("a ZIP");
+    let read = |index| {
+        let mut entry = zip.by_index(index).expect("an entry");
+        let (name, mut content) = (entry.name().expect("UTF-8").into_owned(), Vec::new());
+        std::io::Read::read_to_end(&mut entry, &mut content).expect("it reads");
+        (name, content)
+    };
+    (0..zip.len()).map(read).collect()
+}
+
+/// Packed again; without a level nothing is deflated.
+fn packed(entries: &[(String, Vec<u8>)], level: Option<i64>) -> Vec<u8> {
+    let method =
+        if level.is_some() { zip::CompressionMethod::Deflated } else { zip::CompressionMethod::Stored };
+    let options =
+        zip::write::SimpleFileOptions::default().compression_method(method).compression_level(level);
+    let mut zip = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
+    for (name, content) in entries {
+        zip.start_file(name.as_str(), options).expect("it starts");
+        std::io::Write::write_all(&mut zip, content).expect("memory takes it");
+    }
+    zip.finish().expect("it ends").into_inner()
+}
+
+/// Others deflate harder than we do, or not at all; so may we one day.
+#[test]
+fn archives_verify_however_they_and_their_containers_are_deflated() {
+    let Some((area, _)) = vectors::area("captures/asic") else { return };
+    let recorded = std::fs::read_dir(area.join("../messagelog/archive-ss2")).expect("archives");
+    let mut recorded: Vec<PathBuf> = recorded.map(|entry| entry.expect("an entry").path()).collect();
+    recorded.sort();
+    let (conf, folder) =
+        (area.join("../env-rsa/globalconf"), tempfile::tempdir().expect("a temporary folder"));
+    let verdict = |archive: &Path| {
+        let output =
+            causeway(&["verify", "archive", text(archive), "--first", "--conf", text(&conf), "--json"]);
+        let verdict = json(&output)[0].clone();
+        (output.status.code(), verdict["containers"].clone(), verdict["rejected"].clone())
+    };
+    let (original, expected) = (std::fs::read(&recorded[0]).expect("it reads"), verdict(&recorded[0]));
+    assert!(expected.1.as_u64().is_some_and(|containers| containers > 5), "{expected:?}");
+    for level in std::iter::once(None).chain((1..=9).map(Some)) {
+        let mut linking = pki::archive::Linking::after(None);
+        let mut again = Vec::new();
+        for (name, container) in entries(&original) {
+            if name != pki::archive::LINKING_INFO {
+                let container = packed(&entries(&container), level);
+                linking.add(&name, &DigestAlgorithm::Sha512.digest(&container).value);
+                again.push((name, container));
+            }
+        }
+        again.push((pki::archive::LINKING_INFO.to_owned(), linking.text().as_bytes().to_vec()));
+        let path = folder.path().join(format!("level-{}.zip", level.unwrap_or_default()));
+        std::fs::write(&path, packed(&again, level)).expect("it writes");
+        assert_eq!(verdict(&path), expected, "level {level:?}");
+    }
+}
+
 #[test]
 fn encrypted_archives_are_opened_with_their_key_and_their_signer_is_checked() {
     let Some((area, _)) = vectors::area("captures/asic") else { return };
