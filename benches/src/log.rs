@@ -7,30 +7,25 @@
 //! | rebuild | the index of a log, made anew from its segments |
 //! | lookup | one record by message id and client |
 //! | stamp | records that waited for a timestamping service, stamped once it is back (the service runs in this process) |
-//! | verify | containers of a folder (`--containers`, `--conf`), on one core, beside `openssl speed` of the same run |
+//! | verify | containers ([`crate::containers`]) on one core, beside `openssl speed` of the same run |
 //!
 //! The bare loop and the log take turns, so that a busy machine is busy for both.
 
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::Cursor;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use bytes::Bytes;
 use host::clock::Clock;
 use host::http::{Limits, Peer, RequestBody, ResponseBody, Transport, full, read_all, serve};
 use host::shutdown::Shutdown;
 use hyper::{Request, Response};
-use pki::asic;
 use pki::cert::Certificate;
 use pki::digest::DigestAlgorithm;
-use pki::globalconf::load_directory;
 use pki::issue::{self, Role};
 use pki::key::{KeyKind, PrivateKey};
 use pki::tsp::stamp::{Request as Query, Stamper, grant};
@@ -41,6 +36,8 @@ use security_server::message_log::settings::LogSettings;
 use security_server::message_log::timestamper::{Surroundings, Timestamper};
 use security_server::message_log::{Direction, Entry, MessageLog};
 use serde::Serialize;
+
+use crate::containers::{self, Containers, cpu_seconds};
 
 /// Of a signature document, about what one with an OCSP answer has.
 const SIGNATURE_BYTES: usize = 6 << 10;
@@ -62,9 +59,12 @@ pub(crate) struct Args {
     /// Where files are written; a temporary folder when not given.
     #[arg(long)]
     dir: Option<PathBuf>,
-    /// A folder of containers to verify.
+    /// A folder of containers to verify; without it two servers are started and make some.
     #[arg(long, requires = "conf")]
     containers: Option<PathBuf>,
+    /// Verify no containers.
+    #[arg(long)]
+    no_containers: bool,
     /// The global configuration for them.
     #[arg(long)]
     conf: Option<PathBuf>,
@@ -135,10 +135,14 @@ async fn measure(args: &Args, dir: &Path) -> anyhow::Result<Outcome> {
     if args.records > 0 {
         long_log(args.records, &dir.join("long"), &mut outcome).await?;
     }
-    if let (Some(containers), Some(conf)) = (&args.containers, &args.conf) {
-        eprintln!("containers of {}", containers.display());
-        outcome.containers_per_second_and_core = Some(verify(containers, conf)?);
-        outcome.openssl_rsa2048_verify_per_second = openssl();
+    if !args.no_containers {
+        eprintln!("containers");
+        let containers = match (&args.containers, &args.conf) {
+            (Some(containers), Some(conf)) => Containers::read(containers, conf)?,
+            _ => Containers::make().await?,
+        };
+        outcome.containers_per_second_and_core = Some(containers.verified_per_second()?);
+        outcome.openssl_rsa2048_verify_per_second = containers::openssl();
     }
     Ok(outcome)
 }
@@ -290,44 +294,6 @@ async fn tree_cost(log: &MessageLog, records: u64) -> anyhow::Result<f64> {
     }
     // What logging took has the leaves in it.
     Ok(above + cpu_seconds()? - began)
-}
-
-fn cpu_seconds() -> anyhow::Result<f64> {
-    let process = host::metrics::Process::of(std::process::id());
-    Ok(process.context("/proc does not tell CPU time")?.cpu_seconds)
-}
-
-fn verify(containers: &Path, conf: &Path) -> anyhow::Result<f64> {
-    let conf = load_directory(conf)?;
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(containers)? {
-        let path = entry?.path();
-        if path.extension().is_some_and(|extension| extension == "asice") {
-            let bytes = std::fs::read(&path)?;
-            asic::verify(Cursor::new(bytes.as_slice()), &conf).with_context(|| path.display().to_string())?;
-            files.push(bytes);
-        }
-    }
-    anyhow::ensure!(!files.is_empty(), "there is no container in {}", containers.display());
-    // CPU time, as `openssl speed` has it.
-    let (began, cpu, mut count) = (Instant::now(), cpu_seconds()?, 0_u64);
-    while began.elapsed() < Duration::from_secs(5) {
-        for file in &files {
-            asic::verify(Cursor::new(file.as_slice()), &conf)?;
-            count += 1;
-        }
-    }
-    Ok(count as f64 / (cpu_seconds()? - cpu))
-}
-
-/// RSA-2048 verifications a second by `openssl speed`, where there is such a program.
-fn openssl() -> Option<f64> {
-    let output = Command::new("openssl").args(["speed", "-seconds", "2", "rsa2048"]).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    // `rsa  2048 bits 0.000644s 0.000019s   1552.6  53612.0`, with more columns in newer releases.
-    let line = text.lines().find(|line| line.starts_with("rsa") && line.contains("2048 bits"))?;
-    let rates: Vec<f64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
-    rates.get(2).copied()
 }
 
 fn open(dir: &Path, surroundings: Arc<dyn Surroundings>) -> anyhow::Result<(MessageLog, Timestamper)> {

@@ -15,6 +15,7 @@
 //! | `--json` | one object on standard output: `rows[]`, `headline` |
 //! | `--svg FILE` | a plot |
 
+mod containers;
 mod load;
 mod log;
 mod nginx;
