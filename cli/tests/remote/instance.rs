@@ -406,6 +406,20 @@ fn what_waits_for_people_is_left_to_another_run() {
 /// A central server, the server of the management services and another one, all from one file, `e.yaml`.
 pub(crate) fn from_one_file(instance: &Instance) -> [Running; 3] {
     let servers = [instance.central(), instance.security("ss0", 1), instance.security("ss1", 2)];
+    apply(instance, ECOSYSTEM);
+    servers
+}
+
+/// The same with a third server that is empty, and a central server that knows the subsystem `COM:1234:ASKING` besides.
+pub(crate) fn with_an_empty_server(instance: &Instance) -> [Running; 3] {
+    let servers = [instance.central(), instance.security("ss0", 1), instance.security("ss1", 2)];
+    let text = ECOSYSTEM.split("- target: ss1").next().unwrap();
+    apply(instance, &text.replace("{code: MANAGEMENT}", "{code: MANAGEMENT}, {code: ASKING}"));
+    servers
+}
+
+/// Applies an ecosystem whose CA is another program.
+fn apply(instance: &Instance, text: &str) {
     let (ocsp, tsa) = instance.urls.clone();
     let folder = instance.scene.dir.path().display().to_string();
     // The CA is another program: it gets the request and prints the certificate.
@@ -414,7 +428,7 @@ pub(crate) fn from_one_file(instance: &Instance) -> [Running; 3] {
          n=0\nwhile [ ! -s {folder}/$1.done ] && [ $n -lt 600 ]; do sleep 0.1; n=$((n+1)); done\ncat {folder}/$1\n"
     );
     std::fs::write(instance.scene.path("sign.sh"), script).unwrap();
-    let text = ECOSYSTEM
+    let text = text
         .replace("SERVICES\n", &management_services(&instance.host(0)))
         .replace("CSHOST", &instance.host(0))
         .replace("address: SS0", &format!("address: {}", instance.host(1)))
@@ -448,7 +462,6 @@ pub(crate) fn from_one_file(instance: &Instance) -> [Running; 3] {
     instance.type_in("apply -f e.yaml --wait=2m --yes");
     instance.stop.store(true, Ordering::Relaxed);
     signing.join().unwrap();
-    servers
 }
 
 #[test]

@@ -7,3 +7,4 @@ mod ecosystem;
 mod instance;
 mod scene;
 mod targets;
+mod toolkit;

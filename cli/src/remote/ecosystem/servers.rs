@@ -43,6 +43,11 @@ pub(super) fn trust(wanted: &Server, now: &ServerNow) -> Result<Vec<Step>, Usage
     if !now.logged_in && (wanted.pin.is_some() || !now.token) {
         steps.changes("token", "0 logged in", Act::LogIn);
     }
+    // The token makes keys for members that have a client here.
+    let of_others = wanted.clients.iter().filter(|client| before_keys(wanted, client));
+    for client in of_others.filter(|client| !now.conf.clients.iter().any(|one| one.id == client.id)) {
+        addition(client, &mut steps);
+    }
     // A registration is signed by the owner, so signing keys come before it.
     for key in &wanted.keys.signing {
         let there = find(now, "SIGNING", key);
@@ -132,7 +137,7 @@ pub(super) fn clients(wanted: &Server, now: &ServerNow, options: &Options) -> Re
     let mut steps = Steps::of(&wanted.target);
     for client in &wanted.clients {
         let there = now.conf.clients.iter().find(|one| one.id == client.id);
-        registration(client, there, now, &mut steps);
+        registration(wanted, client, there, now, &mut steps);
         certificates(client, there, options, &mut steps)?;
         groups(client, there, options, &mut steps);
         let none = Client::default();
@@ -190,19 +195,36 @@ fn gone(wanted: &Server, now: &ServerNow, options: &Options, steps: &mut Steps<'
     }
 }
 
-fn registration(client: &Client, there: Option<&Client>, now: &ServerNow, steps: &mut Steps<'_>) {
+/// A client of another member than the owner, for whom the file has a signing key.
+fn before_keys(wanted: &Server, client: &Client) -> bool {
+    let is = |member: &str| client.id == member || client.id.starts_with(&format!("{member}:"));
+    !is(&wanted.owner) && wanted.keys.signing.iter().any(|key| key.member.as_deref().is_some_and(is))
+}
+
+/// As the API writes it.
+fn connection_of(client: &Client) -> Option<String> {
+    client.connection.as_deref().map(|word| word.to_uppercase().replace('-', "_"))
+}
+
+fn addition(client: &Client, steps: &mut Steps<'_>) {
+    let (id, name) = (client.id.clone(), client.name.clone());
+    let connection = connection_of(client).unwrap_or_else(|| "HTTPS".into());
+    steps.adds("client", &client.id, Act::AddClient { id, connection, name });
+}
+
+fn registration(
+    wanted: &Server,
+    client: &Client,
+    there: Option<&Client>,
+    now: &ServerNow,
+    steps: &mut Steps<'_>,
+) {
     let id = client.id.clone();
-    let connection = client.connection.as_deref().map(|word| word.to_uppercase().replace('-', "_"));
+    let connection = connection_of(client);
     let status = now.clients.get(&id).map(String::as_str);
     match there {
-        None => {
-            let connection = connection.unwrap_or_else(|| "HTTPS".into());
-            steps.adds(
-                "client",
-                &id,
-                Act::AddClient { id: id.clone(), connection, name: client.name.clone() },
-            );
-        }
+        None if before_keys(wanted, client) => {}
+        None => addition(client, steps),
         Some(there) => {
             if connection.is_some() && there.connection != connection {
                 let path = format!("/clients/{}", encode(&id));
