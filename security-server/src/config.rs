@@ -111,6 +111,10 @@ host::settings! {
         pub wait_time: u64 = 10,
         /// Seconds after which a failed fetch of an OCSP answer is tried again.
         pub ocsp_retry_delay: u64 = 60,
+        /// Which OCSP responders are asked first, by their cost in the global configuration: `none` (as configured), `only-free`,
+        /// `only-paid`, `free-first` or `paid-first`.
+        pub ocsp_prioritization_strategy: signer::ocsp_fetcher::Prioritization =
+            signer::ocsp_fetcher::Prioritization::None,
         /// PINs that are set through the management API must have ten characters of three kinds.
         pub enforce_token_pin_policy: bool = false,
         /// Authentication keys made together with a request for a certificate: `RSA` or `EC`.
@@ -402,8 +406,8 @@ pub struct Settings {
     pub signer_socket: Option<PathBuf>,
     /// How long a signature waits for it.
     pub signer_wait: Duration,
-    /// `ocsp-retry-delay`.
-    pub ocsp_retry: Duration,
+    /// `ocsp-retry-delay`, `ocsp-prioritization-strategy`.
+    pub ocsp: signer::ocsp_fetcher::Settings,
     /// `enforce-token-pin-policy`.
     pub pin_policy: bool,
     /// Kinds of new keys: authentication, signing.
@@ -562,7 +566,10 @@ impl File {
             pin_file: in_data(&self.signer.pin_file, "token-pin"),
             signer_socket: self.signer.socket.clone(),
             signer_wait: seconds("signer.wait-time", self.signer.wait_time)?,
-            ocsp_retry: seconds("signer.ocsp-retry-delay", self.signer.ocsp_retry_delay)?,
+            ocsp: signer::ocsp_fetcher::Settings {
+                retry_delay: seconds("signer.ocsp-retry-delay", self.signer.ocsp_retry_delay)?,
+                prioritization: self.signer.ocsp_prioritization_strategy,
+            },
             pin_policy: self.signer.enforce_token_pin_policy,
             key_kinds: [self.signer.authentication_key_algorithm, self.signer.signing_key_algorithm]
                 .map(KeyAlgorithm::kind),

@@ -179,8 +179,7 @@ fn fetch_ocsp(ctx: &Context, token: Arc<dyn TokenService>) -> impl Future<Output
         })
     };
     let http = Client::new(ocsp_fetcher::CONNECT_TIMEOUT, ocsp_fetcher::TOTAL_TIMEOUT, &[]);
-    let settings =
-        ocsp_fetcher::Settings { retry_delay: ctx.settings.ocsp_retry, ..ocsp_fetcher::Settings::default() };
+    let settings = ctx.settings.ocsp.clone();
     ocsp_fetcher::run(token, surroundings, http, settings, ctx.clock.clone(), ctx.shutdown.clone())
 }
 

@@ -46,7 +46,8 @@ const REQUEST_TYPE: &str = "application/ocsp-request";
 const MAX_PARALLEL: usize = 8;
 
 /// Which responders are asked, and which first (`ocsp-prioritization-strategy`); configurations before version 6 know no costs.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Prioritization {
     /// As configured.
     #[default]
@@ -55,27 +56,31 @@ pub enum Prioritization {
     OnlyFree,
     /// Paid ones only.
     OnlyPaid,
-    /// Free ones, then the rest.
+    /// Free ones, then paid ones, then those of which nothing is said [UG-SYSPAR].
     FreeFirst,
-    /// Paid ones, then the rest.
+    /// Paid ones, then free ones, then those of which nothing is said.
     PaidFirst,
 }
 
 impl Prioritization {
     /// The addresses to ask, in order.
     fn order(self, responders: &[OcspInfo], version: u32) -> Vec<String> {
-        let (preferred, others_too) = match self {
-            Self::None => (None, true),
-            Self::OnlyFree => (Some(CostType::Free), false),
-            Self::OnlyPaid => (Some(CostType::Paid), false),
-            Self::FreeFirst => (Some(CostType::Free), true),
-            Self::PaidFirst => (Some(CostType::Paid), true),
+        if version < COSTS_SINCE {
+            return responders.iter().map(|responder| responder.url.clone()).collect();
+        }
+        let rank = |cost: CostType| match (self, cost) {
+            (Self::None, _) => Some(0),
+            (Self::OnlyFree | Self::FreeFirst, CostType::Free) => Some(0),
+            (Self::OnlyPaid | Self::PaidFirst, CostType::Paid) => Some(0),
+            (Self::OnlyFree | Self::OnlyPaid, _) => None,
+            (Self::FreeFirst, CostType::Paid) | (Self::PaidFirst, CostType::Free) => Some(1),
+            (Self::FreeFirst | Self::PaidFirst, CostType::Undefined) => Some(2),
         };
-        let preferred = preferred.filter(|_| version >= COSTS_SINCE);
-        let (first, rest): (Vec<_>, Vec<_>) =
-            responders.iter().partition(|responder| preferred.is_none_or(|cost| responder.cost == cost));
-        let rest = rest.into_iter().filter(|_| others_too);
-        first.into_iter().chain(rest).map(|responder| responder.url.clone()).collect()
+        let ranked = responders.iter().filter_map(|responder| Some((rank(responder.cost)?, responder)));
+        let mut ranked: Vec<_> = ranked.collect();
+        // Those of one rank stay as they are configured.
+        ranked.sort_by_key(|(rank, _)| *rank);
+        ranked.into_iter().map(|(_, responder)| responder.url.clone()).collect()
     }
 }
 
@@ -339,8 +344,8 @@ mod tests {
             (Prioritization::None, 6, "upfg"),
             (Prioritization::OnlyFree, 6, "fg"),
             (Prioritization::OnlyPaid, 6, "p"),
-            (Prioritization::FreeFirst, 6, "fgup"),
-            (Prioritization::PaidFirst, 6, "pufg"),
+            (Prioritization::FreeFirst, 6, "fgpu"),
+            (Prioritization::PaidFirst, 6, "pfgu"),
             (Prioritization::OnlyFree, 5, "upfg"),
         ];
         for (strategy, version, expected) in cases {

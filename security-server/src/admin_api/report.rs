@@ -13,7 +13,7 @@ use admin_api::types::security_server::tokens::TokenCertificate;
 use admin_api::{Answer, Call, Problem};
 use proto::time::UnixTime;
 use serde_json::{Value, json};
-use signer::ocsp_fetcher::{self, Prioritization};
+use signer::ocsp_fetcher::Prioritization;
 use signer::token::KeyUsage;
 
 use super::{Api, Rows, diagnostics, management, system, token_certificates};
@@ -125,8 +125,8 @@ fn operational_monitoring(_: &Api, call: &mut Call) -> Result<Answer, Problem> {
         .because("this server keeps metrics, and no records of operational monitoring"))
 }
 
-fn ocsp_strategy(_: &Api, _: &mut Call) -> Result<Answer, Problem> {
-    let name = match ocsp_fetcher::Settings::default().prioritization {
+fn ocsp_strategy(api: &Api, _: &mut Call) -> Result<Answer, Problem> {
+    let name = match api.foundation.settings.ocsp.prioritization {
         Prioritization::None => "NONE",
         Prioritization::OnlyFree => "ONLY_FREE",
         Prioritization::OnlyPaid => "ONLY_PAID",

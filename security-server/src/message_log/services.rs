@@ -40,9 +40,9 @@ pub enum Preference {
     OnlyFree,
     /// Paid ones alone.
     OnlyPaid,
-    /// Free ones, then the rest.
+    /// Free ones, then paid ones, then those of which nothing is said [UG-SYSPAR].
     FreeFirst,
-    /// Paid ones, then the rest.
+    /// Paid ones, then free ones, then those of which nothing is said.
     PaidFirst,
 }
 
@@ -59,8 +59,8 @@ impl Preference {
             (Self::OnlyFree | Self::FreeFirst, CostType::Free) => Some(0),
             (Self::OnlyPaid | Self::PaidFirst, CostType::Paid) => Some(0),
             (Self::OnlyFree | Self::OnlyPaid, _) => None,
-            (Self::FreeFirst | Self::PaidFirst, CostType::Undefined) => Some(1),
-            (Self::FreeFirst, CostType::Paid) | (Self::PaidFirst, CostType::Free) => Some(2),
+            (Self::FreeFirst, CostType::Paid) | (Self::PaidFirst, CostType::Free) => Some(1),
+            (Self::FreeFirst | Self::PaidFirst, CostType::Undefined) => Some(2),
         };
         if services.iter().all(|(_, url)| cost(url) == CostType::Undefined) {
             return services.to_vec();
@@ -202,8 +202,8 @@ mod tests {
             (Preference::None, "free-1 paid unknown free-2"),
             (Preference::OnlyFree, "free-1 free-2"),
             (Preference::OnlyPaid, "paid"),
-            (Preference::FreeFirst, "free-1 free-2 unknown paid"),
-            (Preference::PaidFirst, "paid unknown free-1 free-2"),
+            (Preference::FreeFirst, "free-1 free-2 paid unknown"),
+            (Preference::PaidFirst, "paid free-1 free-2 unknown"),
         ] {
             let names: Vec<_> = preference.order(&services, cost).into_iter().map(|(name, _)| name).collect();
             assert_eq!(names.join(" "), expected, "{preference:?}");
