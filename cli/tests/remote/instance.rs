@@ -464,6 +464,35 @@ fn apply(instance: &Instance, text: &str) {
     signing.join().unwrap();
 }
 
+/// An external anchor comes by the file and goes with it; the instance's own will do, as any that can be downloaded by.
+fn trusted_anchors(instance: &Instance) {
+    let scene = &instance.scene;
+    instance.type_in("cs anchor download --source external -o other.xml");
+    let text = std::fs::read_to_string(scene.path("e.yaml")).unwrap();
+    let with = text.replace("  signing-keys:", "  trusted-anchors: [other.xml]\n  signing-keys:");
+    std::fs::write(scene.path("with.yaml"), with).unwrap();
+    let diff = scene.type_in("diff -f with.yaml").gives(6);
+    assert!(
+        diff.out.starts_with("+ cs trusted-anchor DEV ") && diff.out.lines().count() == 1,
+        "{}",
+        diff.out
+    );
+    instance.type_in("apply -f with.yaml --yes");
+    assert_eq!(scene.type_in("diff -f with.yaml").ok().out, "");
+    scene.type_in("cs trusted-anchor list").ok().says("DEV");
+    instance.type_in("export -f anchors.yaml cs");
+    assert_eq!(scene.type_in("diff -f anchors.yaml --only trusted-anchor --prune").ok().out, "");
+    assert_eq!(scene.type_in("diff -f e.yaml").ok().out, "", "what the file does not name stays");
+    let diff = scene.type_in("diff -f e.yaml --prune").gives(6);
+    assert!(
+        diff.out.starts_with("- cs trusted-anchor DEV ") && diff.out.lines().count() == 1,
+        "{}",
+        diff.out
+    );
+    instance.type_in("apply -f e.yaml --prune --yes");
+    assert_eq!(scene.type_in("diff -f e.yaml --prune").ok().out, "");
+}
+
 #[test]
 fn an_instance_from_one_file() {
     let instance = Instance::new();
@@ -474,6 +503,7 @@ fn an_instance_from_one_file() {
     instance.type_in("export -f exported.yaml");
     let diff = instance.scene.type_in("diff -f exported.yaml --prune");
     assert_eq!((diff.code, diff.out.as_str()), (0, ""), "{}", diff.err);
+    trusted_anchors(&instance);
     // What is meant by name alone goes by name alone, and nothing else with it.
     let diff = instance.scene.type_in("diff -f e.yaml --prune-only token").gives(2);
     assert!(diff.err.contains("token is nothing to prune"), "{}", diff.err);

@@ -103,6 +103,16 @@ pub(crate) struct Central {
     pub(crate) management: Option<Management>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) signing_keys: Option<SigningKeys>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) trusted_anchors: Vec<TrustedAnchor>,
+}
+
+/// The external anchor of another instance: a file, or the one that is there with this hash.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum TrustedAnchor {
+    File(PathBuf),
+    Known { instance: String, sha224: String },
 }
 
 /// How many keys each source has at least.
@@ -460,6 +470,11 @@ impl Central {
                 .for_each(|one| settle_certificate(one, folder));
         }
         self.timestamping.iter_mut().for_each(|one| settle_certificate(&mut one.certificate, folder));
+        for anchor in &mut self.trusted_anchors {
+            if let TrustedAnchor::File(file) = anchor {
+                settle_file(file, folder);
+            }
+        }
     }
 }
 

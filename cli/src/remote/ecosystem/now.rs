@@ -5,13 +5,15 @@ use std::path::Path;
 
 use pki::cert::Certificate as X509;
 use pki::digest::DigestAlgorithm;
+use pki::globalconf::verify::anchor_fingerprint;
+use proto::globalconf::anchor::Anchor;
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::model::{
     Central, Certificate, CertificationService, Client, Endpoint, GlobalGroup, Intermediate, Key, Keys,
     LocalGroup, Management, Member, MemberClass, Responder, Server, Service, SigningKeys, Source, Subsystem,
-    Timestamping, Tsa,
+    Timestamping, TrustedAnchor, Tsa,
 };
 use crate::exit::Usage;
 use crate::remote::connection::{Call, encode};
@@ -96,6 +98,19 @@ fn der(file: &Path) -> Result<Vec<u8>, String> {
     X509::parse(&bytes).map(|cert| cert.der().to_vec()).map_err(|error| error.to_string())
 }
 
+/// Instance and hash of an anchor, as the central server shows them.
+pub(crate) fn known_anchor(anchor: &TrustedAnchor) -> Result<(String, String), Usage> {
+    match anchor {
+        TrustedAnchor::Known { instance, sha224 } => Ok((instance.clone(), sha224.to_uppercase())),
+        TrustedAnchor::File(file) => {
+            let wrong = |error: String| Usage(format!("{}: {error}", file.display()));
+            let bytes = std::fs::read(file).map_err(|error| wrong(error.to_string()))?;
+            let anchor = Anchor::read(&bytes).map_err(|error| wrong(error.to_string()))?;
+            Ok((anchor.instance, anchor_fingerprint(&bytes)))
+        }
+    }
+}
+
 fn hash(sha256: String) -> Certificate {
     Certificate::Hash { sha256 }
 }
@@ -131,6 +146,11 @@ pub(crate) fn read_central(session: &Session) -> anyhow::Result<CentralNow> {
     now.conf.signing_keys = Some(now.keys);
     registry(session, &mut now.conf)?;
     trust(session, &mut now.conf)?;
+    let anchor = |one: &Value| TrustedAnchor::Known {
+        instance: field(one, "instance_identifier"),
+        sha224: field(one, "hash"),
+    };
+    now.conf.trusted_anchors = session.list("/trusted-anchors")?.iter().map(anchor).collect();
     let management = session.get("/management-services-configuration")?;
     let bare = |name: &str| {
         let text = field(&management, name);

@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 
 use super::model::{
     Central, Certificate, CertificationService, Ecosystem, GlobalGroup, Intermediate, Management, Responder,
+    TrustedAnchor,
 };
-use super::now::{CentralNow, Now, sha256_of};
+use super::now::{CentralNow, Now, known_anchor, sha256_of};
 use super::servers;
 use super::step::{Act, Sign, Step};
 use crate::exit::Usage;
@@ -32,7 +33,8 @@ pub(crate) struct Options {
 }
 
 /// Kinds that `prune_only` may name.
-const PRUNED: [&str; 11] = [
+const PRUNED: [&str; 12] = [
+    "trusted-anchor",
     "group-member",
     "group",
     "subsystem",
@@ -168,6 +170,7 @@ fn central(
         }
     }
     groups(wanted, now, options, steps);
+    trusted_anchors(wanted, now, options, steps)?;
     let provider = |management: &Option<Management>| management.as_ref().and_then(|one| one.provider.clone());
     if let Some(id) =
         provider(&wanted.management).filter(|id| provider(&now.conf.management).as_ref() != Some(id))
@@ -407,6 +410,35 @@ fn groups(wanted: &Central, now: &CentralNow, options: &Options, steps: &mut Ste
         let path = format!("/global-groups/{}", encode(&group.code));
         steps.removes("group", &group.code, call("DELETE", path, Value::Null));
     }
+}
+
+/// Anchors of other instances; one for an instance takes the place of the one before.
+fn trusted_anchors(
+    wanted: &Central,
+    now: &CentralNow,
+    options: &Options,
+    steps: &mut Steps<'_>,
+) -> Result<(), Usage> {
+    let known = |list: &[TrustedAnchor]| list.iter().map(known_anchor).collect::<Result<Vec<_>, _>>();
+    let (there, all) = (known(&now.conf.trusted_anchors)?, known(&wanted.trusted_anchors)?);
+    for (anchor, (instance, sha224)) in wanted.trusted_anchors.iter().zip(&all) {
+        if there.iter().any(|(_, one)| one == sha224) {
+            continue;
+        }
+        let TrustedAnchor::File(file) = anchor else {
+            return Err(Usage(format!("the anchor {sha224} is not there: its file has to be named")));
+        };
+        let files = vec![("anchor".to_owned(), file.clone())];
+        let act = Act::Form { path: "/trusted-anchors".into(), fields: Vec::new(), files };
+        steps.adds("trusted-anchor", format!("{instance} {sha224}"), act);
+    }
+    let named = |instance: &str| all.iter().any(|(one, _)| one == instance);
+    let surplus = there.iter().filter(|(instance, _)| options.prunes("trusted-anchor") && !named(instance));
+    for (instance, sha224) in surplus {
+        let act = call("DELETE", format!("/trusted-anchors/{}", encode(sha224)), Value::Null);
+        steps.removes("trusted-anchor", format!("{instance} {sha224}"), act);
+    }
+    Ok(())
 }
 
 /// Subsystems and members that the file does not name, as members, as clients of servers or as their owners.
