@@ -33,7 +33,7 @@ use proto::transport::Direction;
 use proto::xml::Limits;
 
 use http1::body::{BodyDecoder, Step};
-use http1::head::{self, Framing, HeadLimits};
+use http1::head::{self, Answers, Framing, HeadLimits};
 
 /// The files themselves, compiled alone: building the server that they belong to would take longer than fuzzing them.
 #[allow(dead_code, missing_docs)]
@@ -266,18 +266,32 @@ pub fn client_hello(data: &[u8]) {
 pub fn http(data: &[u8]) {
     let limits = HeadLimits { bytes: 64 * 1024, lines: 128 };
     let _ = head::check_first(data);
-    for strict in [true, false] {
-        let Ok(Some(end)) = head::find_end(data, &mut 0, strict) else { continue };
-        let bytes = Bytes::copy_from_slice(&data[..end]);
-        let framing = if strict {
-            head::parse_request(&bytes, &limits).map(|request| request.framing)
-        } else {
-            head::parse_response(&bytes, "GET", &limits).map(|response| response.framing)
+    if let Some((end, bytes)) = whole_head(data, true)
+        && let Ok(request) = head::parse_request(&bytes, &limits)
+    {
+        body(request.framing, &data[end..]);
+    }
+    for method in ["POST", "HEAD"] {
+        let read = |whose: Answers| {
+            let (end, bytes) = whole_head(data, whose.strict())?;
+            Some((end, head::parse_response(&bytes, method, &limits, whose).ok()?))
         };
-        if let Ok(framing) = framing {
-            body(framing, &data[end..]);
+        let of_service = read(Answers::Services);
+        if let Some((end, answer)) = &of_service {
+            body(answer.framing, &data[*end..]);
+        }
+        // Whoever is strict understands what it takes as everybody does.
+        if let Some((end, strict)) = read(Answers::Servers) {
+            let (also, loose) = of_service.expect("what is strict is taken of services too");
+            assert_eq!((end, strict.status, strict.framing), (also, loose.status, loose.framing));
+            assert_eq!((strict.headers, strict.keep_alive), (loose.headers, loose.keep_alive));
         }
     }
+}
+
+fn whole_head(data: &[u8], strict: bool) -> Option<(usize, Bytes)> {
+    let end = head::find_end(data, &mut 0, strict).ok()??;
+    Some((end, Bytes::copy_from_slice(&data[..end])))
 }
 
 fn body(framing: Framing, data: &[u8]) {

@@ -31,7 +31,7 @@ use crate::exchange::parts::Source;
 use crate::faults::{Failure, Refusal};
 use crate::http1::head::HeadLimits;
 use crate::http1::server::{
-    Answer, AnswerBody, HangUp, RequestBody, RequestError, ServerConnection, ServerLimits,
+    Answer, AnswerBody, HangUp, RequestBody, RequestError, Sender, ServerConnection, ServerLimits,
 };
 use crate::http1::{Framing, Headers, RequestHead};
 use crate::tls::{Acceptor, Stream};
@@ -197,6 +197,7 @@ fn server_limits(cx: &Context) -> ServerLimits {
         head: HeadLimits { bytes: limits.client_head_bytes, lines: limits.headers },
         idle: limits.idle,
         keep_alive: limits.keep_alive,
+        sender: Sender::InformationSystem,
     }
 }
 

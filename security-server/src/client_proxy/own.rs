@@ -9,7 +9,7 @@ use futures_util::{StreamExt, stream};
 
 use super::{Caller, one_request, server_limits};
 use crate::context::Context;
-use crate::http1::client::{CallBody, CallError, ClientConnection, request_head};
+use crate::http1::client::{CallBody, CallError, ClientConnection, ClientResponse, request_head};
 use crate::http1::server::ServerConnection;
 use crate::http1::wire::WireError;
 use crate::tls::Stream;
@@ -84,16 +84,17 @@ async fn exchange(
 ) -> Result<Reply, OwnError> {
     let (near, far) = tokio::io::duplex(BUFFER);
     tokio::spawn(answer(cx.clone(), Stream::Own(far)));
-    let mut response = ClientConnection::new(near).call(method, head, body, None).await?;
-    let content_type = response.head.headers.text("content-type").unwrap_or_default().to_owned();
+    let ClientResponse { head, body: mut incoming } =
+        ClientConnection::new(near).call(method, head, body, None).await?;
+    let content_type = head.headers.text("content-type").unwrap_or_default().to_owned();
     let mut bytes = BytesMut::new();
-    while let Some(data) = response.next().await? {
+    while let Some(data) = incoming.next().await? {
         if bytes.len() + data.len() > limit {
             return Err(OwnError::TooLarge(limit));
         }
         bytes.extend_from_slice(&data);
     }
-    Ok(Reply { status: response.head.status, content_type, body: bytes.freeze() })
+    Ok(Reply { status: head.status, content_type, body: bytes.freeze() })
 }
 
 /// The other end: one exchange, as an information system with the server's own certificate would have it.

@@ -4,8 +4,6 @@ use std::future::Future;
 use std::pin::Pin;
 
 use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue};
 use pki::digest::DigestAlgorithm;
 use proto::fault::{FaultCode, Side};
 use proto::transport::{self, Decoder, Direction, Protocol};
@@ -18,7 +16,7 @@ use crate::exchange::reading::{Bounds, First, Incoming, Or, ReadError, Remainder
 use crate::exchange::writing::Gone;
 use crate::faults::{Failure, OrFail, Refusal};
 use crate::message_log::{LogError, MessageLog};
-use crate::peers::{PeerBody, PeerError, PeerResponse};
+use crate::peers::{Lines, PeerBody, PeerError, PeerResponse};
 
 const SIDE: Side = Side::ClientProxy;
 /// What we say we are to servers that refuse old ones: the release whose protocol this is.
@@ -50,24 +48,17 @@ impl From<LogError> for SendError {
     }
 }
 
-/// Headers of a transport request. `extra` come first.
-pub(super) fn headers(content_type: &str, request_id: &str, extra: &[(&'static str, &[u8])]) -> HeaderMap {
+/// Headers of a transport request. `extra` come first; what cannot be sent as a header is left out.
+pub(super) fn headers(content_type: &str, request_id: &str, extra: &[(&'static str, &[u8])]) -> Lines {
     let own = [
         (transport::HASH_ALGORITHM, "SHA-512".as_bytes()),
         (transport::REQUEST_ID, request_id.as_bytes()),
         (transport::PROXY_VERSION, PROTOCOL_VERSION.as_bytes()),
+        ("content-type", content_type.as_bytes()),
     ];
-    let mut headers = HeaderMap::with_capacity(8);
-    for (name, value) in extra.iter().copied().chain(own) {
-        // What an information system sent as a header can be sent as one.
-        if let Ok(value) = HeaderValue::from_bytes(value) {
-            headers.insert(HeaderName::from_static(name), value);
-        }
-    }
-    if let Ok(value) = HeaderValue::from_str(content_type) {
-        headers.insert(CONTENT_TYPE, value);
-    }
-    headers
+    let mut lines = Lines::default();
+    extra.iter().copied().chain(own).for_each(|(name, value)| lines.push(name, value));
+    lines
 }
 
 /// Sends while listening. An answer that comes before the request is out can only be a refusal.
@@ -159,13 +150,12 @@ pub(super) fn open(
     limits: &Limits,
     hold: Hold,
 ) -> Result<(Incoming<PeerBody>, AnswerHead), Failure> {
-    let (head, body) = answer.into_parts();
-    if !matches!(head.status.as_u16(), 200 | 500) {
-        let message =
-            format!("the provider's security server answered with HTTP status {}", head.status.as_u16());
+    let PeerResponse { head, body } = answer;
+    if !matches!(head.status, 200 | 500) {
+        let message = format!("the provider's security server answered with HTTP status {}", head.status);
         return Err(Failure::new(SIDE, &[FaultCode::HttpError], message));
     }
-    let text = |name: &str| head.headers.get(name).map(|v| latin1(v.as_bytes()));
+    let text = |name: &str| head.headers.get(name).map(latin1);
     let Some(content_type) = text("content-type") else {
         let message = "the answer of the provider's security server has no content type";
         return Err(Failure::new(SIDE, &[FaultCode::InvalidContentType], message));

@@ -7,7 +7,6 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::StreamExt;
-use http_body_util::BodyExt;
 use pki::digest::DigestAlgorithm;
 use proto::fault::{FaultCode, Side};
 use proto::rest::{EdgeRequest, Place, RestRequest, RestResponse};

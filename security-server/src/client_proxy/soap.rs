@@ -10,8 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::HeaderMap;
-use http_body_util::BodyExt;
+use futures_util::StreamExt;
 use proto::fault::{FaultCode, Side};
 use proto::media_type;
 use proto::multipart::PartHead;
@@ -33,6 +32,7 @@ use crate::faults::{Failure, OrFail, Refusal};
 use crate::http1::Headers;
 use crate::http1::server::{Answer, AnswerBody};
 use crate::message_log::Direction;
+use crate::peers::Lines;
 
 const SIDE: Side = Side::ClientProxy;
 
@@ -217,7 +217,7 @@ fn ids(request: &SoapMessage) -> Ids {
 }
 
 /// Headers of the transport request.
-fn headers(incoming: &Request<'_>, out: &Outgoing, ids: &Ids) -> HeaderMap {
+fn headers(incoming: &Request<'_>, out: &Outgoing, ids: &Ids) -> Lines {
     let sent = |name: &str| incoming.head.headers.get(name).unwrap_or_default();
     let extra = [
         (transport::ORIGINAL_CONTENT_TYPE, sent("content-type")),

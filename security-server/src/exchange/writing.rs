@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http_body::{Body, Frame};
+use futures_util::Stream;
 use proto::transport::{Encoder, MessageKind};
 use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::mpsc;
@@ -160,20 +160,16 @@ impl Outgoing {
     }
 }
 
-impl Body for OutgoingBody {
-    type Data = Bytes;
-    type Error = io::Error;
+impl Stream for OutgoingBody {
+    type Item = io::Result<Bytes>;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Bytes>>> {
         if self.ended {
             return Poll::Ready(None);
         }
         let piece = std::task::ready!(self.pieces.poll_recv(cx));
         Poll::Ready(match piece {
-            Some(Piece::Data(data)) => Some(Ok(Frame::data(data))),
+            Some(Piece::Data(data)) => Some(Ok(data)),
             Some(Piece::End) => {
                 self.ended = true;
                 None
@@ -184,15 +180,11 @@ impl Body for OutgoingBody {
             }
         })
     }
-    fn is_end_stream(&self) -> bool {
-        self.ended
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use futures_util::FutureExt;
-    use http_body_util::BodyExt;
+    use futures_util::{FutureExt, StreamExt, TryStreamExt};
 
     use super::*;
 
@@ -208,10 +200,10 @@ mod tests {
         let (mut out, mut body) = channel();
         out.ocsp(b"x");
         out.flush().await.expect("taken");
-        assert!(body.frame().await.expect("a frame").is_ok());
+        assert!(body.next().await.expect("a piece").is_ok());
         drop(out);
-        assert!(body.frame().await.expect("a frame").is_err());
-        assert!(body.frame().await.is_none());
+        assert!(body.next().await.expect("a piece").is_err());
+        assert!(body.next().await.is_none());
     }
 
     #[tokio::test]
@@ -223,7 +215,7 @@ mod tests {
         }
         let mut next = Box::pin(out.data(big));
         assert!((&mut next).now_or_never().is_none(), "the channel is full");
-        body.frame().await.expect("a frame").expect("data");
+        body.next().await.expect("a piece").expect("data");
         next.await.expect("room again");
     }
 
@@ -240,7 +232,7 @@ mod tests {
         });
         let almost = STALLED - Duration::from_secs(1);
         tokio::time::sleep(almost).await;
-        body.frame().await.expect("a frame").expect("data");
+        body.next().await.expect("a piece").expect("data");
         tokio::time::sleep(almost).await;
         assert_eq!(slots.in_use(), 1, "something was taken meanwhile");
         tokio::time::sleep(Duration::from_secs(2)).await;
@@ -252,7 +244,8 @@ mod tests {
     async fn a_fault_ends_the_message() {
         let (out, body) = channel();
         out.fault(b"<f/>").await.expect("taken");
-        let text = body.collect().await.expect("a whole body").to_bytes();
+        let pieces: Vec<Bytes> = body.try_collect().await.expect("a whole body");
+        let text = pieces.concat();
         let text = String::from_utf8_lossy(&text);
         assert!(text.contains("\r\n<f/>\r\n--xtop") || text.contains("<f/>\r\n--xtop"), "{text}");
         assert!(text.ends_with("--\r\n"), "{text}");

@@ -1,10 +1,10 @@
 //! Heads of HTTP/1.1 messages: found, bounded, split, and their framing decided [RFC 9112 §2–§6].
 //!
-//! Requests are read strictly: lines end in CRLF, no folding, no control characters, one `Host`, one way to
-//! frame the body. Answers of services may fold lines and end them in LF, as deployed services do. Every slice of a head shares the
-//! buffer it arrived in.
+//! Requests, and answers of security servers, are read strictly: lines end in CRLF, no folding, no control characters, one way to
+//! frame the body; requests have one `Host`. Answers of services may fold lines and end them in LF, as deployed services do. Every
+//! slice of a head shares the buffer it arrived in.
 
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 
 /// Longest request target, bytes: 414 above.
 pub const TARGET_BYTES: usize = 8192;
@@ -60,6 +60,19 @@ fn name_text(name: &[u8]) -> &str {
 /// The elements of a comma-separated list, trimmed.
 fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
     value.split(|&b| b == b',').map(<[u8]>::trim_ascii)
+}
+
+/// Whether `value` can be written behind a name: no control character but the tab.
+pub fn is_value(value: &[u8]) -> bool {
+    value.iter().all(|&b| (b >= b' ' && b != 0x7f) || b == b'\t')
+}
+
+/// `Name: value`, as one line of a head.
+pub fn write_line(out: &mut BytesMut, name: &str, value: &[u8]) {
+    out.put_slice(name.as_bytes());
+    out.put_slice(b": ");
+    out.put_slice(value);
+    out.put_slice(b"\r\n");
 }
 
 /// How the body that follows a head is delimited.
@@ -273,7 +286,7 @@ fn persistent(headers: &Headers, http10: bool) -> bool {
 fn collect(head: &Bytes, lines: &[httparse::Header<'_>]) -> Result<Headers, HeadError> {
     let mut headers = Headers(Vec::with_capacity(lines.len() + 4));
     for line in lines {
-        if line.value.iter().any(|&b| (b < b' ' && b != b'\t') || b == 0x7f) {
+        if !is_value(line.value) {
             return Err(HeadError::Bad("a header value holds a control character"));
         }
         headers.push(head.slice_ref(line.name.as_bytes()), head.slice_ref(line.value.trim_ascii()));
@@ -281,17 +294,23 @@ fn collect(head: &Bytes, lines: &[httparse::Header<'_>]) -> Result<Headers, Head
     Ok(headers)
 }
 
-/// Exactly one framing, or a refusal: what two readers could understand differently can smuggle a request.
 fn request_framing(headers: &Headers, http10: bool) -> Result<Framing, HeadError> {
+    Ok(strict_framing(headers, http10)?
+        .filter(|framing| *framing != Framing::Length(0))
+        .unwrap_or(Framing::None))
+}
+
+/// One framing, none, or a refusal: what two readers could understand differently can smuggle a message.
+fn strict_framing(headers: &Headers, http10: bool) -> Result<Option<Framing>, HeadError> {
     let mut codings = headers.all("transfer-encoding");
     let mut lengths = headers.all("content-length");
     match (codings.next(), lengths.next()) {
-        (None, None) => Ok(Framing::None),
+        (None, None) => Ok(None),
         (None, Some(length)) => {
             if lengths.next().is_some() {
                 return Err(HeadError::Bad("Content-Length is repeated"));
             }
-            content_length(length).map(|n| if n == 0 { Framing::None } else { Framing::Length(n) })
+            content_length(length).map(|n| Some(Framing::Length(n)))
         }
         (Some(_), Some(_)) => Err(HeadError::Bad("Content-Length and Transfer-Encoding exclude each other")),
         (Some(coding), None) => {
@@ -299,7 +318,7 @@ fn request_framing(headers: &Headers, http10: bool) -> Result<Framing, HeadError
             if !chunked || http10 {
                 return Err(HeadError::Bad("the only transfer coding is chunked"));
             }
-            Ok(Framing::Chunked)
+            Ok(Some(Framing::Chunked))
         }
     }
 }
@@ -354,17 +373,38 @@ fn expectation(request: &RequestHead) -> Result<bool, HeadError> {
     Ok(expected)
 }
 
+/// Whose answers are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answers {
+    /// Services': lines may be folded, end in LF, and say their length twice, as deployed services do.
+    Services,
+    /// Security servers': read as strictly as requests.
+    Servers,
+}
+
+impl Answers {
+    /// Every line must end in CRLF.
+    pub fn strict(self) -> bool {
+        self == Self::Servers
+    }
+}
+
 /// Reads the head of an answer to a request with `method`; `head` ends with the empty line.
 ///
 /// # Errors
 /// The first broken rule.
-pub fn parse_response(head: &Bytes, method: &str, limits: &HeadLimits) -> Result<ResponseHead, HeadError> {
+pub fn parse_response(
+    head: &Bytes,
+    method: &str,
+    limits: &HeadLimits,
+    whose: Answers,
+) -> Result<ResponseHead, HeadError> {
     let mut lines = vec![httparse::EMPTY_HEADER; line_count(head, limits)?];
     let mut parsed = httparse::Response::new(&mut lines);
     let mut rules = httparse::ParserConfig::default();
     rules
-        .allow_obsolete_multiline_headers_in_responses(true)
-        .allow_spaces_after_header_name_in_responses(true);
+        .allow_obsolete_multiline_headers_in_responses(!whose.strict())
+        .allow_spaces_after_header_name_in_responses(!whose.strict());
     match rules.parse_response(&mut parsed, head) {
         Ok(httparse::Status::Complete(_)) => {}
         Ok(httparse::Status::Partial) => return Err(HeadError::Bad("the head is not complete")),
@@ -375,7 +415,11 @@ pub fn parse_response(head: &Bytes, method: &str, limits: &HeadLimits) -> Result
         return Err(HeadError::Bad(NOT_HTTP));
     };
     let headers = unfold(collect_answer(head, parsed.headers)?);
-    let framing = response_framing(&headers, status, method)?;
+    let framing = match whose {
+        _ if method == "HEAD" || matches!(status, 100..=199 | 204 | 304) => Framing::None,
+        Answers::Services => response_framing(&headers)?,
+        Answers::Servers => strict_framing(&headers, minor == 0)?.unwrap_or(Framing::ToEnd),
+    };
     let keep_alive = persistent(&headers, minor == 0) && framing != Framing::ToEnd;
     Ok(ResponseHead { status, reason: reason(head), headers, framing, keep_alive })
 }
@@ -416,10 +460,7 @@ fn unfold(mut headers: Headers) -> Headers {
     headers
 }
 
-fn response_framing(headers: &Headers, status: u16, method: &str) -> Result<Framing, HeadError> {
-    if method == "HEAD" || matches!(status, 100..=199 | 204 | 304) {
-        return Ok(Framing::None);
-    }
+fn response_framing(headers: &Headers) -> Result<Framing, HeadError> {
     let mut codings = headers.all("transfer-encoding").flat_map(elements).peekable();
     if codings.peek().is_some() {
         // A coding overrides a length [RFC 9112 §6.3]; only one coding, or the body is not what we would sign.

@@ -1,23 +1,26 @@
-//! One connection of an information system: requests in, answers out, one after the other.
+//! One connection of an information system, or of another security server: requests in, answers out, one after the other.
 //!
 //! A head must arrive within [`ServerLimits::idle`]; every further wait, reading or writing, is bounded by it too. An answer given
 //! before the request was read announces the close, and the rest of the request is read and dropped for a while, so that the
-//! sender sees the answer and not a reset.
+//! sender sees the answer and not a reset. The connection is one task's, which is the exchange's: an answer that is made while it is
+//! sent is made by whoever sends it.
 
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
-use futures_util::StreamExt;
-use futures_util::stream::BoxStream;
+use http_body::Frame;
 use proto::time::UnixTime;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 use super::body::{BodyDecoder, Step};
-use super::head::{self, Framing, HeadError, HeadLimits, Headers, RequestHead, TARGET_BYTES};
-use super::wire::{self, HEAD_READ, Wire, WireError};
+use super::head::{self, Framing, HeadError, HeadLimits, Headers, RequestHead, TARGET_BYTES, write_line};
+use super::sending::Sending;
+pub use super::sending::{Body as AnswerBody, Pieces};
+use super::wire::{HEAD_READ, Wire, WireError};
 
-/// Bytes written at a time at most, and gathered before the first write.
-const WRITE_BYTES: usize = 64 * 1024;
 /// What is read and dropped of a request that was answered early.
 const LINGER_BYTES: usize = 64 << 20;
 const LINGER: Duration = Duration::from_secs(10);
@@ -31,6 +34,17 @@ pub struct ServerLimits {
     pub idle: Duration,
     /// Longest wait for the next request of a kept connection.
     pub keep_alive: Duration,
+    /// Who sends the requests.
+    pub sender: Sender,
+}
+
+/// Who is at the other end: how answers are written for it, and when it is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// Names are capitalised. The end of what it sends is none: it may still listen.
+    InformationSystem,
+    /// Names are in lower case, which is how its like look them up. The end of what it sends is the end.
+    SecurityServer,
 }
 
 /// Why no request came.
@@ -74,30 +88,18 @@ impl Answer {
     }
 }
 
-/// The body of an answer.
-pub enum AnswerBody {
-    /// None.
-    Empty,
-    /// In memory.
-    Bytes(Bytes),
-    /// From where it lies.
-    Stream {
-        /// Its length.
-        length: u64,
-        /// Its bytes.
-        stream: BoxStream<'static, std::io::Result<Bytes>>,
-    },
-}
-
 /// A connection to an information system.
 #[derive(Debug)]
 pub struct ServerConnection<S> {
     wire: Wire<S>,
     limits: ServerLimits,
     decoder: BodyDecoder,
-    continue_due: bool,
+    /// What is left to write of `100 Continue`, which the sender waits for: due when the body is asked for.
+    interim: Option<&'static [u8]>,
     /// A request was answered on it.
     answered: bool,
+    /// An answer did not get out whole.
+    broken: bool,
 }
 
 /// A connection that notices when nobody is at its other end any more.
@@ -116,7 +118,14 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServerConnection<S> {
     /// A fresh connection.
     pub fn new(io: S, limits: ServerLimits) -> Self {
         let wire = Wire::new(io, Some(limits.idle));
-        Self { wire, limits, decoder: BodyDecoder::new(Framing::None), continue_due: false, answered: false }
+        Self {
+            wire,
+            limits,
+            decoder: BodyDecoder::new(Framing::None),
+            interim: None,
+            answered: false,
+            broken: false,
+        }
     }
 
     /// The next request's head; `None` when the other side closed between requests.
@@ -126,7 +135,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServerConnection<S> {
     pub async fn request(&mut self) -> Result<Option<RequestHead>, RequestError> {
         let ServerLimits { idle, keep_alive, .. } = self.limits;
         if self.wire.buf.is_empty() {
-            let wait = if self.answered { keep_alive } else { idle };
+            // A security server connects before it has signed what it will send.
+            let first =
+                if self.limits.sender == Sender::SecurityServer { keep_alive.max(idle) } else { idle };
+            let wait = if self.answered { keep_alive } else { first };
             let begun = tokio::time::timeout(wait, self.wire.fill_unhurried(HEAD_READ)).await;
             if begun.map_err(|_| WireError::Idle(wait))?? == 0 {
                 return Ok(None);
@@ -136,7 +148,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServerConnection<S> {
         let Some(head) = head else { return Ok(None) };
         let request = head::parse_request(&head, &self.limits.head)?;
         self.decoder = BodyDecoder::new(request.framing);
-        self.continue_due = request.expects_continue;
+        self.interim = request.expects_continue.then_some(b"HTTP/1.1 100 Continue\r\n\r\n");
         Ok(Some(request))
     }
 
@@ -192,59 +204,63 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServerConnection<S> {
         last: bool,
         now: UnixTime,
     ) -> Result<bool, WireError> {
-        let keep = !last && self.request_is_read() && request.is_some_and(|r| r.keep_alive);
+        // Whoever does not know chunked coding takes the end of the connection for the end of the body.
+        let to_end = matches!(answer.body, AnswerBody::Pieces(_)) && request.is_none_or(|r| r.http10);
+        let keep = !last && !to_end && self.request_is_read() && request.is_some_and(|r| r.keep_alive);
         self.answered = true;
         let mut out = BytesMut::with_capacity(answer.headers.written_len() + 256);
-        write_head(&mut out, request, &answer, keep, now);
-        let bodiless = request.is_some_and(|r| r.method == "HEAD") || is_bodiless(answer.status);
-        if bodiless {
-            self.send(&out).await?;
-        } else {
-            self.send_with_body(out, answer.body).await?;
+        match self.limits.sender {
+            Sender::InformationSystem => write_head(&mut out, request, &answer, keep, now),
+            Sender::SecurityServer => write_head_of_server(&mut out, &answer, keep, to_end, now),
         }
-        wire::flush(&mut self.wire.io, Some(self.limits.idle)).await?;
+        let bodiless = request.is_some_and(|r| r.method == "HEAD") || is_bodiless(answer.status);
+        let body = if bodiless { AnswerBody::Empty } else { answer.body };
+        self.broken = true;
+        self.send(Sending::new(out, body, to_end, Some(self.limits.idle))).await?;
+        self.broken = false;
         drop(answer.held);
         Ok(keep)
     }
 
-    async fn send_with_body(&mut self, mut out: BytesMut, body: AnswerBody) -> Result<(), WireError> {
-        match body {
-            AnswerBody::Empty => {}
-            AnswerBody::Bytes(bytes) if out.len() + bytes.len() <= WRITE_BYTES => {
-                out.extend_from_slice(&bytes)
+    /// Tells a sender that waits that it may go on.
+    fn poll_interim(&mut self, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        let Some(left) = &mut self.interim else { return Poll::Ready(Ok(())) };
+        while !left.is_empty() {
+            let written = ready!(Pin::new(&mut self.wire.io).poll_write(cx, left))?;
+            if written == 0 {
+                return Poll::Ready(Err(std::io::ErrorKind::WriteZero.into()));
             }
-            AnswerBody::Bytes(bytes) => {
-                self.send(&out).await?;
-                return self.send(&bytes).await;
-            }
-            AnswerBody::Stream { length, mut stream } => {
-                let mut left = length;
-                while let Some(chunk) = stream.next().await {
-                    let chunk = chunk?;
-                    left = left.checked_sub(chunk.len() as u64).ok_or_else(wrong_length)?;
-                    if out.len() + chunk.len() <= WRITE_BYTES {
-                        out.extend_from_slice(&chunk);
-                        continue;
-                    }
-                    self.send(&out).await?;
-                    out.clear();
-                    self.send(&chunk).await?;
-                }
-                if left > 0 {
-                    return Err(wrong_length().into());
-                }
-            }
+            *left = &left[written..];
         }
-        self.send(&out).await
+        ready!(Pin::new(&mut self.wire.io).poll_flush(cx))?;
+        self.interim = None;
+        Poll::Ready(Ok(()))
     }
 
-    async fn send(&mut self, bytes: &[u8]) -> Result<(), WireError> {
-        wire::write_all(&mut self.wire.io, bytes, Some(self.limits.idle)).await
+    async fn send(&mut self, mut sending: Sending) -> Result<(), WireError> {
+        poll_fn(|cx| match sending.poll(&mut self.wire.io, cx) {
+            Poll::Pending if self.limits.sender == Sender::SecurityServer => {
+                let gone = std::io::ErrorKind::ConnectionAborted;
+                self.wire.poll_gone(cx).map(|()| Err(std::io::Error::from(gone).into()))
+            }
+            sent => sent,
+        })
+        .await
+    }
+
+    /// Does `work` for as long as the sender is there; `None` when it went first.
+    pub async fn unless_gone<T>(&mut self, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        poll_fn(|cx| match work.as_mut().poll(cx) {
+            Poll::Ready(done) => Poll::Ready(Some(done)),
+            Poll::Pending => self.wire.poll_gone(cx).map(|()| None),
+        })
+        .await
     }
 
     /// Whether the request was read to its end; takes what already arrived, waits for nothing.
     fn request_is_read(&mut self) -> bool {
-        while !self.decoder.is_done() && !self.continue_due {
+        while !self.decoder.is_done() && self.interim.is_none() {
             match self.decoder.decode(&mut self.wire.buf, false) {
                 Ok(Step::Data(_)) => {}
                 Ok(Step::End) => return true,
@@ -252,6 +268,17 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServerConnection<S> {
             }
         }
         self.decoder.is_done()
+    }
+
+    /// Ends the connection after its last answer; without a farewell when that is not whole, so that a cut never looks like an end.
+    pub async fn close(mut self) {
+        if self.broken {
+            return;
+        }
+        if !self.request_is_read() {
+            return self.linger().await;
+        }
+        let _ = tokio::time::timeout(LINGER, self.wire.io.shutdown()).await;
     }
 
     /// Ends the connection after an answer that came before the end of the request.
@@ -282,11 +309,28 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RequestBody<'_, S> {
     /// [`WireError`].
     pub async fn next(&mut self) -> Result<Option<Bytes>, WireError> {
         let connection = &mut *self.connection;
-        if std::mem::take(&mut connection.continue_due) {
-            connection.send(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
-            wire::flush(&mut connection.wire.io, Some(connection.limits.idle)).await?;
+        if connection.interim.is_some() {
+            let idle = connection.limits.idle;
+            let told = tokio::time::timeout(idle, poll_fn(|cx| connection.poll_interim(cx))).await;
+            told.map_err(|_| WireError::WriteStalled(idle))??;
         }
         connection.wire.next(&mut connection.decoder).await
+    }
+}
+
+/// Its waits are bounded by whoever reads it.
+impl<S: AsyncRead + AsyncWrite + Unpin> http_body::Body for RequestBody<'_, S> {
+    type Data = Bytes;
+    type Error = WireError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, WireError>>> {
+        let connection = &mut *self.get_mut().connection;
+        ready!(connection.poll_interim(cx))?;
+        let next = ready!(connection.wire.poll_next(&mut connection.decoder, cx));
+        Poll::Ready(next.transpose().map(|data| data.map(Frame::data)))
     }
 }
 
@@ -297,36 +341,27 @@ impl<S: HangUp> RequestBody<'_, S> {
     }
 }
 
-fn wrong_length() -> std::io::Error {
-    std::io::Error::new(std::io::ErrorKind::InvalidData, "the stored body has another length than recorded")
-}
-
 /// A message with this status has no body, whatever its head says [RFC 9110 §6.4.1].
 pub fn is_bodiless(status: u16) -> bool {
     matches!(status, 100..=199 | 204 | 304)
 }
 
 fn write_head(out: &mut BytesMut, request: Option<&RequestHead>, answer: &Answer, keep: bool, now: UnixTime) {
-    out.put_slice(b"HTTP/1.1 ");
-    out.put_slice(answer.status.to_string().as_bytes());
-    out.put_u8(b' ');
-    out.put_slice(phrase(answer.status).as_bytes());
-    out.put_slice(b"\r\n");
+    write_status(out, answer.status);
     if answer.headers.get("date").is_none() {
         write_line(out, "Date", http_date(now).as_bytes());
     }
     for (name, value) in answer.headers.iter() {
         write_line(out, name, value);
     }
-    let length = match &answer.body {
-        AnswerBody::Empty => 0,
-        AnswerBody::Bytes(bytes) => bytes.len() as u64,
-        AnswerBody::Stream { length, .. } => *length,
-    };
     // HEAD and 304 would misstate the length of a body that nobody sent.
     let says_length = !is_bodiless(answer.status) && request.is_none_or(|r| r.method != "HEAD");
     if says_length {
-        write_line(out, "Content-Length", length.to_string().as_bytes());
+        match length(&answer.body) {
+            Some(length) => write_line(out, "Content-Length", length.to_string().as_bytes()),
+            None if request.is_some_and(|r| !r.http10) => write_line(out, "Transfer-Encoding", b"chunked"),
+            None => {}
+        }
     }
     match (keep, request.is_some_and(|r| r.http10)) {
         (false, _) => write_line(out, "Connection", b"close"),
@@ -336,12 +371,41 @@ fn write_head(out: &mut BytesMut, request: Option<&RequestHead>, answer: &Answer
     out.put_slice(b"\r\n");
 }
 
-/// `Name: value`.
-pub(super) fn write_line(out: &mut BytesMut, name: &str, value: &[u8]) {
-    out.put_slice(name.as_bytes());
-    out.put_slice(b": ");
-    out.put_slice(value);
+/// For another security server, in the order in which its like are used to see it.
+fn write_head_of_server(out: &mut BytesMut, answer: &Answer, keep: bool, to_end: bool, now: UnixTime) {
+    write_status(out, answer.status);
+    for (name, value) in answer.headers.iter() {
+        write_line(out, name, value);
+    }
+    if let Some(length) = length(&answer.body) {
+        write_line(out, "content-length", length.to_string().as_bytes());
+    }
+    if !keep {
+        write_line(out, "connection", b"close");
+    }
+    if length(&answer.body).is_none() && !to_end {
+        write_line(out, "transfer-encoding", b"chunked");
+    }
+    write_line(out, "date", http_date(now).as_bytes());
     out.put_slice(b"\r\n");
+}
+
+fn write_status(out: &mut BytesMut, status: u16) {
+    out.put_slice(b"HTTP/1.1 ");
+    out.put_slice(status.to_string().as_bytes());
+    out.put_u8(b' ');
+    out.put_slice(phrase(status).as_bytes());
+    out.put_slice(b"\r\n");
+}
+
+/// What is announced; a body that comes as it comes has none.
+fn length(body: &AnswerBody) -> Option<u64> {
+    match body {
+        AnswerBody::Empty => Some(0),
+        AnswerBody::Bytes(bytes) => Some(bytes.len() as u64),
+        AnswerBody::Stream { length, .. } => Some(*length),
+        AnswerBody::Pieces(_) => None,
+    }
 }
 
 fn phrase(status: u16) -> String {

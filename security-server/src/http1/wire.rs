@@ -1,17 +1,19 @@
 //! The bytes of one connection, with a bound on every wait.
 
 use std::io;
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::time::timeout;
 
 use super::body::{BodyDecoder, BodyError, Step};
 
 /// Most room made for a head, and for a body, bytes.
 pub(super) const HEAD_READ: usize = 8 * 1024;
-const BODY_READ: usize = 64 * 1024;
+pub(super) const BODY_READ: usize = 64 * 1024;
 /// Room made at first: more when a read has filled it, less when it was much more than a read needed.
 const LEAST_READ: usize = 4 * 1024;
 
@@ -30,6 +32,9 @@ pub enum WireError {
     /// The body's framing.
     #[error("{0}")]
     Body(#[from] BodyError),
+    /// What was to be sent.
+    #[error("the body that was being sent broke off: {0}")]
+    Source(io::Error),
 }
 
 /// A stream with what was read ahead of it.
@@ -67,15 +72,44 @@ impl<S: AsyncRead + Unpin> Wire<S> {
     }
     /// [`Self::fill`] without a bound: for whoever bounds the wait otherwise.
     pub(super) async fn fill_unhurried(&mut self, room: usize) -> Result<usize, WireError> {
+        std::future::poll_fn(|cx| self.poll_fill(cx, room)).await
+    }
+    /// [`Self::fill_unhurried`] for whoever does something else meanwhile.
+    pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>, room: usize) -> Poll<Result<usize, WireError>> {
         self.buf.reserve(self.room.min(room));
-        let n = self.io.read_buf(&mut self.buf).await?;
+        // A read holds nothing between two polls.
+        let n = ready!(pin!(self.io.read_buf(&mut self.buf)).poll(cx))?;
         self.ended |= n == 0;
         if n >= self.room {
             self.room = (self.room * 2).min(BODY_READ);
         } else if n < self.room / 4 {
             self.room = (self.room / 2).max(LEAST_READ);
         }
-        Ok(n)
+        Poll::Ready(Ok(n))
+    }
+    /// The other side has ended or broken the connection. What it sends instead is kept, and then nobody looks further.
+    pub(super) fn poll_gone(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.buf.is_empty() {
+            return Poll::Pending;
+        }
+        match ready!(self.poll_fill(cx, HEAD_READ)) {
+            Ok(n) if n > 0 => Poll::Pending,
+            Ok(_) | Err(_) => Poll::Ready(()),
+        }
+    }
+    /// [`Self::next`] without a bound on its waits.
+    pub(super) fn poll_next(
+        &mut self,
+        decoder: &mut BodyDecoder,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Option<Bytes>, WireError>> {
+        loop {
+            match decoder.decode(&mut self.buf, self.ended)? {
+                Step::Data(data) => return Poll::Ready(Ok(Some(data))),
+                Step::End => return Poll::Ready(Ok(None)),
+                Step::More => _ = ready!(self.poll_fill(cx, BODY_READ))?,
+            }
+        }
     }
     /// The next bytes of a body; `None` at its end.
     ///
@@ -90,43 +124,4 @@ impl<S: AsyncRead + Unpin> Wire<S> {
             }
         }
     }
-}
-
-/// Writes all of `bytes`; each step of progress may take `idle`.
-///
-/// # Errors
-/// Socket, or a reader that stalls.
-pub(super) async fn write_all<W: AsyncWrite + Unpin>(
-    io: &mut W,
-    mut bytes: &[u8],
-    idle: Option<Duration>,
-) -> Result<(), WireError> {
-    while !bytes.is_empty() {
-        let n = match idle {
-            None => io.write(bytes).await?,
-            Some(idle) => {
-                timeout(idle, io.write(bytes)).await.map_err(|_| WireError::WriteStalled(idle))??
-            }
-        };
-        if n == 0 {
-            return Err(io::Error::from(io::ErrorKind::WriteZero).into());
-        }
-        bytes = &bytes[n..];
-    }
-    Ok(())
-}
-
-/// Flushes, which TLS needs; bounded like a write.
-///
-/// # Errors
-/// Socket, or a reader that stalls.
-pub(super) async fn flush<W: AsyncWrite + Unpin>(
-    io: &mut W,
-    idle: Option<Duration>,
-) -> Result<(), WireError> {
-    match idle {
-        None => io.flush().await?,
-        Some(idle) => timeout(idle, io.flush()).await.map_err(|_| WireError::WriteStalled(idle))??,
-    }
-    Ok(())
 }

@@ -1,38 +1,44 @@
 //! One HTTP/1.1 connection to a peer, and the pool of those that wait for their next exchange.
 //!
-//! A link is pooled only when the answer was read to its end and the request had been sent to its end, so nothing of an exchange is
-//! left on it. It waits at most the idle limit, and no longer than the peer keeps it.
+//! A link belongs to the exchange that uses it; nothing runs beside it. It is pooled only when the answer was read to its end and the
+//! request had been sent to its end, so nothing of an exchange is left on it. It waits at most the idle limit, and no longer than the
+//! peer keeps it: one that has something to read, which can only be its end, is dropped when it is looked at.
 
 use std::collections::HashMap;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
-use hyper::body::{Body, Frame, Incoming, SizeHint};
-use hyper::client::conn::http1::SendRequest;
-use hyper_util::rt::TokioIo;
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame};
 use pki::cert::Certificate;
 use proto::id::ClientId;
 use proto::time::UnixTime;
-use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::RequestBody;
-use crate::tls::PeerStream;
+use crate::http1::ResponseHead;
+use crate::http1::client::{self, CallError, ClientBody, ClientConnection, ClientResponse};
+use crate::http1::head::HeadLimits;
+use crate::http1::wire::WireError;
+use crate::tls::{PeerIo, PeerStream};
 
 /// Clients whose binding is remembered per link.
 const MAX_BINDINGS: usize = 64;
-/// For a link whose last exchange has just ended to say that it is ready.
-const READY: Duration = Duration::from_millis(100);
+/// Most header lines of an answer.
+const LINES: usize = 100;
 
-/// A verified connection; closed when dropped.
+/// A connection that is free for a request; closed when dropped.
 #[derive(Debug)]
 pub(super) struct Link {
-    sender: SendRequest<SentBody>,
-    task: AbortHandle,
+    io: ClientConnection<PeerIo>,
+    pub(super) peer: Met,
+}
+
+/// Who is at the other end of a link.
+#[derive(Debug)]
+pub(super) struct Met {
     /// What the peer showed in the handshake, leaf first.
     pub(super) chain: Vec<Certificate>,
     /// It is of our own kind.
@@ -41,43 +47,35 @@ pub(super) struct Link {
     pub(super) tls13: bool,
     /// For whom the peer was found good: generation of the configuration, client, until when.
     bindings: Vec<(u64, ClientId, UnixTime)>,
-    sent: Arc<AtomicBool>,
-}
-
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-/// What became of a request.
-pub(super) enum SendOutcome {
-    /// The head of the answer.
-    Answer(http::Response<Incoming>),
-    /// Not a byte was sent; here it is again.
-    Unsent(Box<http::Request<RequestBody>>),
-    /// It may have reached the peer.
-    Broken(hyper::Error),
 }
 
 impl Link {
-    /// Starts HTTP on a connection. The head of an answer has at most `head_bytes` and a hundred lines.
-    pub(super) async fn start(stream: PeerStream, head_bytes: usize) -> hyper::Result<Self> {
+    /// For a connection whose handshake is done. The head of an answer has at most `head_bytes` and a hundred lines.
+    pub(super) fn new(stream: PeerStream, head_bytes: usize) -> Self {
         let PeerStream { stream: io, chain, causeway, tls13 } = stream;
-        let (sender, connection) = hyper::client::conn::http1::Builder::new()
-            .max_buf_size(head_bytes)
-            .handshake(TokioIo::new(io))
-            .await?;
-        // Owned by the link: it ends with it.
-        let task = tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(%error, "a connection to a peer ended");
-            }
-        })
-        .abort_handle();
-        Ok(Self { sender, task, chain, causeway, tls13, bindings: Vec::new(), sent: Arc::default() })
+        let io = ClientConnection::to_server(io, HeadLimits { bytes: head_bytes, lines: LINES });
+        Self { io, peer: Met { chain, causeway, tls13, bindings: Vec::new() } }
     }
 
+    /// The peer keeps it.
+    pub(super) fn is_open(&mut self) -> bool {
+        self.io.is_quiet()
+    }
+
+    /// Sends a request, whose head announces chunks, and waits for the head of its answer.
+    pub(super) async fn send(
+        self,
+        head: BytesMut,
+        body: RequestBody,
+        home: Home,
+    ) -> Result<PeerResponse, CallError> {
+        let Self { io, peer } = self;
+        let ClientResponse { head, body } = io.send("POST", head, client::Body::Pieces(body), None).await?;
+        Ok(PeerResponse { head, body: PeerBody { body: Some(body), home: Some((peer, home)) } })
+    }
+}
+
+impl Met {
     /// The peer was found good for `client` under this configuration, and that still holds.
     pub(super) fn is_bound(&self, generation: u64, client: &ClientId, now: UnixTime) -> bool {
         self.bindings.iter().any(|(g, c, until)| *g == generation && c == client && now <= *until)
@@ -91,77 +89,24 @@ impl Link {
         }
         self.bindings.push((generation, client, until));
     }
-
-    /// Free for a request.
-    pub(super) async fn is_ready(&mut self) -> bool {
-        self.sender.is_ready()
-            || (!self.sender.is_closed()
-                && tokio::time::timeout(READY, self.sender.ready()).await.is_ok_and(|ready| ready.is_ok()))
-    }
-
-    /// Sends a request and waits for the head of its answer.
-    pub(super) async fn send(&mut self, request: http::Request<RequestBody>) -> SendOutcome {
-        self.sent = Arc::default();
-        let request = request.map(|inner| SentBody { inner, sent: self.sent.clone() });
-        match self.sender.try_send_request(request).await {
-            Ok(answer) => SendOutcome::Answer(answer),
-            Err(mut error) => match error.take_message() {
-                Some(request) => SendOutcome::Unsent(Box::new(request.map(|body| body.inner))),
-                None => SendOutcome::Broken(error.into_error()),
-            },
-        }
-    }
-
-    /// Its exchange ended cleanly and the peer keeps it.
-    fn is_reusable(&self) -> bool {
-        self.sent.load(Ordering::Acquire) && !self.sender.is_closed()
-    }
-}
-
-/// A request's body that says when it was taken to its end.
-#[derive(Debug)]
-pub(super) struct SentBody {
-    inner: RequestBody,
-    sent: Arc<AtomicBool>,
-}
-
-impl Body for SentBody {
-    type Data = Bytes;
-    type Error = std::io::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, std::io::Error>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(cx);
-        if matches!(polled, Poll::Ready(None)) || self.inner.is_end_stream() {
-            self.sent.store(true, Ordering::Release);
-        }
-        polled
-    }
-    fn is_end_stream(&self) -> bool {
-        let end = self.inner.is_end_stream();
-        if end {
-            self.sent.store(true, Ordering::Release);
-        }
-        end
-    }
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
-    }
 }
 
 /// A link that is tried for an exchange. One that was in the pool goes back there when the attempt is given up, because another
 /// address was faster.
 pub(super) struct Tried {
     link: Option<Link>,
-    key: PoolKey,
-    pool: Arc<Pool>,
+    home: Option<Home>,
 }
 
 impl Tried {
-    pub(super) fn new(link: Link, key: PoolKey, pool: Arc<Pool>) -> Self {
-        Self { link: Some(link), key, pool }
+    /// One that waited.
+    pub(super) fn pooled(link: Link, home: Home) -> Self {
+        Self { link: Some(link), home: Some(home) }
+    }
+
+    /// One that was just made, and is not verified.
+    pub(super) fn fresh(link: Link) -> Self {
+        Self { link: Some(link), home: None }
     }
 
     pub(super) fn link(&mut self) -> &mut Link {
@@ -176,8 +121,8 @@ impl Tried {
 
 impl Drop for Tried {
     fn drop(&mut self) {
-        if let Some(link) = self.link.take().filter(Link::is_reusable) {
-            self.pool.put(self.key.clone(), link);
+        if let (Some(link), Some(home)) = (self.link.take(), self.home.take()) {
+            home.put(link);
         }
     }
 }
@@ -187,6 +132,19 @@ impl Drop for Tried {
 pub(super) struct PoolKey {
     pub(super) address: String,
     pub(super) own_leaf: [u8; 32],
+}
+
+/// Where a link goes when its exchange has ended cleanly.
+#[derive(Debug)]
+pub(super) struct Home {
+    pub(super) key: PoolKey,
+    pub(super) pool: Arc<Pool>,
+}
+
+impl Home {
+    fn put(self, link: Link) {
+        self.pool.put(self.key, link);
+    }
 }
 
 /// Links that wait.
@@ -206,8 +164,8 @@ impl Pool {
     pub(super) fn take(&self, key: &PoolKey) -> Option<Link> {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let links = waiting.get_mut(key)?;
-        while let Some((since, link)) = links.pop() {
-            if since.elapsed() < self.idle && !link.sender.is_closed() {
+        while let Some((since, mut link)) = links.pop() {
+            if since.elapsed() < self.idle && link.is_open() {
                 return Some(link);
             }
         }
@@ -223,11 +181,11 @@ impl Pool {
         }
     }
 
-    /// Closes what has waited for too long.
+    /// Closes what has waited for too long, or what the peer has closed.
     pub(super) fn purge(&self) {
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         waiting.retain(|_, links| {
-            links.retain(|(since, link)| since.elapsed() < self.idle && !link.sender.is_closed());
+            links.retain_mut(|(since, link)| since.elapsed() < self.idle && link.is_open());
             !links.is_empty()
         });
     }
@@ -237,52 +195,55 @@ impl Pool {
     }
 }
 
+/// An answer of a peer, head read, body not.
+#[derive(Debug)]
+pub struct PeerResponse {
+    /// Its head.
+    pub head: ResponseHead,
+    /// Its body.
+    pub body: PeerBody,
+}
+
 /// The body of a peer's answer. Read to its end it gives the connection back; dropped before that it closes it.
 #[derive(Debug)]
 pub struct PeerBody {
-    inner: Incoming,
-    home: Option<(Link, PoolKey, Arc<Pool>)>,
+    body: Option<ClientBody<PeerIo>>,
+    home: Option<(Met, Home)>,
 }
 
 impl PeerBody {
-    /// `pool` is `None` when the connection is not to be kept.
-    pub(super) fn new(inner: Incoming, link: Link, key: PoolKey, pool: Arc<Pool>) -> Self {
-        Self { inner, home: Some((link, key, pool)) }
-    }
-
     fn go_home(&mut self) {
-        if let Some((link, key, pool)) = self.home.take().filter(|(link, ..)| link.is_reusable()) {
-            pool.put(key, link);
+        let io = self.body.take().and_then(ClientBody::into_connection);
+        if let (Some(io), Some((peer, home))) = (io, self.home.take()) {
+            home.put(Link { io, peer });
         }
     }
 }
 
 impl Body for PeerBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = WireError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let polled = Pin::new(&mut self.inner).poll_frame(cx);
-        if matches!(polled, Poll::Ready(None)) || self.inner.is_end_stream() {
+    ) -> Poll<Option<Result<Frame<Bytes>, WireError>>> {
+        let Some(body) = &mut self.body else { return Poll::Ready(None) };
+        let next = std::task::ready!(body.poll_next(cx));
+        if body.is_read() {
             self.go_home();
         }
-        polled
+        Poll::Ready(next.transpose().map(|data| data.map(Frame::data)))
     }
     fn is_end_stream(&self) -> bool {
-        self.inner.is_end_stream()
-    }
-    fn size_hint(&self) -> SizeHint {
-        self.inner.size_hint()
+        self.body.as_ref().is_none_or(ClientBody::is_read)
     }
 }
 
 impl Drop for PeerBody {
     fn drop(&mut self) {
         // An answer without a body is never polled.
-        if self.inner.is_end_stream() {
+        if self.is_end_stream() {
             self.go_home();
         }
     }

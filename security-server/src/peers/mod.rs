@@ -11,11 +11,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bytes::Bytes;
+use bytes::{BufMut, BytesMut};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use host::clock::Clock;
-use http::header::{self, HeaderValue};
-use http_body_util::combinators::BoxBody;
 use pki::globalconf::GlobalConf;
 use proto::fault::FaultCode;
 use proto::id::{ClientId, ServerId};
@@ -25,6 +23,9 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 use crate::config::Settings;
+use crate::http1::client::{CallError, Pieces};
+use crate::http1::head::{is_value, write_line};
+use crate::http1::wire::WireError;
 use crate::tls::{ConnectError, PeerConnector, PeerTls};
 
 mod choose;
@@ -32,8 +33,8 @@ mod link;
 mod verify;
 
 use choose::Health;
-pub use link::PeerBody;
-use link::{Link, Pool, PoolKey, SendOutcome, Tried};
+use link::{Home, Link, Met, Pool, PoolKey, Tried};
+pub use link::{PeerBody, PeerResponse};
 use verify::Verifier;
 
 /// Before the next address is tried beside one that has not answered yet.
@@ -63,21 +64,21 @@ impl PeerError {
         Self::new(FaultCode::SslAuthenticationFailed, message, cause)
     }
     /// The peer ended the connection in place of an answer, or what it sent is none; a connection that fails is the network's.
-    fn broken(address: &str, error: &hyper::Error) -> Self {
+    fn broken(address: &str, error: &CallError) -> Self {
         let cause = format!("{address}: {error}");
-        let source =
-            std::error::Error::source(error).and_then(|source| source.downcast_ref::<std::io::Error>());
-        // With TLS 1.3 a server refuses our certificate after what is the end of the handshake for us.
-        let inner = source.and_then(|source| source.get_ref()?.downcast_ref::<rustls::Error>());
-        if let Some(rustls::Error::AlertReceived(_)) = inner {
-            return Self::handshake(cause);
+        match error {
+            // With TLS 1.3 a server refuses our certificate after what is the end of the handshake for us.
+            CallError::Wire(WireError::Io(source)) if is_alert(source) => Self::handshake(cause),
+            // TLS that ends without a farewell.
+            CallError::Wire(WireError::Io(source)) if source.kind() == std::io::ErrorKind::UnexpectedEof => {
+                Self::no_answer(cause)
+            }
+            CallError::Wire(_) => Self::network(cause),
+            CallError::Head(_) | CallError::NoAnswer | CallError::Switching => Self::no_answer(cause),
         }
-        // TLS that ends without a farewell.
-        let ended = source.is_some_and(|source| source.kind() == std::io::ErrorKind::UnexpectedEof);
-        if ended || error.is_incomplete_message() || error.is_parse() {
-            return Self::new(FaultCode::IoError, "The provider's security server gave no answer", cause);
-        }
-        Self::network(cause)
+    }
+    fn no_answer(cause: impl std::fmt::Display) -> Self {
+        Self::new(FaultCode::IoError, "The provider's security server gave no answer", cause)
     }
     /// About who the peer is, which says more than that another address could not be reached.
     fn is_about_trust(&self) -> bool {
@@ -85,11 +86,44 @@ impl PeerError {
     }
 }
 
-/// The body of a request to a peer.
-pub type RequestBody = BoxBody<Bytes, std::io::Error>;
+fn is_alert(error: &std::io::Error) -> bool {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    matches!(inner, Some(rustls::Error::AlertReceived(_)))
+}
 
-/// An answer of a peer, head read, body not.
-pub type PeerResponse = http::Response<PeerBody>;
+/// The body of a request to a peer.
+pub type RequestBody = Pieces;
+
+/// The header lines of a request to a peer, as they are written.
+#[derive(Debug)]
+pub struct Lines(BytesMut);
+
+impl Default for Lines {
+    fn default() -> Self {
+        let mut head = BytesMut::with_capacity(1024);
+        head.put_slice(b"POST / HTTP/1.1\r\n");
+        Self(head)
+    }
+}
+
+impl Lines {
+    /// One more, unless the value cannot be written as one.
+    pub fn push(&mut self, name: &'static str, value: &[u8]) {
+        if is_value(value) {
+            write_line(&mut self.0, name, value);
+        }
+    }
+
+    fn end(mut self, host: &str, keep: bool) -> BytesMut {
+        write_line(&mut self.0, "host", host.as_bytes());
+        if !keep {
+            write_line(&mut self.0, "connection", b"close");
+        }
+        write_line(&mut self.0, "transfer-encoding", b"chunked");
+        self.0.put_slice(b"\r\n");
+        self.0
+    }
+}
 
 /// Finds, connects, verifies, pools. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -208,26 +242,15 @@ impl Peers {
     ) -> Result<Connection, PeerError> {
         let inner = &*self.0;
         let key = pool_key(&address, connector.identity());
-        let mut found = None;
-        while let Some(link) = inner.pool.take(&key) {
-            let mut tried = Tried::new(link, key.clone(), inner.pool.clone());
-            if tried.link().is_ready().await {
-                found = Some(tried);
-                break;
-            }
-            drop(tried.take());
-        }
+        let found = inner.pool.take(&key);
         let waited = found.is_some();
         let failed = || inner.health.failed(&address, Instant::now());
         let mut tried = match found {
-            Some(tried) => tried,
-            None => {
-                let link = self.dial(connector, &address).await.inspect_err(|_| failed())?;
-                Tried::new(link, key, inner.pool.clone())
-            }
+            Some(link) => Tried::pooled(link, Home { key, pool: inner.pool.clone() }),
+            None => Tried::fresh(self.dial(connector, &address).await.inspect_err(|_| failed())?),
         };
-        if !tried.link().is_bound(conf.generation(), provider, now)
-            && let Err(error) = self.verify(conf, tried.link(), &address, provider, now).await
+        if !tried.link().peer.is_bound(conf.generation(), provider, now)
+            && let Err(error) = self.verify(conf, &mut tried.link().peer, &address, provider, now).await
         {
             drop(tried.take());
             failed();
@@ -245,15 +268,15 @@ impl Peers {
     async fn verify(
         &self,
         conf: &GlobalConf,
-        link: &mut Link,
+        peer: &mut Met,
         address: &str,
         provider: &ClientId,
         now: UnixTime,
     ) -> Result<(), PeerError> {
         let inner = &*self.0;
-        let until = inner.verifier.check(conf, &link.chain, address, provider, now).await?;
-        link.bind(conf.generation(), provider.clone(), until);
-        if let (true, Some(leaf)) = (link.tls13, link.chain.first()) {
+        let until = inner.verifier.check(conf, &peer.chain, address, provider, now).await?;
+        peer.bind(conf.generation(), provider.clone(), until);
+        if let (true, Some(leaf)) = (peer.tls13, peer.chain.first()) {
             inner.tls.met_with_tls13(leaf, address);
         }
         Ok(())
@@ -272,7 +295,7 @@ impl Peers {
             tried = connector.connect(second, socket().await?, address, inner.connect).await;
         }
         let stream = tried.map_err(|error| no_tls(address, &error))?;
-        Link::start(stream, inner.head_bytes).await.map_err(|e| PeerError::network(format!("{address}: {e}")))
+        Ok(Link::new(stream, inner.head_bytes))
     }
 
     /// Closes connections that have waited for too long; called now and then.
@@ -327,7 +350,7 @@ impl Connection {
     }
     /// The peer is of our own kind (ALPN).
     pub fn causeway(&self) -> bool {
-        self.link.causeway
+        self.link.peer.causeway
     }
     /// Where the peer is, for the log.
     pub fn address(&self) -> &str {
@@ -336,53 +359,39 @@ impl Connection {
 
     /// Sends one request (method POST, path `/`, `Host` and framing are set here) and waits for the head of the answer.
     ///
-    /// The body may still be under way when the head arrives. The connection goes back to the pool when the answer's body has
-    /// been read to its end and the peer keeps connections.
+    /// Nothing moves but by polling this, and then the answer: the request's body may still be under way when the head arrives. The
+    /// connection goes back to the pool when the answer's body has been read to its end and the peer keeps connections.
     ///
     /// # Errors
     /// `network_error`, `io_error`.
-    pub async fn send(self, headers: http::HeaderMap, body: RequestBody) -> Result<PeerResponse, PeerError> {
-        let mut request = http::Request::new(body);
-        *request.method_mut() = http::Method::POST;
-        *request.headers_mut() = headers;
+    pub async fn send(self, lines: Lines, body: RequestBody) -> Result<PeerResponse, PeerError> {
         let host = format!("{}:{}", self.address, self.peers.0.port);
-        let host = HeaderValue::from_str(&host).map_err(PeerError::network)?;
-        request.headers_mut().insert(header::HOST, host);
-        if !self.peers.0.reuse {
-            request.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
-        }
+        let head = lines.end(&host, self.peers.0.reuse);
         match self.peers.0.answer {
-            None => self.send_request(request).await,
-            Some(limit) => tokio::time::timeout(limit, self.send_request(request))
+            None => self.send_request(head, body).await,
+            Some(limit) => tokio::time::timeout(limit, self.send_request(head, body))
                 .await
                 .unwrap_or_else(|_| Err(PeerError::network(format!("no answer within {limit:?}")))),
         }
     }
 
-    async fn send_request(mut self, request: http::Request<RequestBody>) -> Result<PeerResponse, PeerError> {
-        let outcome = match self.link.send(request).await {
-            SendOutcome::Unsent(request) if self.waited => {
-                self.link = self.redial().await?;
-                self.link.send(*request).await
-            }
-            other => other,
-        };
-        match outcome {
-            SendOutcome::Answer(answer) => {
-                let key = pool_key(&self.address, &self.identity);
-                let pool = self.peers.0.pool.clone();
-                Ok(answer.map(|body| PeerBody::new(body, self.link, key, pool)))
-            }
-            SendOutcome::Unsent(_) => {
-                let cause = format!("{}: closed before the request", self.address);
-                // A new connection, so with TLS 1.3 this is how our certificate is refused.
-                Err(if self.link.tls13 { PeerError::handshake(cause) } else { PeerError::network(cause) })
-            }
-            SendOutcome::Broken(error) => {
-                self.peers.0.health.failed(&self.address, Instant::now());
-                Err(PeerError::broken(&self.address, &error))
-            }
+    async fn send_request(mut self, head: BytesMut, body: RequestBody) -> Result<PeerResponse, PeerError> {
+        // Closed while it waited, or while we signed; not a byte was sent so far.
+        if self.waited && !self.link.is_open() {
+            self.link = self.redial().await?;
+            self.waited = false;
         }
+        if !self.waited && !self.link.is_open() {
+            let cause = format!("{}: closed before the request", self.address);
+            // A new connection, so with TLS 1.3 this is how our certificate is refused.
+            let tls13 = self.link.peer.tls13;
+            return Err(if tls13 { PeerError::handshake(cause) } else { PeerError::network(cause) });
+        }
+        let home = Home { key: pool_key(&self.address, &self.identity), pool: self.peers.0.pool.clone() };
+        self.link.send(head, body, home).await.map_err(|error| {
+            self.peers.0.health.failed(&self.address, Instant::now());
+            PeerError::broken(&self.address, &error)
+        })
     }
 
     /// A new connection in place of one that was closed while it waited; verified as any other.
@@ -398,7 +407,7 @@ impl Connection {
             conf.as_ref().as_ref().ok_or_else(|| PeerError::network("there is no global configuration"))?;
         let now = inner.clock.now();
         let mut link = self.peers.dial(&connector, &self.address).await?;
-        self.peers.verify(conf, &mut link, &self.address, &self.provider, now).await?;
+        self.peers.verify(conf, &mut link.peer, &self.address, &self.provider, now).await?;
         Ok(link)
     }
 }

@@ -1,12 +1,12 @@
 //! Connections to other security servers over real sockets: verified, kept, checked again, replaced.
 
-use std::convert::Infallible;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::body::{Frame, Incoming};
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use pki::cert::Certificate;
@@ -108,8 +108,8 @@ impl Bench {
     }
 
     async fn exchange(&self, body: RequestBody) -> Result<Bytes, PeerError> {
-        let answer = self.connect().await?.send(http::HeaderMap::new(), body).await?;
-        let answer = answer.into_body().collect().await.map_err(PeerError::network)?.to_bytes();
+        let answer = self.connect().await?.send(Lines::default(), body).await?;
+        let answer = answer.body.collect().await.map_err(PeerError::network)?.to_bytes();
         self.answered.notify_waiters();
         Ok(answer)
     }
@@ -214,7 +214,7 @@ async fn count_and_serve(listener: TcpListener, keys: Arc<StillSigner>, question
 }
 
 fn body(text: &'static str) -> RequestBody {
-    Full::new(Bytes::from_static(text.as_bytes())).map_err(|e: Infallible| match e {}).boxed()
+    futures_util::stream::iter([Ok(Bytes::from_static(text.as_bytes()))]).boxed()
 }
 
 #[tokio::test]
@@ -298,7 +298,7 @@ async fn a_request_that_may_have_arrived_is_not_sent_again() {
 #[tokio::test]
 async fn a_connection_with_something_left_on_it_is_not_used_again() {
     let bench = Bench::new(Provider::Answers).await;
-    let answer = bench.connect().await.unwrap().send(http::HeaderMap::new(), body("unread")).await.unwrap();
+    let answer = bench.connect().await.unwrap().send(Lines::default(), body("unread")).await.unwrap();
     drop(answer);
     bench.exchange(body("x")).await.unwrap();
     assert_eq!(bench.counts().0, 2);
@@ -324,12 +324,12 @@ async fn a_stalled_request_body_ends_when_the_answer_is_dropped() {
     let held = sent.clone();
     let stream = futures_util::stream::unfold(held, |held| async move {
         std::future::pending::<()>().await;
-        Some((Ok::<_, std::io::Error>(Frame::data(Bytes::new())), held))
+        Some((Ok(Bytes::new()), held))
     });
-    let endless = BodyExt::boxed(StreamBody::new(stream));
+    let endless = stream.boxed();
     let connection = bench.connect().await.unwrap();
     let waiting =
-        tokio::time::timeout(Duration::from_millis(200), connection.send(http::HeaderMap::new(), endless));
+        tokio::time::timeout(Duration::from_millis(200), connection.send(Lines::default(), endless));
     assert!(waiting.await.is_err());
     let let_go = async {
         while Arc::strong_count(&sent) > 1 {
@@ -396,4 +396,20 @@ async fn a_server_that_is_down_does_not_hide_one_that_is_up() {
         bench.exchange(body("x")).await.unwrap();
     }
     assert_eq!(bench.counts(), (1, 6));
+}
+
+/// As peers are used to see it.
+#[test]
+fn the_head_of_a_request_is_written_so() {
+    for (keep, close) in [(true, ""), (false, "connection: close\r\n")] {
+        let mut lines = Lines::default();
+        lines.push("x-road-message-type", b"REST");
+        lines.push("x-original-content-type", b"cannot\r\nbe: sent");
+        lines.push("content-type", b"multipart/mixed");
+        let expected = format!(
+            "POST / HTTP/1.1\r\nx-road-message-type: REST\r\ncontent-type: multipart/mixed\r\nhost: ss2:5500\r\n{close}\
+             transfer-encoding: chunked\r\n\r\n"
+        );
+        assert_eq!(String::from_utf8_lossy(&lines.end("ss2:5500", keep)), expected);
+    }
 }

@@ -10,12 +10,8 @@ use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
 use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
 use host::shutdown::Busy;
-use http::header::{CONNECTION, CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderValue, Response};
-use http_body::{Body, Frame};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming as HttpBody;
 use proto::fault::{FaultCode, Side};
 use proto::multipart::PartHead;
 use proto::soap::related::Related;
@@ -26,7 +22,7 @@ use tracing::Instrument;
 use tracing::field::Empty;
 
 use super::asked::{Asked, Authorised, Permit, TransportHead};
-use super::{AnswerBody, Peer, metadata, rest, soap};
+use super::{Peer, metadata, rest, soap};
 use crate::admission::Slot;
 use crate::budget::Hold;
 use crate::client_proxy::finished;
@@ -35,10 +31,16 @@ use crate::exchange::reading::{self, Bounds, Incoming, Or};
 use crate::exchange::writing::{Gone, OutgoingBody};
 use crate::exchange::{self, Ids, Logged, Message, Outgoing, Proven, Signed, Verified, View, Whole};
 use crate::faults::{Failure, OrFail, Refusal, SOAP_FAULT_TYPE, Told};
+use crate::http1::head::is_value;
+use crate::http1::server::{Answer, AnswerBody, ServerConnection};
+use crate::http1::{Headers, RequestHead};
 use crate::message_log::{Direction, Stored};
 use crate::replay::Trace;
+use crate::tls;
 
 const SIDE: Side = Side::ServerProxy;
+/// The outcome of an exchange that nobody waits for any more.
+const GONE: &str = "the peer is gone";
 
 /// A request that has passed every check and is in the log: what may be called, and with what the answer is signed.
 pub(super) struct Accepted<A = Authorised> {
@@ -97,7 +99,7 @@ pub(super) async fn end<M: Message>(
             None
         }
         Err(Broken::Refused(refusal)) => fault(cx, out, refusal).await,
-        Err(Broken::Gone) => Some("the peer is gone".to_owned()),
+        Err(Broken::Gone) => Some(GONE.to_owned()),
     }
 }
 
@@ -130,12 +132,13 @@ pub(super) struct Guard {
     _hold: Hold,
 }
 
-/// Answers one request; never fails, since a refusal is an answer.
+/// Answers one request; never fails, since a refusal is an answer. `true` when the connection may bring another.
 pub(super) async fn respond(
-    cx: Context,
-    peer: Arc<Peer>,
-    request: http::Request<HttpBody>,
-) -> Response<AnswerBody> {
+    cx: &Context,
+    peer: &Peer,
+    connection: &mut ServerConnection<tls::Stream>,
+    head: &RequestHead,
+) -> bool {
     let span = tracing::info_span!(
         "exchange",
         side = "server",
@@ -149,42 +152,53 @@ pub(super) async fn respond(
         bytes_out = Empty,
     );
     let begun = Instant::now();
-    let kept = (peer.causeway || cx.settings.keep_stock_connections) && !cx.shutdown.stopping();
-    let (head, mut body) = request.into_parts();
-    let kind = if TransportHead::read(&head.headers).protocol == transport::Protocol::Rest {
-        "rest"
-    } else {
-        "soap"
+    let rest = TransportHead::read(&head.headers).protocol == transport::Protocol::Rest;
+    let kind = if rest { "rest" } else { "soap" };
+    let answered = answer(cx, peer, connection, head).instrument(span.clone()).await;
+    let answered = match answered {
+        Ok(opened) => {
+            let answer = multipart(opened, kind, begun, span.clone());
+            connection.unless_gone(answer).await.ok_or(Broken::Gone)
+        }
+        Err(broken) => Err(broken),
     };
-    let opened = answer(&cx, &peer, &head, &mut body).instrument(span.clone()).await;
-    let mut response = match opened {
-        Ok(opened) => multipart(opened, kind, begun, span).await,
-        Err(refusal) => {
-            let _entered = span.enter();
-            let outcome = refusal.outcome(cx.settings.fault_style);
-            let told = refusal.tell(cx.settings.fault_style);
-            span.record("fault", told.fault.code.as_str());
-            finished("server", kind, &outcome, begun);
-            plain(&told)
+    let answer = match answered {
+        Ok(answer) => answer,
+        Err(Broken::Refused(refusal)) => {
+            let answer = span.in_scope(|| refused(cx, kind, begun, refusal));
+            let limits = &cx.settings.limits;
+            reading::drain(&mut connection.body(), Some(limits.idle), limits.message_time).await;
+            answer
+        }
+        Err(Broken::Gone) => {
+            span.in_scope(|| finished("server", kind, GONE, begun));
+            return false;
         }
     };
-    let limits = &cx.settings.limits;
-    reading::drain(&mut body, Some(limits.idle), limits.message_time).await;
-    if !kept {
-        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
-    }
-    response
+    let last = !(peer.causeway || cx.settings.keep_stock_connections) || cx.shutdown.stopping();
+    connection.respond(Some(head), answer, last, cx.clock.now()).await.unwrap_or_else(|error| {
+        tracing::debug!(%error, "an answer did not reach the security server that asked");
+        false
+    })
+}
+
+fn refused(cx: &Context, kind: &'static str, begun: Instant, refusal: Refusal) -> Answer {
+    let outcome = refusal.outcome(cx.settings.fault_style);
+    let told = refusal.tell(cx.settings.fault_style);
+    tracing::Span::current().record("fault", told.fault.code.as_str());
+    finished("server", kind, &outcome, begun);
+    plain(&told)
 }
 
 /// The protocol in its order.
 async fn answer(
     cx: &Context,
     peer: &Peer,
-    head: &http::request::Parts,
-    body: &mut HttpBody,
-) -> Result<Opened, Refusal> {
+    connection: &mut ServerConnection<tls::Stream>,
+    head: &RequestHead,
+) -> Result<Opened, Broken> {
     // 1. POST; one valid snapshot of everything; a sender that is not too old; its slot.
-    if !head.method.as_str().eq_ignore_ascii_case("POST") {
+    if !head.method.eq_ignore_ascii_case("POST") {
         let message = "a message between security servers must be sent with POST";
         return Err(Failure::new(SIDE, &[FaultCode::InvalidHttpMethod], message).into());
     }
@@ -200,7 +214,7 @@ async fn answer(
     // 2. OCSP answers and the message part.
     let transport = TransportHead::read(&head.headers);
     let label = exchange::label(transport.label.as_deref(), SIDE)?;
-    let content_type = head.headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    let content_type = head.headers.text("content-type").filter(|text| text.is_ascii()).unwrap_or_default();
     let decoder = Decoder::new(content_type, TransportDirection::Request, cx.settings.limits.transport)
         .or_fail(SIDE)?
         .expect(transport.protocol);
@@ -210,7 +224,7 @@ async fn answer(
         whole: limits.message_time,
         attachments_bytes: limits.attachments_bytes,
     };
-    let mut reader = Incoming::new(body, decoder, bounds, cx.kept.budget.hold());
+    let mut reader = Incoming::new(connection.body(), decoder, bounds, cx.kept.budget.hold());
     let Or::Message(first) = reader.first().await.or_fail(SIDE)? else {
         return Err(Failure::of(SIDE, &TransportError::MissingSoap).into());
     };
@@ -260,29 +274,33 @@ async fn answer(
     // 7. The log has it; then the service may be called.
     let request = exchange::log(&cx.log, verified, Direction::Request, false, &ids).await.or_fail(SIDE)?;
 
-    // 8. REST answers while the service is read; SOAP when the service has answered; metadata when we know.
+    // 8. REST answers while the service is read; SOAP when the service has answered; metadata when we know. For as long as somebody waits.
     let hold = reader.into_hold();
-    let mut opened = match permit {
-        Permit::Service(authorised) => {
-            let accepted = Accepted { request, authorised, identity, ids, related, heads, view };
-            match accepted.request.message() {
-                Asked::Rest(_) => rest::open(cx, accepted),
-                Asked::Soap(_) => soap::open(cx, accepted).await?,
+    let opening = async {
+        match permit {
+            Permit::Service(authorised) => {
+                let accepted = Accepted { request, authorised, identity, ids, related, heads, view };
+                match accepted.request.message() {
+                    Asked::Rest(_) => Ok(rest::open(cx, accepted)),
+                    Asked::Soap(_) => soap::open(cx, accepted).await,
+                }
+            }
+            Permit::Metadata(question) => {
+                let accepted =
+                    Accepted { request, authorised: question, identity, ids, related, heads, view };
+                metadata::open(cx, accepted).await
             }
         }
-        Permit::Metadata(question) => {
-            let accepted = Accepted { request, authorised: question, identity, ids, related, heads, view };
-            metadata::open(cx, accepted).await?
-        }
     };
+    let mut opened = connection.unless_gone(opening).await.ok_or(Gone)??;
     opened.guard = Some(Guard { _busy: busy, _slot: slot, _hold: hold });
     Ok(opened)
 }
 
 /// Refuses servers that are older than the configured release.
-fn check_version(cx: &Context, head: &http::request::Parts) -> Result<(), Failure> {
+fn check_version(cx: &Context, head: &RequestHead) -> Result<(), Failure> {
     let Some(least) = cx.settings.min_client_version else { return Ok(()) };
-    let sent = head.headers.get(transport::PROXY_VERSION).and_then(|v| v.to_str().ok());
+    let sent = head.headers.text(transport::PROXY_VERSION);
     if is_of_release(sent, least) {
         return Ok(());
     }
@@ -333,72 +351,48 @@ async fn fault(cx: &Context, out: Outgoing, refusal: Refusal) -> Option<String> 
     Some(outcome)
 }
 
-fn plain(told: &Told) -> Response<AnswerBody> {
-    let mut response =
-        Response::new(Full::new(told.soap.clone()).map_err(|never| match never {}).boxed_unsync());
-    let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(SOAP_FAULT_TYPE));
-    headers.insert("soapaction", HeaderValue::from_static(""));
-    headers.insert(CONTENT_LENGTH, HeaderValue::from(told.soap.len()));
-    response
+fn plain(told: &Told) -> Answer {
+    let mut headers = Headers::default();
+    headers.push("content-type", SOAP_FAULT_TYPE);
+    headers.push("soapaction", "");
+    Answer::new(200, headers, AnswerBody::Bytes(told.soap.clone()))
 }
 
 /// The head of an answer, and its body, of which the first piece is here: an answer that is small goes out whole, in one write here,
 /// one read and one wake-up there.
-async fn multipart(
-    opened: Opened,
-    kind: &'static str,
-    begun: Instant,
-    span: tracing::Span,
-) -> Response<AnswerBody> {
+async fn multipart(opened: Opened, kind: &'static str, begun: Instant, span: tracing::Span) -> Answer {
     let Opened { content_type, original_content_type, body, work, guard } = opened;
     let work = async move {
         let outcome = work.await;
         finished("server", kind, outcome.as_deref().unwrap_or("ok"), begun);
     }
     .instrument(span);
-    let mut body = WorkBody::new(Box::pin(work), body, guard);
-    body.begin().await;
-    let mut response = Response::new(body.boxed_unsync());
-    let headers = response.headers_mut();
-    if let Ok(value) = HeaderValue::from_str(&content_type) {
-        headers.insert(CONTENT_TYPE, value);
-    }
+    let mut body = WorkBody { work: Some(Box::pin(work)), body, first: None };
+    body.first = Some(body.next().await);
     // Peers look these names up in lower case, which is how they are written.
-    headers.insert(transport::HASH_ALGORITHM, HeaderValue::from_static("SHA-512"));
-    if let Some(Ok(value)) = original_content_type.map(|t| HeaderValue::from_bytes(t.as_bytes())) {
-        headers.insert(transport::ORIGINAL_CONTENT_TYPE, value);
+    let mut headers = Headers::default();
+    headers.push("content-type", content_type);
+    headers.push(transport::HASH_ALGORITHM, "SHA-512");
+    if let Some(original) = original_content_type.filter(|original| is_value(original.as_bytes())) {
+        headers.push(transport::ORIGINAL_CONTENT_TYPE, original);
     }
-    response
+    Answer::new(200, headers, AnswerBody::Pieces(body.boxed())).holding(guard)
 }
 
 /// A body together with the work that fills it: both live and end with the connection.
-struct WorkBody<G = Option<Guard>> {
+struct WorkBody {
     work: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     body: OutgoingBody,
-    /// What [`Self::begin`] has waited for.
+    /// What was waited for before the answer began.
     first: Option<Option<Piece>>,
-    _guard: G,
 }
 
-type Piece = Result<Frame<Bytes>, std::io::Error>;
+type Piece = Result<Bytes, std::io::Error>;
 
-impl<G: Unpin> WorkBody<G> {
-    fn new(work: Pin<Box<dyn Future<Output = ()> + Send>>, body: OutgoingBody, guard: G) -> Self {
-        Self { work: Some(work), body, first: None, _guard: guard }
-    }
+impl Stream for WorkBody {
+    type Item = Piece;
 
-    /// Waits for the first piece.
-    async fn begin(&mut self) {
-        self.first = Some(self.frame().await);
-    }
-}
-
-impl<G: Unpin> Body for WorkBody<G> {
-    type Data = Bytes;
-    type Error = std::io::Error;
-
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Piece>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut TaskContext<'_>) -> Poll<Option<Piece>> {
         if let Some(first) = self.first.take() {
             return Poll::Ready(first);
         }
@@ -407,7 +401,7 @@ impl<G: Unpin> Body for WorkBody<G> {
         {
             self.work = None;
         }
-        Pin::new(&mut self.body).poll_frame(cx)
+        self.body.poll_next_unpin(cx)
     }
 }
 
@@ -415,25 +409,20 @@ impl<G: Unpin> Body for WorkBody<G> {
 mod tests {
     use super::*;
 
-    /// The work behind an answer runs when hyper asks for its body, which it does not while the socket takes nothing.
+    /// The work behind an answer runs when the connection asks for its body, which it does not while the socket takes nothing.
     #[tokio::test(start_paused = true)]
     async fn an_answer_that_nobody_reads_frees_its_slot() {
-        use tokio::io::AsyncWriteExt;
         let limits = crate::config::File::default().resolve().expect("the defaults are good").limits;
         let slots = crate::admission::Admission::new(1, 1);
-        let taking = slots.clone();
-        let service = hyper::service::service_fn(move |_| {
-            let slot = taking.enter("peer").expect("free");
-            let (mut out, body) = exchange::writing::channel();
-            let work = Box::pin(async move { while out.data(vec![0; 64 << 10].into()).await.is_ok() {} });
-            let body = WorkBody::new(work, body, slot).boxed_unsync();
-            std::future::ready(Ok::<_, std::convert::Infallible>(Response::new(body)))
-        });
-        let (mut peer, ours) = tokio::io::duplex(1024);
-        let shutdown = host::shutdown::Shutdown::default();
-        let served =
-            tokio::spawn(async move { super::super::serve_http(ours, &limits, service, &shutdown).await });
-        peer.write_all(b"POST / HTTP/1.1\r\nHost: x\r\n\r\n").await.expect("it reads");
+        let slot = slots.enter("peer").expect("free");
+        let (mut out, body) = exchange::writing::channel();
+        let work = Box::pin(async move { while out.data(vec![0; 64 << 10].into()).await.is_ok() {} });
+        let body = WorkBody { work: Some(work), body, first: None };
+        let answer = Answer::new(200, Headers::default(), AnswerBody::Pieces(body.boxed())).holding(slot);
+        let (_peer, ours) = tokio::io::duplex(1024);
+        let mut connection = ServerConnection::new(ours, crate::server_proxy::server_limits(&limits));
+        let now = proto::time::UnixTime(0);
+        let served = tokio::spawn(async move { connection.respond(None, answer, false, now).await });
         tokio::time::sleep(limits.idle / 2).await;
         assert_eq!(slots.in_use(), 1, "it may still read");
         tokio::time::sleep(limits.idle).await;

@@ -1,7 +1,6 @@
 //! What another security server asks of us: the message part of either protocol, and who may ask it.
 
 use bytes::Bytes;
-use http::HeaderMap;
 use pki::globalconf::GlobalConf;
 use proto::fault::{FaultCode, Side};
 use proto::id::{ClientId, ServiceId};
@@ -16,6 +15,7 @@ use crate::exchange::reading::First;
 use crate::exchange::writing;
 use crate::exchange::{Ids, Message, PeerIdentity, View};
 use crate::faults::{Failure, Faulty};
+use crate::http1::Headers;
 use crate::serverconf::{Service, ServiceKind};
 
 const SIDE: Side = Side::ServerProxy;
@@ -70,8 +70,8 @@ pub(super) struct TransportHead {
 }
 
 impl TransportHead {
-    pub(super) fn read(headers: &HeaderMap) -> Self {
-        let bytes = |name: &str| headers.get(name).map(|v| v.as_bytes().trim_ascii().to_vec());
+    pub(super) fn read(headers: &Headers) -> Self {
+        let bytes = |name: &str| headers.get(name).map(<[u8]>::to_vec);
         let text = |name: &str| bytes(name).map(|v| v.iter().copied().map(char::from).collect::<String>());
         let rest = bytes(transport::MESSAGE_TYPE).is_some_and(|kind| kind == b"REST");
         Self {

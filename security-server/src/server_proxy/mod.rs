@@ -6,24 +6,16 @@
 //! Every answer is HTTP 200. Connections of servers of our own kind are kept, others are closed after the answer unless the settings
 //! say otherwise. The number of connections and every wait are bounded.
 
-use std::convert::Infallible;
-use std::sync::Arc;
-
-use bytes::Bytes;
-use host::http::WriteLimited;
-use host::shutdown::Shutdown;
-use http_body_util::combinators::UnsyncBoxBody;
-use hyper::body::Incoming;
-use hyper::service::{HttpService, service_fn};
-use hyper_util::rt::{TokioIo, TokioTimer};
 use pki::cert::Certificate;
-use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::config::Limits;
 use crate::context::Context;
 use crate::door::{Door, Place};
-use crate::tls::{Accepted, Acceptor};
+use crate::http1::head::HeadLimits;
+use crate::http1::server::{Answer, AnswerBody, RequestError, Sender, ServerConnection, ServerLimits};
+use crate::http1::{Headers, RequestHead};
+use crate::tls::{Accepted, Acceptor, Stream};
 
 mod answer;
 mod asked;
@@ -32,9 +24,6 @@ mod rest;
 pub mod services;
 mod soap;
 pub mod unpack;
-
-/// What is sent back.
-type AnswerBody = UnsyncBoxBody<Bytes, std::io::Error>;
 
 /// The server at the other end of a connection.
 #[derive(Debug)]
@@ -65,40 +54,48 @@ async fn connection(
         Ok(accepted) => accepted,
         Err(error) => return tracing::debug!(%error, "a security server could not connect"),
     };
-    let peer = Arc::new(Peer { chain, causeway });
-    let limits = cx.settings.limits;
-    let (shutdown, serving) = (cx.shutdown.clone(), cx);
-    let service = service_fn(move |request: http::Request<Incoming>| {
-        let (cx, peer) = (serving.clone(), peer.clone());
-        async move { Ok::<_, Infallible>(answer::respond(cx, peer, request).await) }
-    });
-    if let Err(error) = serve_http(stream, &limits, service, &shutdown).await {
-        tracing::debug!(%error, %from, "a connection of a security server ended");
+    let peer = Peer { chain, causeway };
+    let mut connection = ServerConnection::new(stream, server_limits(&cx.settings.limits));
+    while let Some(head) = next_request(&cx, &mut connection).await {
+        if !answer::respond(&cx, &peer, &mut connection, &head).await {
+            return connection.close().await;
+        }
     }
 }
 
-/// HTTP over one connection, until it ends or the server is told to stop.
-///
-/// hyper asks a body for nothing while the socket takes nothing, and the work behind an answer runs when its body is asked: whoever does
-/// not read is noticed below it or not at all.
-async fn serve_http<S, V>(stream: S, limits: &Limits, service: V, shutdown: &Shutdown) -> hyper::Result<()>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-    V: HttpService<Incoming, ResBody = AnswerBody, Error = Infallible>,
-{
-    let connection = hyper::server::conn::http1::Builder::new()
-        .timer(TokioTimer::new())
-        // Also how long a kept connection may wait for its next request.
-        .header_read_timeout(limits.keep_alive.max(limits.idle))
-        .max_buf_size(limits.head_bytes)
-        .max_headers(limits.headers)
-        .serve_connection(TokioIo::new(WriteLimited::new(stream, limits.idle)), service);
-    tokio::pin!(connection);
-    tokio::select! {
-        ended = &mut connection => ended,
-        () = shutdown.stopped() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+/// The head of the next request; `None` when there is none, because the peer or this server ends, or because it cannot be read, which the
+/// peer was told.
+async fn next_request(cx: &Context, connection: &mut ServerConnection<Stream>) -> Option<RequestHead> {
+    let received = tokio::select! {
+        biased;
+        received = connection.request() => received,
+        () = cx.shutdown.stopped() => {
+            if connection.is_quiet() {
+                return None;
+            }
+            connection.request().await
         }
+    };
+    match received {
+        Ok(head) => head,
+        Err(RequestError::Wire(error)) => {
+            tracing::debug!(%error, "a connection of a security server ended");
+            None
+        }
+        Err(RequestError::Head(error)) => {
+            tracing::debug!(%error, "a security server sent no HTTP");
+            let answer = Answer::new(error.status(), Headers::default(), AnswerBody::Empty);
+            let _ = connection.respond(None, answer, true, cx.clock.now()).await;
+            None
+        }
+    }
+}
+
+fn server_limits(limits: &Limits) -> ServerLimits {
+    ServerLimits {
+        head: HeadLimits { bytes: limits.head_bytes, lines: limits.headers },
+        idle: limits.idle,
+        keep_alive: limits.keep_alive,
+        sender: Sender::SecurityServer,
     }
 }

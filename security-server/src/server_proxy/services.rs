@@ -19,7 +19,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 use super::unpack::{UnpackError, Unpacker};
 use crate::faults::Faulty;
 use crate::http1::ResponseHead;
-use crate::http1::client::{CallBody, CallError, ClientConnection, ClientResponse, request_head};
+use crate::http1::client::{CallBody, CallError, ClientBody, ClientConnection, ClientResponse, request_head};
 use crate::http1::wire::WireError;
 use crate::serverconf::Service;
 use crate::serverconf::url::ServiceUrl;
@@ -131,9 +131,11 @@ fn wire_code(error: &WireError) -> FaultCode {
         WireError::Io(e) if matches!(e.kind(), ConnectionReset | ConnectionAborted | BrokenPipe) => {
             FaultCode::NetworkError
         }
-        WireError::Io(_) | WireError::Idle(_) | WireError::WriteStalled(_) | WireError::Body(_) => {
-            FaultCode::IoError
-        }
+        WireError::Io(_)
+        | WireError::Idle(_)
+        | WireError::WriteStalled(_)
+        | WireError::Body(_)
+        | WireError::Source(_) => FaultCode::IoError,
     }
 }
 
@@ -179,7 +181,7 @@ pub struct Reply {
     pub head: ResponseHead,
     /// It came compressed, so the encoding in its head is gone from the body.
     pub unpacked: bool,
-    response: Option<ClientResponse<Box<dyn Io>>>,
+    body: Option<ClientBody<Box<dyn Io>>>,
     unpacker: Option<Unpacker>,
     ends: Ends,
     home: (Services, Key),
@@ -238,13 +240,12 @@ impl Services {
         let borrowed = lines.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
         let head = request_head(method, &url.target(path, query), &url.authority, borrowed, framed);
         let idle = (!service.timeout.is_zero()).then_some(service.timeout);
-        let response = ends.bound(connection.call(method, head, body, idle)).await?;
-        let head = response.head.clone();
+        let ClientResponse { head, body } = ends.bound(connection.call(method, head, body, idle)).await?;
         // The answer to HEAD keeps its headers: there is no body to unpack.
         let packed = head.headers.get("content-encoding").filter(|_| method != "HEAD");
         let unpacker = packed.and_then(Unpacker::new);
         let home = (self.clone(), key);
-        Ok(Reply { unpacked: unpacker.is_some(), head, response: Some(response), unpacker, ends, home })
+        Ok(Reply { unpacked: unpacker.is_some(), head, body: Some(body), unpacker, ends, home })
     }
 
     fn take(&self, key: &Key) -> Option<Connection> {
@@ -337,8 +338,8 @@ impl Reply {
             if let Some(plain) = self.unpacker.as_mut().map(Unpacker::step).transpose()?.flatten() {
                 return Ok(Some(plain));
             }
-            let Some(response) = &mut self.response else { return Ok(None) };
-            match (self.ends.bound(response.next()).await?, &mut self.unpacker) {
+            let Some(body) = &mut self.body else { return Ok(None) };
+            match (self.ends.bound(body.next()).await?, &mut self.unpacker) {
                 (Some(data), None) => return Ok(Some(data)),
                 (Some(data), Some(unpacker)) => unpacker.feed(data),
                 (None, unpacker) => {
@@ -352,7 +353,7 @@ impl Reply {
 
     fn go_home(&mut self) {
         let (services, key) = &self.home;
-        if let Some(connection) = self.response.take().and_then(ClientResponse::into_connection) {
+        if let Some(connection) = self.body.take().and_then(ClientBody::into_connection) {
             services.put(key.clone(), connection);
         }
     }

@@ -1,4 +1,5 @@
 //! One call of a service, over a pipe.
+use futures_util::StreamExt;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 
 use super::*;
@@ -17,7 +18,7 @@ fn head(framed: Option<u64>) -> BytesMut {
 
 async fn read_body(response: &mut ClientResponse<DuplexStream>) -> Result<Vec<u8>, WireError> {
     let mut data = Vec::new();
-    while let Some(chunk) = response.next().await? {
+    while let Some(chunk) = response.body.next().await? {
         data.extend_from_slice(&chunk);
     }
     Ok(data)
@@ -43,7 +44,7 @@ async fn calls_twice_over_one_connection() {
         let mut response = response.expect("an answer");
         assert_eq!(response.head.status, 200);
         assert_eq!(read_body(&mut response).await.expect("body"), b"hi");
-        connection = response.into_connection().expect("kept");
+        connection = response.body.into_connection().expect("kept");
     }
 }
 
@@ -88,7 +89,7 @@ async fn hears_an_answer_that_comes_before_the_request_was_read() {
     let mut response = response.expect("an answer");
     assert_eq!(response.head.status, 413);
     assert_eq!(read_body(&mut response).await.expect("body"), b"no");
-    assert!(response.into_connection().is_none());
+    assert!(response.body.into_connection().is_none());
 }
 
 #[tokio::test]
@@ -130,6 +131,35 @@ async fn a_body_that_lies_about_its_length_is_noticed_and_the_connection_not_kep
         let mut response = call.expect("an answer");
         let text = String::from_utf8_lossy(bytes);
         assert_eq!(read_body(&mut response).await.is_ok(), ok, "{text}");
-        assert_eq!(response.into_connection().is_some(), kept, "{text}");
+        assert_eq!(response.body.into_connection().is_some(), kept, "{text}");
+    }
+}
+
+/// The other side would wait for the rest, and we for its answer.
+#[tokio::test]
+async fn a_request_that_breaks_off_here_is_not_waited_for() {
+    let (client, mut server) = duplex(4096);
+    let cut = [Ok(Bytes::from("abc")), Err(std::io::Error::other("gone"))];
+    let body = Body::Pieces(futures_util::stream::iter(cut).boxed());
+    let limits = HeadLimits { bytes: 1024, lines: 10 };
+    let found = ClientConnection::to_server(client, limits).send("POST", head(None), body, None).await;
+    assert!(matches!(found, Err(CallError::Wire(WireError::Source(_)))), "{found:?}");
+    let mut sent = Vec::new();
+    server.read_to_end(&mut sent).await.expect("read");
+    assert!(!sent.ends_with(b"0\r\n\r\n"));
+}
+
+#[tokio::test]
+async fn answers_of_servers_have_bounded_heads() {
+    let long = format!("HTTP/1.1 200 OK\r\nX: {}\r\n\r\n", "x".repeat(1024));
+    let many = format!("HTTP/1.1 200 OK\r\n{}Content-Length: 0\r\n\r\n", "X: y\r\n".repeat(10));
+    let endless = "x".repeat(2000);
+    for bytes in [long, many, endless] {
+        let (client, mut server) = duplex(4096);
+        server.write_all(bytes.as_bytes()).await.expect("room");
+        let limits = HeadLimits { bytes: 1024, lines: 10 };
+        let connection = ClientConnection::to_server(client, limits);
+        let found = connection.send("POST", head(Some(0)), Body::Empty, None).await;
+        assert!(matches!(found, Err(CallError::Head(_))), "{found:?}");
     }
 }

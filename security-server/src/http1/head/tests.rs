@@ -132,7 +132,7 @@ fn reads_answers_leniently_and_frames_them_once() {
     for (text, method, status, reason, framing) in taken {
         let end = if text.ends_with("\r\n") { "\r\n" } else { "\n" };
         let bytes = Bytes::from(format!("{text}{end}"));
-        let head = parse_response(&bytes, method, &LIMITS).expect(text);
+        let head = parse_response(&bytes, method, &LIMITS, Answers::Services).expect(text);
         assert_eq!(
             (head.status, head.reason.as_ref(), head.framing),
             (status, reason.as_bytes(), framing),
@@ -148,14 +148,51 @@ fn reads_answers_leniently_and_frames_them_once() {
         "SSH-2.0-x\r\n",
     ];
     for text in refused {
-        assert!(parse_response(&Bytes::from(format!("{text}\r\n")), "GET", &LIMITS).is_err(), "{text:?}");
+        let bytes = Bytes::from(format!("{text}\r\n"));
+        for whose in [Answers::Services, Answers::Servers] {
+            assert!(parse_response(&bytes, "GET", &LIMITS, whose).is_err(), "{whose:?}: {text:?}");
+        }
     }
 }
 
 #[test]
 fn unfolds_lines_of_answers() {
     let text = Bytes::from_static(b"HTTP/1.1 200 OK\r\nX-Long: a\r\n  b\r\n\tc\r\nX-Next: d\r\n\r\n");
-    let head = parse_response(&text, "GET", &LIMITS).expect("read");
+    let head = parse_response(&text, "GET", &LIMITS, Answers::Services).expect("read");
     assert_eq!(head.headers.get("x-long"), Some(&b"a b c"[..]));
     assert_eq!(head.headers.get("x-next"), Some(&b"d"[..]));
+}
+
+/// What a security server sends, and what only a service may.
+#[test]
+fn reads_answers_of_servers_strictly() {
+    use Framing::{Chunked, Length, None, ToEnd};
+    let read = |text: &str| {
+        let bytes = Bytes::from(format!("{text}\r\n"));
+        parse_response(&bytes, "POST", &LIMITS, Answers::Servers).map(|head| (head.framing, head.keep_alive))
+    };
+    let taken = [
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n", Chunked, true),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n", Chunked, false),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 3\r\n", Length(3), true),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n", Length(0), true),
+        ("HTTP/1.1 200 OK\r\nConnection: close\r\n", ToEnd, false),
+        ("HTTP/1.0 200 OK\r\nContent-Length: 3\r\n", Length(3), false),
+        ("HTTP/1.0 200 OK\r\nContent-Length: 3\r\nConnection: keep-alive\r\n", Length(3), true),
+        ("HTTP/1.1 204 No Content\r\nContent-Length: 5\r\n", None, true),
+    ];
+    for (text, framing, kept) in taken {
+        assert_eq!(read(text), Ok((framing, kept)), "{text:?}");
+    }
+    let refused = [
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 3\r\n",
+        "HTTP/1.1 200 OK\r\nContent-Length: 3, 3\r\n",
+        "HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n",
+        "HTTP/1.1 200 OK\r\nX: a\r\n b\r\n",
+        "HTTP/1.1 200 OK\r\nX : a\r\n",
+    ];
+    for text in refused {
+        assert!(read(text).is_err(), "{text:?}");
+    }
 }

@@ -1,5 +1,5 @@
 //! One connection of an information system, over a pipe.
-use futures_util::FutureExt;
+use futures_util::{FutureExt, StreamExt};
 use tokio::io::{AsyncReadExt, DuplexStream, duplex};
 
 use super::*;
@@ -8,6 +8,7 @@ const LIMITS: ServerLimits = ServerLimits {
     head: HeadLimits { bytes: 8200, lines: 200 },
     idle: Duration::from_millis(200),
     keep_alive: Duration::from_millis(400),
+    sender: Sender::InformationSystem,
 };
 const NOW: UnixTime = UnixTime(1_795_291_200_000);
 
@@ -175,5 +176,124 @@ async fn a_stored_body_must_have_its_recorded_length() {
         let sent =
             connection.respond(Some(&head), answer(AnswerBody::Stream { length, stream }), false, NOW).await;
         assert_eq!(sent.is_ok(), ok, "announced {length}");
+    }
+}
+
+const OF_SERVERS: ServerLimits = ServerLimits { sender: Sender::SecurityServer, ..LIMITS };
+
+fn pieces(pieces: &[&'static str]) -> AnswerBody {
+    let pieces: Vec<_> = pieces.iter().map(|piece| Ok(Bytes::from_static(piece.as_bytes()))).collect();
+    AnswerBody::Pieces(futures_util::stream::iter(pieces).boxed())
+}
+
+/// Byte for byte: names in lower case, and the length only where it is known.
+#[tokio::test]
+async fn answers_servers_in_their_own_way() {
+    let (start, date) = ("HTTP/1.1 200 OK\r\nx-a: b\r\n", "date: Sat, 21 Nov 2026 20:00:00 GMT\r\n\r\n");
+    let cases = [
+        (
+            "1.1",
+            false,
+            pieces(&["ab", "c"]),
+            "transfer-encoding: chunked\r\n",
+            "2\r\nab\r\n1\r\nc\r\n0\r\n\r\n",
+        ),
+        (
+            "1.1",
+            true,
+            pieces(&["ab"]),
+            "connection: close\r\ntransfer-encoding: chunked\r\n",
+            "2\r\nab\r\n0\r\n\r\n",
+        ),
+        ("1.0", false, pieces(&["ab", "c"]), "connection: close\r\n", "abc"),
+        ("1.1", false, AnswerBody::Bytes("ab".into()), "content-length: 2\r\n", "ab"),
+        ("1.1", true, AnswerBody::Bytes("ab".into()), "content-length: 2\r\nconnection: close\r\n", "ab"),
+        ("1.0", false, AnswerBody::Bytes("ab".into()), "content-length: 2\r\nconnection: close\r\n", "ab"),
+    ];
+    for (version, last, body, framing, expected) in cases {
+        let (mut client, server) = duplex(1 << 16);
+        let mut connection = ServerConnection::new(server, OF_SERVERS);
+        client.write_all(format!("POST / HTTP/{version}\r\nHost: h\r\n\r\n").as_bytes()).await.expect("sent");
+        let head = connection.request().await.expect("read").expect("a request");
+        let mut headers = Headers::default();
+        headers.push("x-a", "b");
+        let kept = connection.respond(Some(&head), Answer::new(200, headers, body), last, NOW).await;
+        assert_eq!(kept.expect("sent"), !framing.contains("close"), "{version} {framing}");
+        connection.close().await;
+        assert_eq!(everything(client).await, format!("{start}{framing}{date}{expected}"), "{version}");
+    }
+}
+
+/// A server that hangs up waits for nothing; one that is early with its next request does. What it sends is not lost.
+#[tokio::test]
+async fn work_ends_when_the_server_that_waits_for_it_is_gone() {
+    let (mut client, server) = duplex(1 << 16);
+    let mut connection = ServerConnection::new(server, OF_SERVERS);
+    let request = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n";
+    client.write_all(request).await.expect("sent");
+    let head = connection.request().await.expect("read").expect("a request");
+    assert!(connection.unless_gone(std::future::pending::<()>()).now_or_never().is_none(), "it is there");
+    client.write_all(request).await.expect("sent");
+    assert!(connection.unless_gone(std::future::pending::<()>()).now_or_never().is_none(), "it is early");
+    let kept = connection.respond(Some(&head), answer(AnswerBody::Empty), false, NOW).await;
+    assert!(kept.expect("sent"));
+    let head = connection.request().await.expect("read").expect("the early request");
+    let (silent, held) = (futures_util::stream::pending().boxed(), std::sync::Arc::new(()));
+    let answer = answer(AnswerBody::Pieces(silent)).holding(held.clone());
+    let (sent, ()) = tokio::join!(connection.respond(Some(&head), answer, false, NOW), async {
+        drop(client);
+    });
+    assert!(sent.is_err(), "nobody waits for the rest");
+    assert_eq!(std::sync::Arc::strong_count(&held), 1, "and nothing is held for it");
+    assert!(connection.unless_gone(std::future::pending::<()>()).await.is_none());
+}
+
+/// A stream that knows whether it was ended politely, which with TLS is what tells an end from a cut.
+struct Polite(DuplexStream, std::sync::Arc<std::sync::atomic::AtomicBool>);
+
+impl AsyncRead for Polite {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut tokio::io::ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Polite {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        self.1.store(true, std::sync::atomic::Ordering::Relaxed);
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+/// What breaks off must not look like an end to whoever takes the end of the connection for the end of the answer.
+#[tokio::test]
+async fn only_a_whole_answer_is_ended_politely() {
+    for (whole, version) in [(true, "1.0"), (false, "1.0"), (true, "1.1"), (false, "1.1")] {
+        let (mut client, server) = duplex(1 << 16);
+        let polite = std::sync::Arc::default();
+        let mut connection =
+            ServerConnection::new(Polite(server, std::sync::Arc::clone(&polite)), OF_SERVERS);
+        client.write_all(format!("POST / HTTP/{version}\r\nHost: h\r\n\r\n").as_bytes()).await.expect("sent");
+        let head = connection.request().await.expect("read").expect("a request");
+        let last = if whole { Ok(Bytes::from("c")) } else { Err(std::io::Error::other("cut")) };
+        let body = futures_util::stream::iter([Ok(Bytes::from("ab")), last]).boxed();
+        let sent = connection.respond(Some(&head), answer(AnswerBody::Pieces(body)), true, NOW).await;
+        assert_eq!(sent.is_ok(), whole, "{version}");
+        connection.close().await;
+        assert_eq!(polite.load(std::sync::atomic::Ordering::Relaxed), whole, "{version}");
+        assert_eq!(everything(client).await.ends_with("0\r\n\r\n"), whole && version == "1.1", "{version}");
     }
 }

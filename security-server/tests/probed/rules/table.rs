@@ -354,7 +354,7 @@ pub const RULES: &[Rule] = &[
         "Any target will do between security servers",
         PORT,
         SERVED,
-        &["p-dotdot", "p-abs", "p-star", "p-enc", "v-nohost"],
+        &["p-dotdot", "p-abs", "p-star", "p-enc"],
     ),
     rule(
         "What is wrong with a request is the client's to hear",
