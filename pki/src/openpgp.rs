@@ -16,13 +16,13 @@ use pgp::composed::{
 };
 use pgp::crypto::hash::HashAlgorithm;
 use pgp::crypto::sym::SymmetricKeyAlgorithm;
-use pgp::packet::{Subpacket, SubpacketData};
+use pgp::packet::{Signature, SignatureType, Subpacket, SubpacketData};
 use pgp::types::{Password, Seipdv1ReadMode, SigningKey, VerifyingKey};
 use proto::time::UnixTime;
 use rand_core::OsRng;
 
 use self::keys::timestamp;
-pub use self::keys::{KeyError, MAX_KEY_BYTES, PublicKey, SecretKey};
+pub use self::keys::{KeyError, MAX_KEY_BYTES, PublicKey, SecretKey, called};
 
 /// Bytes that are worked on at once.
 pub const CHUNK_BYTES: u32 = 64 << 10;
@@ -147,6 +147,7 @@ fn copy(message: &mut Message<'_>, out: &mut impl Write, max: u64) -> Result<(),
     }
 }
 
+/// Which of `signers` signed the message.
 fn signed_by(message: &Message<'_>, signers: &[PublicKey]) -> Result<Option<String>, MessageError> {
     if signers.is_empty() {
         return Ok(None);
@@ -160,11 +161,24 @@ fn signed_by(message: &Message<'_>, signers: &[PublicKey]) -> Result<Option<Stri
         keys.extend(parts.map(|part| &part.key as &dyn VerifyingKey));
         let found = message.verify_nested(&keys);
         let found = found.map_err(|e| MessageError::Unreadable(e.to_string()))?;
-        if found.iter().any(|result| matches!(result, VerificationResult::Valid(_))) {
-            return Ok(Some(signer.fingerprint()));
+        if found.iter().any(|result| matches!(result, VerificationResult::Valid(by) if counts(by))) {
+            // Whoever has a key that was taken back can write any time into its signatures.
+            return match signer.is_revoked() {
+                true => Err(KeyError::Revoked(signer.fingerprint()).into()),
+                false => Ok(Some(signer.fingerprint())),
+            };
         }
     }
     Err(MessageError::Signature)
+}
+
+/// A signature of a document (not of a key) with a digest that nobody can make collide.
+fn counts(signature: &Signature) -> bool {
+    let strong = matches!(
+        signature.hash_alg(),
+        Some(HashAlgorithm::Sha256 | HashAlgorithm::Sha384 | HashAlgorithm::Sha512)
+    );
+    strong && matches!(signature.typ(), Some(SignatureType::Binary | SignatureType::Text))
 }
 
 #[cfg(test)]

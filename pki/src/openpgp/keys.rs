@@ -58,6 +58,9 @@ pub enum KeyError {
     /// No part of it is for signing.
     #[error("key {0} cannot sign: it has no part that is valid now and made for that")]
     CannotSign(String),
+    /// Nobody can tell which one is meant.
+    #[error("several keys have a part {0}: name the one that is meant by its own fingerprint")]
+    Ambiguous(String),
     /// A passphrase is wanted, or another one.
     #[error("key {0} is protected by a passphrase")]
     Protected(String),
@@ -108,6 +111,39 @@ fn encrypts(flags: &KeyFlags) -> bool {
     flags.encrypt_comms() || flags.encrypt_storage()
 }
 
+/// The one of `keys` that is called `id`, or has a part that is. Its own name counts first, since anybody can bind the parts of
+/// somebody else's key to a key of his. Of several copies of one key the one that was taken back is given.
+///
+/// # Errors
+/// [`KeyError::Ambiguous`]: different keys answer to it.
+pub fn called<'a>(
+    keys: impl IntoIterator<Item = &'a PublicKey>,
+    id: &str,
+) -> Result<Option<&'a PublicKey>, KeyError> {
+    let (mut found, mut with_part) = (Vec::new(), Vec::new());
+    for key in keys {
+        if key.is_called(id) {
+            found.push(key);
+        } else if key.has_part(id) {
+            with_part.push(key);
+        }
+    }
+    if found.is_empty() {
+        found = with_part;
+    }
+    let Some(first) = found.first().copied() else { return Ok(None) };
+    if found.iter().any(|key| key.fingerprint() != first.fingerprint()) {
+        return Err(KeyError::Ambiguous(id.to_owned()));
+    }
+    Ok(Some(found.into_iter().find(|key| key.is_revoked()).unwrap_or(first)))
+}
+
+fn is_id_of(key: &impl KeyDetails, id: &str) -> bool {
+    let id: String = id.chars().filter(|c| !c.is_whitespace()).collect();
+    let id = id.strip_prefix("0x").unwrap_or(&id).trim_end_matches('!').to_ascii_lowercase();
+    id == hex::encode(key.fingerprint().as_bytes()) || id == hex::encode(key.legacy_key_id().as_ref())
+}
+
 impl PublicKey {
     /// All keys of a file, armoured or not. Secret keys are read as their public halves.
     ///
@@ -143,14 +179,23 @@ impl PublicKey {
         names.map(|user| String::from_utf8_lossy(user.id.id()).into_owned()).collect()
     }
 
-    /// Whether it is called so: a fingerprint or a 16-digit key id, of the key or one of its parts, blanks and `0x` aside.
+    /// Whether it is called so: a fingerprint or a 16-digit key id, blanks and `0x` aside.
     pub fn is_called(&self, id: &str) -> bool {
-        let id: String = id.chars().filter(|c| !c.is_whitespace()).collect();
-        let id = id.strip_prefix("0x").unwrap_or(&id).trim_end_matches('!').to_ascii_lowercase();
-        let one = |key: &dyn KeyDetails| {
-            id == hex::encode(key.fingerprint().as_bytes()) || id == hex::encode(key.legacy_key_id().as_ref())
-        };
-        one(&self.0.primary_key) || self.0.public_subkeys.iter().any(|subkey| one(&subkey.key))
+        is_id_of(&self.0.primary_key, id)
+    }
+
+    /// Whether it has bound a part that is called so.
+    fn has_part(&self, id: &str) -> bool {
+        let primary = &self.0.primary_key;
+        self.0.public_subkeys.iter().filter(|part| is_id_of(&part.key, id)).any(|part| {
+            part.signatures.iter().any(|binding| binding.verify_subkey_binding(primary, &part.key).is_ok())
+        })
+    }
+
+    /// Its owner took it back.
+    pub fn is_revoked(&self) -> bool {
+        let primary = &self.0.primary_key;
+        self.0.details.revocation_signatures.iter().any(|revoked| revoked.verify_key(primary).is_ok())
     }
 
     /// As text that others import.
@@ -190,7 +235,7 @@ impl PublicKey {
     /// What holds for the key as a whole.
     fn check_primary(&self, now: UnixTime) -> Result<&Signature, KeyError> {
         let primary = &self.0.primary_key;
-        if self.0.details.revocation_signatures.iter().any(|revoked| revoked.verify_key(primary).is_ok()) {
+        if self.is_revoked() {
             return Err(KeyError::Revoked(self.fingerprint()));
         }
         let own = self.self_signature().ok_or_else(|| KeyError::Unsigned(self.fingerprint()))?;

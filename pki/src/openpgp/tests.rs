@@ -3,6 +3,10 @@ use std::io::BufReader;
 use std::path::Path;
 use std::process::Command;
 
+use pgp::composed::SignedPublicSubKey;
+use pgp::packet::{KeyFlags, PubKeyInner, PublicSubkey};
+use pgp::types::KeyDetails as _;
+
 use super::*;
 
 const NOW: UnixTime = UnixTime(1_795_000_000_000);
@@ -60,10 +64,13 @@ fn a_changed_or_shortened_message_is_refused() {
     let ends_early =
         (1..message.len()).step_by(7).filter(|end| opened(&message[..*end], &key, &signer).is_ok());
     assert_eq!(ends_early.count(), 0);
-    let mut changed = message.clone();
-    let last = changed.len() - 30;
-    changed[last] ^= 1;
-    assert!(opened(&changed, &key, &[]).is_err(), "its own integrity protects it without a signer's key");
+    // Its own integrity protects it without a signer's key: every byte of what is encrypted, the check itself among them.
+    for back in 1..=300 {
+        let mut changed = message.clone();
+        let at = changed.len() - back;
+        changed[at] ^= 1;
+        assert!(opened(&changed, &key, &[]).is_err(), "{back} from the end");
+    }
 }
 
 #[test]
@@ -87,6 +94,46 @@ fn keys_come_back_from_text_and_answer_to_their_names() {
     assert!(matches!(SecretKey::read(armored.as_bytes(), None), Err(KeyError::NoSecret)));
     assert!(matches!(PublicKey::read_all(b"nothing"), Err(KeyError::Unreadable(_))));
     assert!(matches!(PublicKey::read_all(&vec![0; MAX_KEY_BYTES + 1]), Err(KeyError::TooLarge)));
+}
+
+/// A key of `mallory` with the parts of `victim` for its own, which nobody needs the victim for.
+fn adopting(mallory: &SecretKey, victim: &PublicKey) -> PublicKey {
+    let (own, public) = (&mallory.key.primary_key, &mallory.public().0.primary_key);
+    let mut flags = KeyFlags::default();
+    flags.set_encrypt_comms(true);
+    let parts = victim.0.public_subkeys.iter().map(|part| part.key.clone());
+    let primary = &victim.0.primary_key;
+    let (version, algorithm, at) = (primary.version(), primary.algorithm(), primary.created_at());
+    let inner = PubKeyInner::new(version, algorithm, at, None, primary.public_params().clone()).unwrap();
+    let mut adopted = mallory.public().0.clone();
+    for part in parts.chain([PublicSubkey::from_inner(inner).unwrap()]) {
+        let binding = part.sign(OsRng, own, public, &Password::empty(), flags.clone(), None).unwrap();
+        adopted.public_subkeys.push(SignedPublicSubKey::new(part, vec![binding]));
+    }
+    PublicKey::read_all(PublicKey(adopted).armored().unwrap().as_bytes()).unwrap().remove(0)
+}
+
+#[test]
+fn a_key_that_adopts_the_parts_of_another_does_not_take_its_name() {
+    let (victim, mallory) =
+        (SecretKey::generate("victim", NOW).unwrap(), SecretKey::generate("mallory", NOW).unwrap());
+    let adopted = adopting(&mallory, victim.public());
+    let part = hex::encode(victim.public().0.public_subkeys[0].key.fingerprint().as_bytes());
+    let whole = victim.public().fingerprint();
+    for keys in [[&adopted, victim.public()], [victim.public(), &adopted]] {
+        for id in [&whole[..], &whole[24..]] {
+            let found = called(keys, id).unwrap().unwrap();
+            assert_eq!(found.fingerprint(), whole, "{id}");
+        }
+        let found = called(keys, &part);
+        assert_eq!(found.err(), Some(KeyError::Ambiguous(part.clone())));
+    }
+    assert_eq!(called([victim.public()], &part).unwrap().unwrap().fingerprint(), whole);
+    // A binding that the key did not make binds nothing.
+    let mut stray = mallory.public().0.clone();
+    stray.public_subkeys.extend(victim.public().0.public_subkeys.clone());
+    assert!(called([&PublicKey(stray)], &part).unwrap().is_none());
+    assert!(called([&adopted], "0123456789ABCDEF").unwrap().is_none());
 }
 
 /// `gpg` with a home of its own.
@@ -194,6 +241,27 @@ fn gpg_reads_ours_and_we_read_its() {
     assert!(matches!(opened(&message, &ours, &[]), Err(MessageError::NotEncrypted)));
 }
 
+/// RSA signs any digest, with which the libraries of other algorithms refuse to sign.
+#[test]
+fn only_digests_that_nobody_can_make_collide_count() {
+    let Some(home) = gpg_home("weak OpenPGP signatures") else { return };
+    let (home, _agent) = (home.path(), Agent(home.path()));
+    gpg(home, &["--quick-generate-key", "server", "rsa2048", "cert,sign,encrypt", "never"]);
+    let key = SecretKey::read(&gpg(home, &["--export-secret-keys", "=server"]), None).unwrap();
+    let strong = [HashAlgorithm::Sha512, HashAlgorithm::Sha256];
+    for hash in strong.into_iter().chain([HashAlgorithm::Sha1, HashAlgorithm::Sha224]) {
+        let mut out = Vec::new();
+        let mut message =
+            MessageBuilder::from_reader("", &b"data"[..]).seipd_v1(OsRng, SymmetricKeyAlgorithm::AES256);
+        message.encrypt_to_key(OsRng, &key.public().encrypting(NOW_REAL).unwrap()).unwrap();
+        message.sign(&key.key.primary_key, Password::empty(), hash);
+        message.to_writer(OsRng, &mut out).unwrap();
+        assert_eq!(opened(&out, &key, &[]).unwrap(), b"data");
+        let found = opened(&out, &key, &[key.public().clone()]);
+        assert_eq!(found.is_ok(), strong.contains(&hash), "{hash:?}: {found:?}");
+    }
+}
+
 /// `gpg` takes its own clock: later than any key it makes.
 const NOW_REAL: UnixTime = UnixTime(1_767_225_600_000);
 
@@ -208,12 +276,24 @@ fn a_key_that_is_over_revoked_or_protected_is_refused_in_words() {
     let expected = KeyError::Expired { key: short.fingerprint(), at: end.to_iso8601() };
     assert_eq!(short.check_encrypts(end), Err(expected));
 
+    let ours = SecretKey::generate("ours", NOW_REAL).unwrap();
+    let secret = SecretKey::read(&gpg(home, &["--export-secret-keys", "=short"]), None).unwrap();
+    let mut message = Vec::new();
+    seal(&b"data"[..], &mut message, &[ours.public()], &secret, UnixTime(end.0 - 1)).unwrap();
     let revocation = home.join("openpgp-revocs.d").join(format!("{}.rev", short.fingerprint()));
     let revocation = std::fs::read_to_string(revocation).unwrap().replace(":-----BEGIN", "-----BEGIN");
     std::fs::write(home.join("revoke"), revocation).unwrap();
     gpg(home, &["--import", home.join("revoke").to_str().unwrap()]);
     let revoked = PublicKey::read_all(&gpg(home, &["--export", "=short"])).unwrap().remove(0);
     assert_eq!(revoked.check_encrypts(UnixTime(end.0 - 1)), Err(KeyError::Revoked(short.fingerprint())));
+    // An older copy beside it does not bring it back.
+    for copies in [[&short, &revoked], [&revoked, &short]] {
+        assert!(called(copies, &short.fingerprint()).unwrap().unwrap().is_revoked());
+    }
+    // Nor does what it signed count any more: whoever has it now can write any time into a signature.
+    assert!(opened(&message, &ours, std::slice::from_ref(&short)).is_ok());
+    let found = opened(&message, &ours, std::slice::from_ref(&revoked));
+    assert!(matches!(found, Err(MessageError::Key(KeyError::Revoked(_)))), "{found:?}");
 
     gpg(
         home,

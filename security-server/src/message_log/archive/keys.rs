@@ -15,7 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use pki::openpgp::{KeyError, MAX_KEY_BYTES, PublicKey, SecretKey};
+use pki::openpgp::{self, KeyError, MAX_KEY_BYTES, PublicKey, SecretKey};
 use proto::id::MemberId;
 use proto::time::UnixTime;
 
@@ -200,7 +200,8 @@ impl Keyring {
     }
 
     fn find(&self, id: &str, whose: &str) -> Result<&PublicKey, KeyringError> {
-        let found = self.keys.iter().chain([self.own.public()]).find(|key| key.is_called(id));
+        let found = openpgp::called(self.keys.iter().chain([self.own.public()]), id);
+        let found = found.map_err(|source| KeyringError::Key { whose: whose.to_owned(), source })?;
         found.ok_or_else(|| KeyringError::Missing {
             whose: whose.to_owned(),
             key: id.to_owned(),
@@ -305,11 +306,24 @@ pub fn import(dir: &Path, from: &Path, passphrase: Option<&str>) -> Result<Vec<P
     std::fs::create_dir_all(dir).map_err(|source| KeyringError::Io { path: dir.to_owned(), source })?;
     for key in &keys {
         let path = dir.join(format!("{}.asc", key.fingerprint()));
+        check_not_brought_back(&path, key)?;
         let text = key.armored().map_err(failed)?;
         host::files::write_atomic(&path, text.as_bytes(), 0o644)
             .map_err(|source| KeyringError::Io { path, source })?;
     }
     Ok(keys)
+}
+
+/// An older copy of a key does not take the place of one that says it was revoked.
+fn check_not_brought_back(path: &Path, key: &PublicKey) -> Result<(), KeyringError> {
+    if key.is_revoked() || !path.exists() {
+        return Ok(());
+    }
+    let failed = |source| KeyringError::File { path: path.to_owned(), source };
+    match PublicKey::read_all(&read(path)?).map_err(failed)?.iter().any(PublicKey::is_revoked) {
+        true => Err(failed(KeyError::Revoked(key.fingerprint()))),
+        false => Ok(()),
+    }
 }
 
 fn store_own(dir: &Path, key: &SecretKey) -> Result<(), KeyringError> {
@@ -376,6 +390,40 @@ mod tests {
         for (text, line) in [("DEV/GOV/1", 1), ("\nDEV/GOV = 1", 2), ("DEV/GOV/1 =", 1), ("= 1", 1)] {
             assert_eq!(parse(text), Err(line), "{text:?}");
         }
+    }
+
+    /// Revoking is what `gpg` does.
+    #[test]
+    fn an_older_copy_does_not_bring_a_revoked_key_back() {
+        if testkit::tools::tool("gpg", "revoked keys of archives").is_none() {
+            return;
+        }
+        let home = tempfile::Builder::new().prefix("pg").tempdir_in("/tmp").unwrap();
+        let (home, dir) = (home.path(), home.path().join("keys"));
+        let gpg = |arguments: &[&str]| {
+            let mut gpg = std::process::Command::new("gpg");
+            gpg.args(["--batch", "--no-tty", "--yes", "--pinentry-mode", "loopback", "--passphrase", ""]);
+            let done = gpg.arg("--homedir").arg(home).args(arguments).output().unwrap();
+            assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+            done.stdout
+        };
+        gpg(&["--quick-generate-key", "member", "future-default", "default", "never"]);
+        let (old, new) = (home.join("old"), home.join("new"));
+        std::fs::write(&old, gpg(&["--export"])).unwrap();
+        let fingerprint = PublicKey::read_all(&std::fs::read(&old).unwrap()).unwrap()[0].fingerprint();
+        let revocation = home.join("openpgp-revocs.d").join(format!("{fingerprint}.rev"));
+        let text = std::fs::read_to_string(&revocation).unwrap().replace(":-----BEGIN", "-----BEGIN");
+        std::fs::write(&revocation, text).unwrap();
+        gpg(&["--import", revocation.to_str().unwrap()]);
+        std::fs::write(&new, gpg(&["--export"])).unwrap();
+        let _ =
+            std::process::Command::new("gpgconf").arg("--homedir").arg(home).args(["--kill", "all"]).status();
+
+        import(&dir, &old, None).unwrap();
+        import(&dir, &new, None).unwrap();
+        let refused = import(&dir, &old, None).unwrap_err();
+        assert!(matches!(refused, KeyringError::File { source: KeyError::Revoked(_), .. }), "{refused}");
+        assert!(list(&dir).unwrap()[0].is_revoked());
     }
 
     #[test]
