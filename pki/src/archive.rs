@@ -138,6 +138,8 @@ impl<R: Read + Seek> Archive<R> {
         if zip.len() > MAX_CONTAINERS {
             return Err(ArchiveError::TooMany);
         }
+        // Whoever reads it from its start or takes another of two files of one name must not find anything else.
+        zip.validate_header_consistency().map_err(unreadable)?;
         let (mut places, mut linking) = (HashMap::new(), None);
         for index in 0..zip.len() {
             let entry = zip.by_index(index).map_err(unreadable)?;
@@ -366,6 +368,33 @@ mod tests {
         }
         assert!(matches!(walk(zip(&[("a", "1")])), Err(ArchiveError::NoLinkingInfo)));
         assert!(matches!(walk(Cursor::new(b"no zip".to_vec())), Err(ArchiveError::Unreadable(_))));
+    }
+
+    /// A file that not every reader finds: twice under one name, or in no directory.
+    #[test]
+    fn there_is_one_way_to_read_it() {
+        let text = linking(&[("a1", "1")], None).text().to_owned();
+        let renamed = |bytes: Vec<u8>, from: &[u8; 2]| -> Vec<u8> {
+            let at: Vec<usize> = (0..bytes.len() - 1).filter(|at| bytes[*at..*at + 2] == *from).collect();
+            let mut bytes = bytes;
+            at.into_iter().for_each(|at| bytes[at..at + 2].copy_from_slice(b"a1"));
+            bytes
+        };
+        for files in [[("zz", "evil"), ("a1", "1")], [("a1", "1"), ("zz", "evil")]] {
+            let whole = zip(&[files[0], files[1], (LINKING_INFO, &text)]);
+            let twice = walk(Cursor::new(renamed(whole.into_inner(), b"zz")));
+            assert!(matches!(twice, Err(ArchiveError::Unreadable(_))), "{twice:?}");
+        }
+        // What stands between the files and the directory is in no directory.
+        let good = zip(&[("a1", "1"), (LINKING_INFO, &text)]).into_inner();
+        let hidden = zip(&[("b1", "evil")]).into_inner();
+        let local = hidden.windows(4).position(|four| four == b"PK\x01\x02").unwrap();
+        let directory = good.windows(4).position(|four| four == b"PK\x01\x02").unwrap();
+        let mut with = [&good[..directory], &hidden[..local], &good[directory..]].concat();
+        let end = with.len() - 22;
+        with[end + 16..end + 20].copy_from_slice(&u32::try_from(directory + local).unwrap().to_le_bytes());
+        let found = walk(Cursor::new(with));
+        assert!(matches!(found, Err(ArchiveError::Unreadable(_))), "{found:?}");
     }
 
     #[test]
