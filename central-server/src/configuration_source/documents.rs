@@ -160,8 +160,8 @@ pub fn private_parameters(state: &State) -> Result<PrivateParameters, Incomplete
     })
 }
 
-/// The anchor of a source: this server over plain HTTP, which stock security servers need, and over HTTPS; with every certificate of the
-/// source, active or not.
+/// The anchor of a source: this server over plain HTTP, which stock security servers need, and over HTTPS unless its address has a port,
+/// which is that of plain HTTP and nothing else's; with every certificate of the source, active or not.
 ///
 /// # Errors
 /// The instance has no name, or the source no key.
@@ -175,7 +175,10 @@ pub fn anchor(state: &State, source: SourceKind) -> Result<Anchor, Incomplete> {
         url: format!("{scheme}://{}/{}", state.address, source.directory()),
         verification_certs: certs.clone(),
     };
-    let sources = vec![location("http"), location("https")];
+    let mut sources = vec![location("http")];
+    if host_of(&state.address) == state.address {
+        sources.push(location("https"));
+    }
     Ok(Anchor { generated_at: state.anchors_changed_at.get(&source).copied(), instance, sources })
 }
 

@@ -218,8 +218,18 @@ fn every_version_verifies_and_says_the_same() {
     }
     let anchor = scene.anchor(SourceKind::Internal);
     let urls: Vec<&str> = anchor.sources.iter().map(|source| source.url.as_str()).collect();
-    assert_eq!(urls, ["http://cs.example:8080/internalconf", "https://cs.example:8080/internalconf"]);
+    assert_eq!(urls, ["http://cs.example:8080/internalconf"], "nobody speaks TLS at the port of plain HTTP");
     assert_eq!(anchor.generated_at, Some(NOW));
+    let mut state = scene.offline.registry().state().as_ref().clone();
+    for (address, both) in
+        [("cs.example", true), ("2001:db8::1", true), ("[2001:db8::1]", true), ("[2001:db8::1]:80", false)]
+    {
+        state.address = address.into();
+        let anchor = documents::anchor(&state, SourceKind::External).unwrap();
+        let urls: Vec<&str> = anchor.sources.iter().map(|source| source.url.as_str()).collect();
+        let expected = ["http", "https"].map(|scheme| format!("{scheme}://{address}/externalconf"));
+        assert_eq!(urls, expected[..if both { 2 } else { 1 }], "{address}");
+    }
     let status = scene.source.status();
     assert!(status.is_good(NOW) && status.last_error.is_none());
     assert!(!status.is_good(UnixTime::from_secs(NOW.as_secs() + 600)));
