@@ -164,6 +164,7 @@ impl Registry {
         let mut held = self.lock();
         let at = self.clock.now();
         let parts: Vec<_> = commands.iter().filter_map(part_of).collect();
+        let before: Vec<_> = held.parts.values().map(|part| part.digest.clone()).collect();
         let (events, after) = match decide_all(&held, commands, at) {
             Ok(decided) => decided,
             Err((asked, refusal)) => {
@@ -171,8 +172,8 @@ impl Registry {
                 return Err(refusal.into());
             }
         };
-        for bytes in parts {
-            self.keep_part(&bytes)?;
+        for bytes in &parts {
+            self.keep_part(bytes)?;
         }
         for batch in events.chunks(BATCH) {
             self.log.record(at, actor, batch)?;
@@ -182,6 +183,9 @@ impl Registry {
             Some(after) => *held = Arc::new(after),
             // Copies only while somebody reads the state as it was.
             None => apply_all(Arc::make_mut(&mut held), events, at)?,
+        }
+        if !parts_stay(&held, &before) {
+            self.forget_parts(&held, &before);
         }
         self.changed.send_replace(held.revision);
         metrics::counter!("registry_events_total").increment(count);
@@ -228,6 +232,20 @@ impl Registry {
         kept.map_err(|source| RegistryError::Part { path, source })
     }
 
+    /// Removes the files that neither the present state names nor the one `before`, which may just be being published: otherwise every
+    /// upload would stay, on the disk and in all backups.
+    fn forget_parts(&self, state: &State, before: &[String]) {
+        let named = |name: &str| {
+            before.iter().any(|digest| digest == name) || state.parts.values().any(|part| part.digest == name)
+        };
+        for entry in fs::read_dir(&self.parts).into_iter().flatten().flatten() {
+            if entry.file_name().to_str().is_none_or(|name| !named(name)) {
+                // What cannot be removed now is tried again at the next change of a part.
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
     /// A panic while the lock was held left the old state in place, so the lock can be used again.
     fn lock(&self) -> std::sync::MutexGuard<'_, Arc<State>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -266,6 +284,11 @@ fn apply_all(state: &mut State, events: Vec<Event>, at: UnixTime) -> Result<(), 
         state.apply(event, at).map_err(|Inconsistent| RegistryError::Inconsistent { sequence })?;
     }
     Ok(())
+}
+
+/// The state names the same files as before.
+fn parts_stay(state: &State, before: &[String]) -> bool {
+    state.parts.values().map(|part| &part.digest).eq(before)
 }
 
 /// The bytes that a command brings along.

@@ -501,3 +501,28 @@ fn acknowledges_only_after_fdatasync() {
     }
     assert_eq!(acknowledged, 5, "{text}");
 }
+
+#[test]
+fn parts_that_nobody_publishes_any_more_are_not_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let registry = Registry::open(dir.path(), Clock::fixed(UnixTime(0))).unwrap();
+    let start = Command::Initialise { instance: "XX".into(), address: "cs.example".into() };
+    registry.execute("anna", start).unwrap();
+    let publish = |text: &str| {
+        let bytes = format!("<a>{text}</a>").into_bytes();
+        let (content_identifier, file_name) = ("X".into(), "x.xml".into());
+        registry.execute("anna", Command::PublishPart { content_identifier, file_name, bytes }).unwrap();
+        let digest = registry.state().parts["X"].digest.clone();
+        assert_eq!(registry.part(&digest).unwrap(), format!("<a>{text}</a>").into_bytes());
+        digest
+    };
+    let digests = ["1", "2", "3", "3"].map(publish);
+    let mut kept: Vec<_> = fs::read_dir(dir.path().join(PARTS))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    kept.sort();
+    let mut expected = digests[1..3].to_vec();
+    expected.sort();
+    assert_eq!(kept, expected, "the present one, and the one before, which may just be being published");
+}
