@@ -10,6 +10,7 @@
 //! SHA-256 of every file; a file that it does not name, or names otherwise, makes the backup worthless as a whole. Reading is bounded
 //! by [`Limits`] before anything is inflated. Not here: which paths a server takes, and where they go.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
@@ -226,8 +227,12 @@ impl Archive {
         if total.is_none_or(|total| total > limits.bytes) {
             return Err(ArchiveError::TooLarge(limits.bytes));
         }
+        let mut named = HashSet::new();
         for file in &manifest.files {
             check_path(&file.path)?;
+            if !named.insert(&file.path) {
+                return Err(ArchiveError::Damaged(format!("it names {} twice", file.path)));
+            }
         }
         Ok(Self { zip, manifest, text, seal })
     }
@@ -476,7 +481,8 @@ mod tests {
     fn forged_backups_are_refused() {
         let bomb = vec![0; 100_000];
         type Case<'a> = (&'a str, Vec<u8>);
-        let cases: [Case<'_>; 7] = [
+        let cases: [Case<'_>; 8] = [
+            ("a file named twice, another not", forged(&[("a", b"x"), ("b", b"y")], &[("a", 1), ("a", 1)])),
             ("a path upwards", forged(&[("../x", b"x")], &[("../x", 1)])),
             ("an absolute path", forged(&[("/etc/x", b"x")], &[("/etc/x", 1)])),
             ("a hidden file", forged(&[("state/.x", b"x")], &[("state/.x", 1)])),

@@ -140,6 +140,15 @@ pub struct Backups {
     restoring: AtomicBool,
 }
 
+/// A file that is being written. It goes with this, unless it got its name: what failed must not keep a disk full.
+struct Unfinished(PathBuf);
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 /// A backup in the folder.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kept {
@@ -289,10 +298,10 @@ impl Backups {
             return Err(BackupError::Exists(name.to_owned()));
         }
         let (unfinished, mut file) = self.unfinished()?;
-        io::Write::write_all(&mut file, bytes).map_err(at(&unfinished))?;
-        file.sync_all().map_err(at(&unfinished))?;
+        io::Write::write_all(&mut file, bytes).map_err(at(&unfinished.0))?;
+        file.sync_all().map_err(at(&unfinished.0))?;
         if archive::is_ours(bytes) {
-            file.rewind().map_err(at(&unfinished))?;
+            file.rewind().map_err(at(&unfinished.0))?;
             Archive::open(file, self.limits)?.unpack(None)?;
         }
         self.keep(&unfinished, name)
@@ -508,19 +517,21 @@ impl Backups {
     }
 
     /// A file that is being written. One at a time, since the caller holds the lock; what a crash left is replaced.
-    fn unfinished(&self) -> Result<(PathBuf, File), BackupError> {
+    fn unfinished(&self) -> Result<(Unfinished, File), BackupError> {
         self.make_folder()?;
         let path = self.folder.join(UNFINISHED);
         let _ = std::fs::remove_file(&path);
         let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&path);
         let file = file.map_err(at(&path))?;
-        Ok((path, file))
+        Ok((Unfinished(path), file))
     }
 
     /// Gives a finished file its name.
-    fn keep(&self, unfinished: &Path, name: &str) -> Result<Kept, BackupError> {
+    fn keep(&self, unfinished: &Unfinished, name: &str) -> Result<Kept, BackupError> {
         let path = self.folder.join(name);
-        std::fs::rename(unfinished, &path).and_then(|()| files::sync_dir(&self.folder)).map_err(at(&path))?;
+        std::fs::rename(&unfinished.0, &path)
+            .and_then(|()| files::sync_dir(&self.folder))
+            .map_err(at(&path))?;
         self.kept(name)
     }
 
