@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use admin_api::config::{ApiSettings, ManagementApi};
+pub use host::settings::ConfigError;
 use host::settings::Listen;
 use pki::key::KeyKind;
 use proto::globalconf::{MAX_VERSION, MIN_VERSION};
@@ -148,16 +149,6 @@ impl KeyAlgorithm {
             Self::Ec => KeyKind::P256,
         }
     }
-}
-
-/// A value that cannot be used; the key is named as it stands in the file.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{key}: {rule}")]
-pub struct ConfigError {
-    /// Section and key.
-    pub key: &'static str,
-    /// What it must be.
-    pub rule: String,
 }
 
 /// Checked settings.

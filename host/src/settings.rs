@@ -153,6 +153,16 @@ pub fn section_entry<T: Section>(name: &'static str) -> Entry {
     Entry { name, about: T::about(), kind: EntryKind::Section(T::entries()) }
 }
 
+/// A value that was read and cannot be used; the key is named as it stands in the file.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{key}: {rule}")]
+pub struct ConfigError {
+    /// Section and key.
+    pub key: &'static str,
+    /// What it must be.
+    pub rule: String,
+}
+
 /// Reads a settings file.
 ///
 /// # Errors

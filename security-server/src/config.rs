@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use admin_api::config::{ApiSettings, ManagementApi};
-pub use host::settings::Listen;
+pub use host::settings::{ConfigError, Listen};
 use pki::key::KeyKind;
 use proto::fault::Style;
 
@@ -347,16 +347,6 @@ pub enum TlsEdge {
     ModernOnly,
     /// Nothing but the CBC suites of stock servers.
     CbcOnly,
-}
-
-/// A value that cannot be used; the key is named as it stands in the file.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{key}: {rule}")]
-pub struct ConfigError {
-    /// Section and key.
-    pub key: &'static str,
-    /// What it must be.
-    pub rule: String,
 }
 
 /// Checked settings, as the relay reads them.
