@@ -1,14 +1,20 @@
-//! What both servers do with certificates of their TLS keys: the name in a request for one, and the archive it is handed out in.
+//! What both servers do with certificates of their TLS keys: requests for one, and the archive it is handed out in.
 
 use std::io::Write as _;
 
 use pki::cert::Certificate;
 use pki::issue::Subject;
+use pki::key::PrivateKey;
 use pki::name::{
     BUSINESS_CATEGORY, COMMON_NAME, COUNTRY, ORGANIZATION, ORGANIZATION_IDENTIFIER, ORGANIZATIONAL_UNIT,
     SERIAL_NUMBER,
 };
+use pki::{csr, pem};
 use proto::time::UnixTime;
+
+use crate::check::SIZE;
+use crate::types::security_server::system::DistinguishedName;
+use crate::{Answer, Call, Check, Problem};
 
 /// Attributes of a distinguished name, by the short names people write, and their object identifiers.
 const ATTRIBUTES: [(&str, &str); 10] = [
@@ -27,7 +33,7 @@ const ATTRIBUTES: [(&str, &str); 10] = [
 const BLOCK: usize = 512;
 
 /// `CN=ss1, O=Org` as people write it: attributes separated by commas, a backslash before a comma that belongs to a value.
-pub fn subject(text: &str) -> Option<Subject> {
+fn subject(text: &str) -> Option<Subject> {
     let mut parts = vec![String::new()];
     let mut characters = text.chars();
     while let Some(c) = characters.next() {
@@ -44,6 +50,27 @@ pub fn subject(text: &str) -> Option<Subject> {
         (!value.is_empty()).then(|| (oid, value.to_owned()))
     };
     parts.iter().map(attribute).collect()
+}
+
+/// A request for a certificate of `key` under the name that the call gives, as a file called `file`.
+///
+/// # Errors
+/// 400 without a name or with `invalid_distinguished_name`; what keeps `key` from being had.
+pub fn request(
+    call: &mut Call,
+    file: &str,
+    key: impl FnOnce() -> Result<PrivateKey, Problem>,
+) -> Result<Answer, Problem> {
+    let asked: DistinguishedName = call.json()?;
+    let mut check = Check::new("distinguishedNameDto");
+    let name = check.required("name", asked.name, &[SIZE]);
+    check.done()?;
+    call.note("subjectName", name.clone());
+    let invalid = || Problem::bad_request("invalid_distinguished_name");
+    let subject = subject(&name).ok_or_else(invalid)?;
+    let der = csr::request(&key()?, csr::Usage::Authentication, &subject, &[]);
+    let der = der.map_err(|error| invalid().because(error.to_string()))?;
+    Ok(Answer::file("application/octet-stream", file, pem::encode("CERTIFICATE REQUEST", &der)))
 }
 
 /// A certificate as PEM and as DER in a compressed tar archive, as stock servers hand it out.

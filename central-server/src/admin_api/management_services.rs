@@ -1,6 +1,5 @@
 //! Who offers the management services, at which security server, and with which TLS certificate they are reached here.
 
-use admin_api::check::SIZE;
 use admin_api::form::CERTIFICATE as CERTIFICATE_FILE;
 use admin_api::operation::{get, post};
 use admin_api::types::central_server::{
@@ -134,20 +133,9 @@ fn renew_certificate(api: &Api, call: &mut Call) -> Result<Answer, Problem> {
 }
 
 fn request_certificate(api: &Api, call: &mut Call) -> Result<Answer, Problem> {
-    let asked: DistinguishedName = call.json()?;
-    let mut check = Check::new("distinguishedNameDto");
-    let name = check.required("name", asked.name, &[SIZE]);
-    check.done()?;
-    call.note("subjectName", name.clone());
-    let invalid = || Problem::bad_request("invalid_distinguished_name");
-    let subject = certificate_files::subject(&name).ok_or_else(invalid)?;
-    let key = api.management_tls.key().map_err(Problem::internal)?;
-    let der = pki::csr::request(&key, pki::csr::Usage::Authentication, &subject, &[]);
-    let der = der.map_err(|error| invalid().because(error.to_string()))?;
-    let pem = pki::pem::encode("CERTIFICATE REQUEST", &der);
     let day: String = date(api.clock.now()).chars().filter(char::is_ascii_digit).take(8).collect();
     let file = format!("management_service_tls_cert_request_{day}.p10");
-    Ok(Answer::file("application/octet-stream", &file, pem))
+    certificate_files::request(call, &file, || api.management_tls.key().map_err(Problem::internal))
 }
 
 fn upload_certificate(api: &Api, call: &mut Call) -> Result<Answer, Problem> {

@@ -2,11 +2,10 @@
 
 use std::path::PathBuf;
 
-use admin_api::check::SIZE;
 use admin_api::operation::{get, post};
 use admin_api::types::certificate::CertificateDetails;
 use admin_api::types::security_server::system::DistinguishedName;
-use admin_api::{Answer, Call, Check, Problem, certificate_files};
+use admin_api::{Answer, Call, Problem, certificate_files};
 use pki::cert::Certificate;
 
 use super::csrs::day;
@@ -64,19 +63,9 @@ fn renew(api: &Api, call: &mut Call) -> Result<Answer, Problem> {
 }
 
 fn request(api: &Api, call: &mut Call) -> Result<Answer, Problem> {
-    let asked: DistinguishedName = call.json()?;
-    let mut check = Check::new("distinguishedNameDto");
-    let name = check.required("name", asked.name, &[SIZE]);
-    check.done()?;
-    call.note("subjectName", name.clone());
-    let invalid = || Problem::bad_request("invalid_distinguished_name");
-    let subject = certificate_files::subject(&name).ok_or_else(invalid)?;
-    let key = api.foundation.internal_tls.key(&folder(api)?).map_err(Problem::internal)?;
-    let der = pki::csr::request(&key, pki::csr::Usage::Authentication, &subject, &[]);
-    let der = der.map_err(|error| invalid().because(error.to_string()))?;
-    let pem = pki::pem::encode("CERTIFICATE REQUEST", &der);
     let file = format!("internal_tls_cert_request_{}.p10", day(api.now()));
-    Ok(Answer::file("application/octet-stream", &file, pem))
+    let key = || api.foundation.internal_tls.key(&folder(api)?).map_err(Problem::internal);
+    certificate_files::request(call, &file, key)
 }
 
 fn import(api: &Api, call: &mut Call) -> Result<Answer, Problem> {
