@@ -10,7 +10,7 @@
 //! | 400 | it is no head, or nobody says whose it is |
 //! | 405 | it is no POST |
 //! | 409 | it is on the disk, and contradicts one of the same size: that log was rewritten |
-//! | 507 | the bounds, or the disk |
+//! | 507 | the bounds, or the disk; a contradiction is reported here all the same |
 //!
 //! ```text
 //! <tree-head-receiver-folder>/CLIENT/LOG-SIZE.head          CLIENT as in X-Road-Client, escaped; never overwritten
@@ -55,8 +55,10 @@ pub struct Receiver {
 #[derive(Debug, PartialEq, Eq)]
 enum Kept {
     Well,
-    /// There is another root of the same size.
-    Contradicts,
+    /// There is another root of the same size; whether this head was kept beside it.
+    Contradicts {
+        kept: bool,
+    },
 }
 
 impl Receiver {
@@ -71,11 +73,12 @@ impl Receiver {
         let mut counts = self.counts.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let folder = self.folder.join(&name);
         if !counts.contains_key(&name) {
-            if counts.len() >= MAX_CLIENTS {
+            // Those of earlier runs count too.
+            if !folder.exists() && entries(&self.folder)? >= MAX_CLIENTS {
                 return Err(io::Error::other("heads of too many members are kept here"));
             }
             std::fs::create_dir_all(&folder)?;
-            counts.insert(name.clone(), std::fs::read_dir(&folder)?.count());
+            counts.insert(name.clone(), entries(&folder)?);
         }
         let count = counts.get_mut(&name).ok_or_else(|| io::Error::other("it was not counted"))?;
         let log = escaped(&head.origin);
@@ -88,17 +91,29 @@ impl Receiver {
                 let same = parse(&known).is_some_and(|known| known.root == head.root);
                 let digest = hex::encode(&DigestAlgorithm::Sha256.digest(note).value[..8]);
                 let path = folder.join(format!("{log}-{:020}-{digest}.head", head.size));
-                (path, if same { Kept::Well } else { Kept::Contradicts })
+                (path, if same { Kept::Well } else { Kept::Contradicts { kept: true } })
             }
         };
         if !path.exists() {
             if *count >= self.max_heads {
+                // Whoever rewrites a log must not be able to keep that quiet by sending many heads first.
+                if kept != Kept::Well {
+                    return Ok(Kept::Contradicts { kept: false });
+                }
                 return Err(io::Error::other(format!("there are {count} heads of this member already")));
             }
             host::files::write_atomic(&path, note, 0o644)?;
             *count += 1;
         }
         Ok(kept)
+    }
+}
+
+/// Files and folders in a folder; none in one that is not there.
+fn entries(folder: &Path) -> io::Result<usize> {
+    match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(0),
+        entries => Ok(entries?.count()),
     }
 }
 
@@ -152,10 +167,13 @@ async fn respond(receiver: &Arc<Receiver>, request: Request<RequestBody>) -> Res
             tracing::info!(%client, log = origin, size, "a head of another member's log is kept");
             said(StatusCode::OK, "kept")
         }
-        Ok(Kept::Contradicts) => {
+        Ok(Kept::Contradicts { kept }) => {
             metrics::counter!("causeway_received_head_contradictions_total").increment(1);
-            tracing::error!(%client, log = origin, size, "a member's log was rewritten: two of its heads contradict each other; both are kept");
-            said(StatusCode::CONFLICT, "kept, and it contradicts another head of this size")
+            tracing::error!(%client, log = origin, size, kept, "a member's log was rewritten: two of its heads contradict each other");
+            match kept {
+                true => said(StatusCode::CONFLICT, "kept, and it contradicts another head of this size"),
+                false => said(StatusCode::INSUFFICIENT_STORAGE, "it contradicts another head of this size"),
+            }
         }
         Err(error) => {
             tracing::error!(%client, %error, "a head of another member's log cannot be kept");
@@ -186,6 +204,29 @@ mod tests {
             Checkpoint { origin: "causeway.log/00".into(), size, root: [root; 32], more: vec![more.into()] };
         let key = pki::note::Signer::generate().unwrap();
         pki::note::Signer::new("causeway.log/00", &key).unwrap().sign(&head.text())
+    }
+
+    #[test]
+    fn a_contradiction_is_seen_when_nothing_more_is_kept_and_a_restart_raises_no_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        let keep = |receiver: &Receiver, from: &str, size, root| {
+            let note = head(size, root, "at 1");
+            receiver.keep(
+                &ClientId::from_header(from).unwrap(),
+                &parse(note.as_bytes()).unwrap(),
+                note.as_bytes(),
+            )
+        };
+        let receiver = Receiver::new(dir.path(), 1);
+        assert_eq!(keep(&receiver, "DEV/GOV/1/a", 3, 1).unwrap(), Kept::Well);
+        assert!(keep(&receiver, "DEV/GOV/1/a", 4, 1).is_err(), "one is the bound");
+        assert_eq!(keep(&receiver, "DEV/GOV/1/a", 3, 2).unwrap(), Kept::Contradicts { kept: false });
+        for number in 1..MAX_CLIENTS {
+            std::fs::create_dir(dir.path().join(number.to_string())).unwrap();
+        }
+        let again = Receiver::new(dir.path(), 2);
+        assert_eq!(keep(&again, "DEV/GOV/1/a", 4, 1).unwrap(), Kept::Well, "known from the last run");
+        assert!(keep(&again, "DEV/GOV/1/b", 3, 1).is_err(), "one too many");
     }
 
     #[tokio::test]
