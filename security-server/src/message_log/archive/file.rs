@@ -26,8 +26,8 @@ const PREFIX: &str = ".mlog-";
 const SUFFIX: &str = ".tmp";
 /// Bytes of containers after which they are synced: one great sync at the end would hold up the commits of messages.
 pub(super) const SYNC_BYTES: u64 = 4 << 20;
-/// Longest group in a file name.
-const MAX_GROUP_CHARS: usize = 199;
+/// Longest group in a file name, which has 255 bytes at most; what tells files apart is the digest.
+const MAX_GROUP_BYTES: usize = 190;
 
 /// Where the ZIP goes.
 enum Zip {
@@ -246,8 +246,8 @@ fn sha256(file: &mut File) -> io::Result<String> {
 /// `mlog-[group-]first-last-digest.zip[.gpg]`, times in UTC.
 fn name(group: &str, from: UnixTime, to: UnixTime, digest: &str, sealed: bool) -> String {
     let unsafe_in_names = |c: char| c.is_control() || "\\<>/:|*?".contains(c);
-    let group: String = group.chars().take(MAX_GROUP_CHARS).collect();
     let mut group = group.replace(unsafe_in_names, "_");
+    group.truncate(group.floor_char_boundary(MAX_GROUP_BYTES));
     if !group.is_empty() {
         group.push('-');
     }
@@ -292,5 +292,10 @@ mod tests {
             name("DEV/GOV/1/a:b", from, from, digest, true),
             "mlog-DEV_GOV_1_a_b-20261121182104-20261121182104-6b8b874788cfad30.zip.gpg"
         );
+        // Codes have 255 characters each, and a file's name 255 bytes.
+        for code in ["a", "ä", "€", "\u{1F600}"] {
+            let name = name(&format!("DEV/GOV/1/{}", code.repeat(255)), from, to, digest, true);
+            assert!((200..=255).contains(&name.len()), "{} bytes: {name}", name.len());
+        }
     }
 }
