@@ -32,6 +32,8 @@ const HEADER_BYTES: usize = MAGIC.len() + KEY_BYTES;
 const RECORD_BYTES: usize = 16;
 /// The file is written anew when it has so many records more than twice what is remembered.
 const SLACK: usize = 100_000;
+/// As many records as no file has: the next time it is written whole.
+const WHOLE_NEXT: usize = usize::MAX / 2;
 /// A larger file is none of ours.
 const MAX_FILE_BYTES: u64 = (HEADER_BYTES + RECORD_BYTES * (2 * ENTRIES + 2 * SLACK)) as u64;
 
@@ -149,7 +151,11 @@ impl Replay {
             (unsaved, grown.then(|| seen.records()))
         };
         match grown {
-            Some(all) => *journal = Journal::write(&journal.path, journal.key, &all)?,
+            Some(all) => {
+                // Should it fail, what was unsaved is in none of the files: the next one has to be whole as well.
+                journal.records = WHOLE_NEXT;
+                *journal = Journal::write(&journal.path, journal.key, &all)?;
+            }
             None if unsaved.is_empty() => {}
             None => journal.append(&unsaved)?,
         }
@@ -216,8 +222,8 @@ impl Journal {
 
     fn append(&mut self, records: &[Record]) -> io::Result<()> {
         let written = self.file.write_all(&encode(records)).and_then(|()| self.file.sync_data());
-        // What is missing now is in the next one, which is written whole.
-        self.records = if written.is_ok() { self.records + records.len() } else { usize::MAX / 2 };
+        // What is missing now is in the next one.
+        self.records = if written.is_ok() { self.records + records.len() } else { WHOLE_NEXT };
         written
     }
 }
@@ -368,6 +374,32 @@ mod tests {
             "{full} then {after}"
         );
         assert!(replay.first_time(&trace(b"next"), UnixTime(5 * MINUTE), UnixTime(5 * MINUTE)).is_err());
+    }
+
+    #[test]
+    fn what_a_full_disk_kept_out_of_the_file_is_in_the_next_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (dir, aside) = (folder.path().join("replay"), folder.path().join("aside"));
+        std::fs::create_dir(&dir).unwrap();
+        let path = dir.join(FILE);
+        let (now, until) = (UnixTime(0), UnixTime(10 * MINUTE));
+        let replay = Replay::open(&path, now).unwrap();
+        for number in 0..u32::try_from(SLACK).unwrap() + 10 {
+            replay.first_time(&trace(&number.to_be_bytes()), now, now).unwrap();
+        }
+        replay.save().unwrap();
+        // The minute is over, so that the file is to be written anew, and that fails.
+        let later = UnixTime(2 * MINUTE);
+        replay.first_time(&trace(b"kept"), until, later).unwrap();
+        std::fs::rename(&dir, &aside).unwrap();
+        assert!(replay.save().is_err());
+        std::fs::rename(&aside, &dir).unwrap();
+        for number in 0..u32::try_from(2 * SLACK).unwrap() {
+            replay.first_time(&trace(&number.to_be_bytes()), until, later).unwrap();
+        }
+        replay.save().unwrap();
+        let replay = Replay::open(&path, later).unwrap();
+        assert!(replay.first_time(&trace(b"kept"), until, later).is_err(), "it was forgotten");
     }
 
     #[test]
