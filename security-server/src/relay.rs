@@ -23,6 +23,7 @@ use crate::foundation::Foundation;
 use crate::head_receiver::{self, Receiver};
 use crate::health::Watched;
 use crate::message_log::MessageLog;
+use crate::message_log::archive::keys::SERVER_KEY;
 use crate::message_log::keeper::Keeper;
 use crate::message_log::settings::LogSettings;
 use crate::message_log::timestamper::{Snapshots, Timestamper};
@@ -90,6 +91,7 @@ impl Opened {
         let globalconf = foundation.configuration.published();
         foundation.refresh_keys();
 
+        warn_of_shared_keys(&settings.message_log);
         let log_settings = LogSettings::resolve(&settings.message_log, settings.limits.memory_body_bytes)?;
         let snapshots = Snapshots {
             globalconf: globalconf.clone(),
@@ -181,6 +183,16 @@ fn fetch_ocsp(ctx: &Context, token: Arc<dyn TokenService>) -> impl Future<Output
     let http = Client::new(ocsp_fetcher::CONNECT_TIMEOUT, ocsp_fetcher::TOTAL_TIMEOUT, &[]);
     let settings = ctx.settings.ocsp.clone();
     ocsp_fetcher::run(token, surroundings, http, settings, ctx.clock.clone(), ctx.shutdown.clone())
+}
+
+/// Files with keys of messages and archives that others may use are named, as the file with the PIN is.
+fn warn_of_shared_keys(log: &MessageLogSection) {
+    let own = log.archive_keys_directory.as_ref().map(|dir| dir.join(SERVER_KEY));
+    for file in log.encryption_keys_file.iter().chain(&own) {
+        if let Some(mode) = host::files::shared_mode(file) {
+            tracing::warn!(file = %file.display(), mode = format!("{mode:o}"), "others may use a file with secret keys: make it 600");
+        }
+    }
 }
 
 /// Whom https targets of archives and heads are held to.
