@@ -101,6 +101,7 @@ fn perform(session: &Session, verb: &Verb, inputs: &Inputs) -> anyhow::Result<Va
 /// Writes an attachment to the file that was named, or by the name that the server gives it; `-` is standard output.
 pub(crate) fn save(answer: &Answer, output: Option<PathBuf>) -> anyhow::Result<Value> {
     use std::io::Write;
+    use std::os::unix::fs::OpenOptionsExt as _;
     if output.as_deref() == Some(Path::new("-")) {
         std::io::stdout().lock().write_all(&answer.body)?;
         return Ok(Value::Null);
@@ -116,7 +117,9 @@ pub(crate) fn save(answer: &Answer, output: Option<PathBuf>) -> anyhow::Result<V
             path
         }
     };
-    std::fs::write(&path, &answer.body).with_context(|| path.display().to_string())?;
+    // A backup has keys of TLS in clear, and what else is fetched is nobody's business either until whoever asked says so.
+    let file = std::fs::File::options().write(true).create(true).truncate(true).mode(0o600).open(&path);
+    file.and_then(|mut file| file.write_all(&answer.body)).with_context(|| path.display().to_string())?;
     Ok(json!({ "file": path.display().to_string(), "bytes": answer.body.len() }))
 }
 
@@ -304,6 +307,17 @@ fn fields(line: &str) -> Result<Vec<String>, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_fetched_is_for_who_fetched_it_alone() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("backup.gpg");
+        let answer = Answer { status: 200, headers: http::HeaderMap::new(), body: "keys".into() };
+        save(&answer, Some(path.clone())).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(std::fs::read(&path).unwrap(), b"keys");
+    }
 
     #[test]
     fn rows_come_from_csv_yaml_and_json_lines() {
