@@ -15,7 +15,7 @@ use proto::globalconf::{
 use proto::time::UnixTime;
 
 use super::sources::{source_of, view};
-use super::{Api, Rows};
+use super::{Api, Rows, stamp};
 use crate::configuration_source::optional_parts::Declarations;
 use crate::registry::{Command, SourceKind};
 
@@ -157,18 +157,5 @@ fn download(api: &Api, call: &mut Call) -> Result<Answer, Problem> {
 /// A part under its name with its time.
 fn file_answer(file: &str, at: UnixTime, bytes: Vec<u8>) -> Answer {
     let stem = file.strip_suffix(".xml").unwrap_or(file);
-    let at: String = date(at)
-        .chars()
-        .take(19)
-        .map(|c| {
-            if matches!(c, 'T') {
-                '_'
-            } else if c == ':' {
-                ' '
-            } else {
-                c
-            }
-        })
-        .collect();
-    Answer::file("application/xml", &format!("{stem}_{at}.xml"), bytes)
+    Answer::file("application/xml", &format!("{stem}_{}.xml", stamp(at, '_', ' ')), bytes)
 }

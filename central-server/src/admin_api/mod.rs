@@ -43,8 +43,10 @@ use admin_api::openapi::About;
 use admin_api::operation::{Operation, Role};
 use admin_api::problem::Problem;
 use admin_api::server::Server;
+use admin_api::types::date;
 use host::clock::Clock;
 use pki::key::KeyKind;
+use proto::time::UnixTime;
 
 use crate::config::AutoApprove;
 use crate::configuration_source::ConfigurationSource;
@@ -124,6 +126,16 @@ impl Api {
 /// Waits for something asynchronous on a handler's thread.
 fn wait_for<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Handle::current().block_on(future)
+}
+
+/// A time down to seconds as it stands in names of files: `T` and `:` are written otherwise.
+fn stamp(at: UnixTime, t: char, colon: char) -> String {
+    let other = |c| match c {
+        'T' => t,
+        ':' => colon,
+        c => c,
+    };
+    date(at).chars().take("YYYY-MM-DDThh:mm:ss".len()).map(other).collect()
 }
 
 /// A name that any file system takes and no header breaks at.

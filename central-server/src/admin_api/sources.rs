@@ -227,9 +227,8 @@ pub(super) fn download_anchor(api: &Api, call: &mut Call) -> Result<Answer, Prob
     let source = source_of(call)?;
     let state = api.state();
     let bytes = anchor_bytes(&state, source)?.ok_or_else(|| Problem::missing("configuration_not_found"))?;
-    let at = date(state.anchors_changed_at.get(&source).copied().unwrap_or(UnixTime(0)));
-    let stamp: String =
-        at.chars().take(19).map(|c| if matches!(c, 'T' | ':' | '-') { '_' } else { c }).collect();
+    let at = state.anchors_changed_at.get(&source).copied().unwrap_or(UnixTime(0));
+    let stamp = super::stamp(at, '_', '_').replace('-', "_");
     let instance = state.instance.clone().unwrap_or_default();
     let name =
         super::file_name(&format!("configuration_anchor_{instance}_{}_UTC_{stamp}.xml", source.name()));

@@ -14,7 +14,7 @@ use pki::globalconf::verify::anchor_fingerprint;
 use proto::globalconf::anchor::Anchor;
 use proto::time::UnixTime;
 
-use super::{Api, Rows, wait_for};
+use super::{Api, Rows, stamp, wait_for};
 use crate::registry::{Command, State};
 
 /// Rows of the table.
@@ -124,8 +124,7 @@ fn remove(api: &Api, call: &mut Call) -> Result<Answer, Problem> {
 
 fn download(api: &Api, call: &mut Call) -> Result<Answer, Problem> {
     let (bytes, anchor) = of_path(&api.state(), call)?;
-    let at = date(anchor.generated_at.unwrap_or(UnixTime(0)));
-    let stamp: String = at.chars().take(19).map(|c| if matches!(c, 'T' | ':') { '_' } else { c }).collect();
+    let stamp = stamp(anchor.generated_at.unwrap_or(UnixTime(0)), '_', '_');
     let name = super::file_name(&format!("configuration_anchor_{}_EXTERNAL_{stamp}.xml", anchor.instance));
     Ok(Answer::file("application/xml", &name, bytes))
 }
