@@ -6,6 +6,7 @@
 //! | Module | Holds |
 //! |---|---|
 //! | [`authority`], [`ocsp_responder`], [`tsa`] | a CA with its OCSP responder and its timestamping service, over HTTP |
+//! | [`trust_service`] | what those two services have in common |
 //! | [`loopback`] | addresses 127.x.y.z, claimed so that parallel processes never share one |
 //! | [`http`] | the small HTTP server under the trust and sample services |
 //! | [`parties`] | who is who: two cities, their servers, services and rights |
@@ -25,4 +26,5 @@ pub mod loopback;
 pub mod ocsp_responder;
 pub mod parties;
 pub mod services;
+pub mod trust_service;
 pub mod tsa;

@@ -7,8 +7,7 @@
 //! `/certify/authentication` answers with the certificate (PEM), whoever asks. That is for loopback and its demo.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine;
@@ -20,7 +19,8 @@ use pki::ocsp::respond::{Answer, NamedBy, Responder, read_request, refuse, respo
 use proto::time::UnixTime;
 
 use crate::authority::Authority;
-use crate::http::{HttpServer, RequestBody, ResponseBody, read_all, respond};
+use crate::http::{RequestBody, ResponseBody, read_all, respond};
+use crate::trust_service::{self, TrustService};
 
 /// How long an answer says that it holds.
 pub const NEXT_UPDATE: Duration = Duration::from_secs(12 * 3600);
@@ -50,19 +50,9 @@ pub enum Behaviour {
 }
 
 /// A running responder; dropping it stops it.
-#[derive(Debug)]
-pub struct OcspResponder {
-    server: HttpServer,
-    shared: Arc<Shared>,
-}
+pub type OcspResponder = TrustService<Behaviour>;
 
-#[derive(Debug)]
-struct Shared {
-    authority: Arc<Authority>,
-    clock: Clock,
-    behaviour: Mutex<Behaviour>,
-    requests: AtomicU64,
-}
+type Shared = trust_service::Shared<Behaviour>;
 
 impl OcspResponder {
     /// Listens on `address`.
@@ -74,31 +64,15 @@ impl OcspResponder {
         authority: Arc<Authority>,
         clock: Clock,
     ) -> std::io::Result<Self> {
-        let shared =
-            Arc::new(Shared { authority, clock, behaviour: Mutex::default(), requests: AtomicU64::new(0) });
-        let state = Arc::clone(&shared);
-        let server = HttpServer::start(address, move |request| answer(Arc::clone(&state), request)).await?;
-        Ok(Self { server, shared })
-    }
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.server.address()
+        Self::listen(address, authority, clock, answer).await
     }
     /// Its address as certificates and configurations carry it.
     pub fn url(&self) -> String {
-        self.server.url("/ocsp")
+        self.url_of("/ocsp")
     }
     /// Where its CA takes certificate signing requests; `signing` or `authentication` follows.
     pub fn certify_url(&self) -> String {
-        self.server.url("/certify")
-    }
-    /// What it does from now on.
-    pub fn behave(&self, behaviour: Behaviour) {
-        *self.shared.behaviour.lock().unwrap_or_else(PoisonError::into_inner) = behaviour;
-    }
-    /// How many requests came.
-    pub fn requests(&self) -> u64 {
-        self.shared.requests.load(Ordering::Relaxed)
+        self.url_of("/certify")
     }
 }
 
@@ -108,8 +82,7 @@ async fn answer(shared: Arc<Shared>, request: Request<RequestBody>) -> Response<
         "/certify/authentication" => return certify(&shared, Usage::Authentication, request).await,
         _ => {}
     }
-    shared.requests.fetch_add(1, Ordering::Relaxed);
-    let behaviour = *shared.behaviour.lock().unwrap_or_else(PoisonError::into_inner);
+    let (_, behaviour) = shared.take();
     let age = match behaviour {
         Behaviour::Answers => Duration::ZERO,
         Behaviour::Stale(age) => age,

@@ -1,8 +1,7 @@
 //! The timestamping service over HTTP [RFC 3161 §3.4], with the failures that tests ask for.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use host::clock::Clock;
 use hyper::{Method, Request, Response, StatusCode};
@@ -10,7 +9,8 @@ use pki::tsp::stamp::{self, MAX_REQUEST_BYTES, Stamper};
 use proto::time::UnixTime;
 
 use crate::authority::Authority;
-use crate::http::{HttpServer, RequestBody, ResponseBody, read_all, respond};
+use crate::http::{RequestBody, ResponseBody, read_all, respond};
+use crate::trust_service::{Shared, TrustService};
 
 /// Policy under which it stamps, in the arc for documentation [RFC 5612].
 pub const POLICY: &str = "1.3.6.1.4.1.32473.1";
@@ -35,19 +35,7 @@ pub enum Behaviour {
 }
 
 /// A running service; dropping it stops it.
-#[derive(Debug)]
-pub struct Tsa {
-    server: HttpServer,
-    shared: Arc<Shared>,
-}
-
-#[derive(Debug)]
-struct Shared {
-    authority: Arc<Authority>,
-    clock: Clock,
-    behaviour: Mutex<Behaviour>,
-    requests: AtomicU64,
-}
+pub type Tsa = TrustService<Behaviour>;
 
 impl Tsa {
     /// Listens on `address`.
@@ -59,33 +47,16 @@ impl Tsa {
         authority: Arc<Authority>,
         clock: Clock,
     ) -> std::io::Result<Self> {
-        let shared =
-            Arc::new(Shared { authority, clock, behaviour: Mutex::default(), requests: AtomicU64::new(0) });
-        let state = Arc::clone(&shared);
-        let server = HttpServer::start(address, move |request| answer(Arc::clone(&state), request)).await?;
-        Ok(Self { server, shared })
-    }
-    /// Where it listens.
-    pub fn address(&self) -> SocketAddr {
-        self.server.address()
+        Self::listen(address, authority, clock, answer).await
     }
     /// Its address as configurations carry it.
     pub fn url(&self) -> String {
-        self.server.url("/tsa")
-    }
-    /// What it does from now on.
-    pub fn behave(&self, behaviour: Behaviour) {
-        *self.shared.behaviour.lock().unwrap_or_else(PoisonError::into_inner) = behaviour;
-    }
-    /// How many requests came.
-    pub fn requests(&self) -> u64 {
-        self.shared.requests.load(Ordering::Relaxed)
+        self.url_of("/tsa")
     }
 }
 
-async fn answer(shared: Arc<Shared>, request: Request<RequestBody>) -> Response<ResponseBody> {
-    let number = shared.requests.fetch_add(1, Ordering::Relaxed);
-    let behaviour = *shared.behaviour.lock().unwrap_or_else(PoisonError::into_inner);
+async fn answer(shared: Arc<Shared<Behaviour>>, request: Request<RequestBody>) -> Response<ResponseBody> {
+    let (number, behaviour) = shared.take();
     match behaviour {
         Behaviour::Stamps => {}
         Behaviour::Silent => std::future::pending().await,
