@@ -294,13 +294,14 @@ fn archives_need_to_know_what_stands_before() {
 /// Names and contents, in order.
 fn entries(zip: &[u8]) -> Vec<(String, Vec<u8>)> {
     let mut zip = zip::ZipArchive::new(std::io::Cursor::new(zip)).expect("a ZIP");
+    let count = zip.len();
     let read = |index| {
         let mut entry = zip.by_index(index).expect("an entry");
         let (name, mut content) = (entry.name().expect("UTF-8").into_owned(), Vec::new());
         std::io::Read::read_to_end(&mut entry, &mut content).expect("it reads");
         (name, content)
     };
-    (0..zip.len()).map(read).collect()
+    (0..count).map(read).collect()
 }
 
 /// Packed again; without a level nothing is deflated.
