@@ -262,9 +262,22 @@ pub(crate) fn start(writer: Writer, queue: Receiver<Queued>) -> std::io::Result<
     for hand in 0..HANDS {
         let desk = desk.clone();
         let thread = std::thread::Builder::new().name("log-writer".into());
-        thread.spawn(move || while lock(&desk).turn(hand).is_some_and(Turn::end) {})?;
+        thread.spawn(move || work(&desk, hand))?;
     }
     Ok(())
+}
+
+fn work(desk: &Mutex<Desk>, hand: usize) {
+    loop {
+        // A hand that came to grief at the desk left a batch half made: then the log is closed.
+        let turn = desk.lock().map_or(Turn::Closed, |mut desk| desk.turn(hand));
+        // From here on the desk is free for the other one.
+        match turn {
+            Turn::Idle => {}
+            Turn::Sync(departure) => departure.land(),
+            Turn::Closed => return,
+        }
+    }
 }
 
 /// What a hand does after it has left the desk.
@@ -272,35 +285,29 @@ enum Turn {
     /// Nothing came.
     Idle,
     Sync(Departure),
-}
-
-impl Turn {
-    fn end(self) -> bool {
-        if let Self::Sync(departure) = self {
-            departure.land();
-        }
-        true
-    }
+    Closed,
 }
 
 impl Desk {
-    /// One batch; `None` once the log is closed.
-    fn turn(&mut self, hand: usize) -> Option<Turn> {
-        let writer = self.writer.as_mut()?;
+    /// One batch.
+    fn turn(&mut self, hand: usize) -> Turn {
+        let Some(writer) = &mut self.writer else { return Turn::Closed };
         writer.hand = hand;
         let closed = match self.queue.recv_timeout(RETRY) {
             Ok(first) => match writer.gather(first.request, &self.queue) {
                 Some(answer) => Some(answer),
-                None => return Some(writer.commit().map_or(Turn::Idle, Turn::Sync)),
+                None => return writer.commit().map_or(Turn::Idle, Turn::Sync),
             },
             Err(RecvTimeoutError::Timeout) => {
                 writer.while_idle();
-                return Some(Turn::Idle);
+                return Turn::Idle;
             }
             Err(RecvTimeoutError::Disconnected) => None,
         };
-        self.writer.take()?.finish(closed);
-        None
+        if let Some(writer) = self.writer.take() {
+            writer.finish(closed);
+        }
+        Turn::Closed
     }
 }
 
