@@ -10,7 +10,12 @@ pub(crate) enum Operation {
     Write = 2,
     Sync = 4,
     Cut = 8,
+    /// No failure: a sync that takes [`SLOW`].
+    SlowSync = 16,
 }
+
+/// How long a slow sync takes.
+pub(crate) const SLOW: std::time::Duration = std::time::Duration::from_millis(200);
 
 /// Which operations fail now, by bit.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +29,12 @@ impl Faults {
     }
 
     pub(crate) fn check(&self, operation: Operation) -> io::Result<()> {
+        let is_set = |bit: Operation| {
+            self.0.as_ref().is_some_and(|switch| switch.load(Ordering::SeqCst) & bit as u32 != 0)
+        };
+        if operation == Operation::Sync && is_set(Operation::SlowSync) {
+            std::thread::sleep(SLOW);
+        }
         match &self.0 {
             Some(switch) if switch.load(Ordering::SeqCst) & operation as u32 != 0 => {
                 Err(io::Error::other("no space left on device (a test says so)"))

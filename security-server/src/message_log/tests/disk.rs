@@ -1,10 +1,10 @@
 //! Disks that are full, broken, read-only, and come back.
 use std::process::Command;
-use std::sync::atomic::AtomicU32;
+use std::sync::atomic::{AtomicBool, AtomicU32};
 use std::time::Instant;
 
 use super::*;
-use crate::message_log::store::faults::Operation;
+use crate::message_log::store::faults::{Operation, SLOW};
 
 const EVERYTHING: u32 =
     Operation::Create as u32 | Operation::Write as u32 | Operation::Sync as u32 | Operation::Cut as u32;
@@ -79,6 +79,95 @@ async fn refuses_new_exchanges_when_free_space_runs_low() {
     let refused = log.check_ready(UnixTime(5000)).unwrap_err().to_string();
     assert!(refused.contains("are to stay free"), "{refused}");
     append(&log, 1).await.expect("what is under way is still logged");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slow_disk_makes_messages_wait_together_and_refuses_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let switch = Arc::new(AtomicU32::new(0));
+    let log = try_open(dir.path(), settings(), Faults::switched_by(switch.clone())).unwrap();
+    switch.store(Operation::SlowSync as u32, Ordering::SeqCst);
+    let began = Instant::now();
+    let tasks: Vec<_> = (1..=300)
+        .map(|number| {
+            let log = log.clone();
+            tokio::spawn(async move { (append(&log, number).await.unwrap(), number) })
+        })
+        .collect();
+    assert!(log.check_ready(UnixTime(0)).is_ok());
+    let mut logged = Vec::new();
+    for task in tasks {
+        logged.push(task.await.unwrap());
+    }
+    // One after the other they would take a minute, and each segment that fills takes its time as well.
+    assert!(began.elapsed() < 100 * SLOW, "{:?}", began.elapsed());
+    log.indexed().await;
+    for (id, number) in logged {
+        assert_is(&log.read(id).unwrap(), number);
+    }
+    assert_eq!(log.verify().await.unwrap().damage, []);
+    switch.store(0, Ordering::SeqCst);
+    close(log).await;
+}
+
+/// Two batches at a time are on their way to the disk, and it fails under them: what was acknowledged is there, what was refused is
+/// not, and no number is left out or used twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_disk_that_fails_again_and_again_under_load_loses_nothing_it_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let switch = Arc::new(AtomicU32::new(0));
+    let log = try_open(dir.path(), settings(), Faults::switched_by(switch.clone())).unwrap();
+    let over = Arc::new(AtomicBool::new(false));
+    let tasks: Vec<_> = (0..16_u64)
+        .map(|task| {
+            let (log, over) = (log.clone(), over.clone());
+            tokio::spawn(async move {
+                let (mut logged, mut refused, mut number) = (Vec::new(), 0, task);
+                while !over.load(Ordering::SeqCst) {
+                    number += 16;
+                    let body = write_body(&log, 3000).await;
+                    let appended = match body {
+                        Ok(body) => log.append(entry(number, &signature(number), vec![body])).await,
+                        Err(error) => Err(error),
+                    };
+                    match appended {
+                        Ok(done) => logged.push((done.id, number)),
+                        Err(_) => {
+                            refused += 1;
+                            tokio::time::sleep(Duration::from_millis(20)).await;
+                        }
+                    }
+                }
+                (logged, refused)
+            })
+        })
+        .collect();
+    for operation in [Operation::Sync, Operation::Write, Operation::Sync, Operation::Create] {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        switch.store(operation as u32, Ordering::SeqCst);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        switch.store(0, Ordering::SeqCst);
+        until_ready(&log, UnixTime(0)).await;
+    }
+    over.store(true, Ordering::SeqCst);
+    let (mut logged, mut refused) = (Vec::new(), 0);
+    for task in tasks {
+        let (of_task, refusals) = task.await.unwrap();
+        logged.extend(of_task);
+        refused += refusals;
+    }
+    assert!(refused > 0 && !logged.is_empty(), "{refused} refused, {} logged", logged.len());
+    log.indexed().await;
+    for (id, number) in &logged {
+        assert_is(&log.read(*id).unwrap(), *number);
+    }
+    logged.sort_unstable();
+    let numbers: Vec<u64> = logged.iter().map(|(id, _)| id.0).collect();
+    assert!(numbers.windows(2).all(|pair| pair[0] < pair[1]), "a number was given twice");
+    let report = log.verify().await.unwrap();
+    assert_eq!(report.damage, []);
+    assert_eq!(report.records, numbers.len() as u64, "nothing that was refused is on record");
+    close(log).await;
 }
 
 /// A real small file system, where we may mount one.
