@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use hyper::{Method, StatusCode};
 use pki::key::KeyKind;
+use proto::id::MemberId;
 use sandbox::ecosystem::{Ecosystem, Options};
 use sandbox::information_system::{Call, Message};
 use sandbox::loopback::{Claim, SERVER_PORT};
@@ -182,5 +183,19 @@ async fn relays_with_signers_of_their_own_through_a_restart() {
         assert_eq!(answer.status, StatusCode::OK, "{:?}", answer.fault());
     }
     exchange(&ecosystem).await;
+    ecosystem.stop(LIMIT).await.unwrap();
+}
+
+/// A registry with members and servers that only stand in it.
+#[tokio::test(flavor = "multi_thread")]
+async fn knows_as_many_members_as_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options { keys: KeyKind::P256, more_members: 20, ..Options::default() };
+    let ecosystem = Ecosystem::build(dir.path(), options, |_| {}).await.unwrap();
+    exchange(&ecosystem).await;
+    let conf = pki::globalconf::load_directory(&ecosystem.consumer_globalconf()).unwrap();
+    let client = MemberId::new(parties::INSTANCE, parties::CITIES, "90000019").subsystem("school-office");
+    assert!(conf.is_known(&client));
+    assert_eq!(conf.providers(&client).len(), 1, "its server");
     ecosystem.stop(LIMIT).await.unwrap();
 }

@@ -24,7 +24,7 @@ use super::front_door::{self, Joining};
 use super::registry::{self, Wanted};
 use super::state::State;
 use super::{Ecosystem, Filling, Mode, Options, Role, Server, Stage, Trust};
-use super::{kept, members};
+use super::{kept, members, more_members};
 use crate::admin::Admin;
 use crate::authority::Authority;
 use crate::loopback::{CONFIGURATION_PORT, Claim};
@@ -160,10 +160,10 @@ async fn offline(
     );
     let anchor = {
         let files = ground.central.clone();
-        spawn_blocking(move || fill_registry(&files, &wanted)).await??
+        spawn_blocking(move || fill_registry(&files, &wanted, options.more_members)).await??
     };
     let central =
-        Server::start(&options.mode, Role::CentralServer, parties::INSTANCE, &ground.central).await?;
+        start_with_key(&options.mode, Role::CentralServer, parties::INSTANCE, &ground.central).await?;
 
     stage(Stage::SecurityServers);
     for member in &members {
@@ -190,7 +190,8 @@ async fn by_front_door(
     mut stage: impl FnMut(Stage),
 ) -> anyhow::Result<Ecosystem> {
     let plain = options.services.is_empty() && options.clients.is_empty() && !options.signers;
-    ensure!(plain, "signers, further services and clients need servers that are filled offline");
+    let plain = plain && options.more_members == 0;
+    ensure!(plain, "signers, further services, clients and members need servers that are filled offline");
     let kept = ground.state.clone();
     if !kept.complete {
         forget_servers(&ground)?;
@@ -418,10 +419,12 @@ fn prepare_central(files: &Files, address: SocketAddr, keys: KeyKind) -> anyhow:
 }
 
 /// Brings the registry up to date; gives the anchor. Blocks.
-fn fill_registry(files: &Files, wanted: &Wanted) -> anyhow::Result<Vec<u8>> {
+fn fill_registry(files: &Files, wanted: &Wanted, more_members: u32) -> anyhow::Result<Vec<u8>> {
     let offline = Offline::open(&files.data(), Clock::System)?;
     let missing = wanted.missing(&offline.registry().state());
     offline.execute_all(ACTOR, missing)?;
+    let more = more_members::missing(&offline.registry().state(), more_members)?;
+    offline.execute_all(ACTOR, more)?;
     Ok(offline.anchor(SourceKind::Internal)?)
 }
 
@@ -472,6 +475,16 @@ pub(super) async fn start_signers(dir: &Path, mode: &Mode) -> anyhow::Result<Vec
         signers.push(Server::start(mode, Role::Signer, &format!("{} signer", id.short()), &files).await?);
     }
     Ok(signers)
+}
+
+/// Of a security server that does not run.
+pub(super) fn change_settings(
+    files: &Files,
+    change: impl FnOnce(&mut security_server::config::File),
+) -> anyhow::Result<()> {
+    let mut settings: security_server::config::File = host::settings::load(&files.settings())?;
+    change(&mut settings);
+    write_settings(files, &settings)
 }
 
 fn write_settings(files: &Files, settings: &impl Serialize) -> anyhow::Result<()> {

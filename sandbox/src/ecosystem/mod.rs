@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `state` | where things listened, in `sandbox.json` |
 //! | `members` | keys and certificates of the members |
+//! | `more_members` | a registry as large as one likes |
 //! | `registry` | what the central server must know |
 //! | `files` | settings and descriptions that the servers are given |
 //! | `build` | the steps between a folder and a running ecosystem |
@@ -29,6 +30,7 @@ mod files;
 mod front_door;
 mod kept;
 mod members;
+mod more_members;
 mod registry;
 pub mod run;
 mod state;
@@ -36,7 +38,7 @@ mod state;
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use host::data_dir::DataDir;
@@ -44,6 +46,7 @@ use host::http::Client;
 use pki::globalconf::load_directory;
 use pki::key::KeyKind;
 use proto::globalconf::{MAX_VERSION, MIN_VERSION};
+use proto::id::ServerId;
 use proto::time::UnixTime;
 
 use crate::admin::Admin;
@@ -51,6 +54,7 @@ use crate::authority::Authority;
 use crate::information_system::InformationSystem;
 use crate::loopback::Claim;
 use crate::ocsp_responder::OcspResponder;
+use crate::parties;
 use crate::services::SampleServices;
 use crate::tsa::Tsa;
 pub use run::{Mode, Role, Server};
@@ -87,6 +91,9 @@ pub struct Options {
     pub services: Vec<serde_json::Value>,
     /// Clients of the consumer's security server besides the school office, as `apply` reads them.
     pub clients: Vec<serde_json::Value>,
+    /// Members that are registered besides those of the sandbox, each with two subsystems; a tenth as many security servers, which do
+    /// not exist, are theirs. Offline only.
+    pub more_members: u32,
 }
 
 impl Default for Options {
@@ -99,6 +106,7 @@ impl Default for Options {
             signers: false,
             services: Vec::new(),
             clients: Vec::new(),
+            more_members: 0,
         }
     }
 }
@@ -201,6 +209,34 @@ impl Ecosystem {
         tokio::time::sleep(pause).await;
         self.signers = build::start_signers(&self.dir, &self.mode).await?;
         Ok(())
+    }
+
+    /// Ends both security servers properly and starts them again, with the settings that `change` makes of those they have; gives the
+    /// moment at which they were started. On return they are ready, with the configuration that they kept.
+    ///
+    /// # Errors
+    /// One does not end within `limit`, or does not start.
+    pub async fn restart_security_servers(
+        &mut self,
+        limit: Duration,
+        change: impl Fn(&ServerId, &mut security_server::config::File),
+    ) -> anyhow::Result<Instant> {
+        for server in [&mut self.consumer, &mut self.provider] {
+            ensure!(server.stop_for_now(limit).await, "{} did not end well", server.id);
+        }
+        for (server, id) in
+            [(&self.consumer, parties::consumer_server()), (&self.provider, parties::provider_server())]
+        {
+            build::change_settings(&build::files_of(&self.dir, server), |settings| change(&id, settings))?;
+        }
+        let began = Instant::now();
+        let start = |server: &Server| {
+            let (mode, id, files) =
+                (self.mode.clone(), server.id.clone(), build::files_of(&self.dir, server));
+            async move { Server::start(&mode, Role::SecurityServer, &id, &files).await }
+        };
+        (self.consumer, self.provider) = tokio::try_join!(start(&self.consumer), start(&self.provider))?;
+        Ok(began)
     }
 
     /// All three, the central server first.

@@ -15,8 +15,8 @@ use tokio::task::JoinHandle;
 use super::files::Files;
 use crate::child::{Child, Ready, Start, read_ready};
 
-/// For a server to get ready; generous, since test machines are busy.
-const START_LIMIT: Duration = Duration::from_secs(60);
+/// For a server to get ready; generous, since test machines are busy and registries may be large.
+const START_LIMIT: Duration = Duration::from_secs(180);
 /// Between two looks for a ready file.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -120,6 +120,8 @@ pub struct Server {
 enum Handle {
     Process(Child),
     Task(Shutdown, AbortOnDrop),
+    /// Between its end and its next start.
+    Ended,
 }
 
 #[derive(Debug)]
@@ -244,18 +246,25 @@ impl Server {
                 Ok(Err(error)) => format!("{error:#}"),
                 Err(error) => error.to_string(),
             },
+            Handle::Ended => "it was told to".to_owned(),
         };
         format!("{} has ended: {how}", self.id)
     }
 
     /// Lets exchanges under way come to their end, then ends it; `true` when that went well.
-    pub async fn stop(self, limit: Duration) -> bool {
-        match self.handle {
+    pub async fn stop(mut self, limit: Duration) -> bool {
+        self.stop_for_now(limit).await
+    }
+
+    /// The same for a server that is to be started again.
+    pub(super) async fn stop_for_now(&mut self, limit: Duration) -> bool {
+        match std::mem::replace(&mut self.handle, Handle::Ended) {
             Handle::Process(child) => child.stop(limit).await,
             Handle::Task(shutdown, mut task) => {
                 shutdown.stop();
                 matches!(tokio::time::timeout(limit, &mut task.0).await, Ok(Ok(Ok(()))))
             }
+            Handle::Ended => true,
         }
     }
 }

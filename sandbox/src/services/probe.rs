@@ -8,6 +8,7 @@
 //! | `GET /delay/MS` | after so many milliseconds |
 //! | `GET /status/CODE` | that status |
 //! | `POST /sink` | how many bytes arrived |
+//! | `POST /back` | as many bytes as arrived, once all have: some relays send no more of a request whose answer has begun |
 //! | `GET /short/N` | promises N bytes and breaks off half way |
 
 use std::time::Duration;
@@ -39,7 +40,14 @@ pub(super) async fn answer(path: &str, request: Request<RequestBody>) -> Respons
     let (what, number) = (parts.next().unwrap_or(""), parts.next().and_then(|text| text.parse::<u64>().ok()));
     match (what, number) {
         ("echo", None) => echo(request),
-        ("sink", None) => sink(request).await,
+        ("sink", None) => match arrived(request).await {
+            Ok(bytes) => respond(StatusCode::OK, "text/plain", format!("{bytes}\n")),
+            Err(refusal) => refusal,
+        },
+        ("back", None) => match arrived(request).await {
+            Ok(bytes) => sized(bytes, bytes),
+            Err(refusal) => refusal,
+        },
         ("empty", None) => respond_empty(),
         ("size", Some(bytes)) if bytes <= MOST_BYTES => sized(bytes, bytes),
         ("short", Some(bytes)) if bytes <= MOST_BYTES => sized(bytes, bytes / 2),
@@ -78,16 +86,17 @@ fn echo(request: Request<RequestBody>) -> Response<ResponseBody> {
     response
 }
 
-async fn sink(request: Request<RequestBody>) -> Response<ResponseBody> {
+/// Reads the body to its end; how many bytes it had.
+async fn arrived(request: Request<RequestBody>) -> Result<u64, Response<ResponseBody>> {
     let mut body = request.into_body();
     let mut bytes = 0_u64;
     while let Some(frame) = body.frame().await {
         match frame {
             Ok(frame) => bytes += frame.data_ref().map_or(0, |data| data.len() as u64),
-            Err(error) => return respond(StatusCode::BAD_REQUEST, "text/plain", format!("{error}\n")),
+            Err(error) => return Err(respond(StatusCode::BAD_REQUEST, "text/plain", format!("{error}\n"))),
         }
     }
-    respond(StatusCode::OK, "text/plain", format!("{bytes}\n"))
+    Ok(bytes)
 }
 
 fn respond_empty() -> Response<ResponseBody> {
