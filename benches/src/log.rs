@@ -38,6 +38,7 @@ use security_server::message_log::{Direction, Entry, MessageLog};
 use serde::Serialize;
 
 use crate::containers::{self, Containers, cpu_seconds};
+use crate::no_service::NoService;
 
 /// Of a signature document, about what one with an OCSP answer has.
 const SIGNATURE_BYTES: usize = 6 << 10;
@@ -355,24 +356,6 @@ fn noise(length: usize, seed: u64) -> Vec<u8> {
         (state >> 33) as u8
     };
     std::iter::repeat_with(&mut next).take(length).collect()
-}
-
-#[derive(Debug)]
-struct NoService;
-
-impl Surroundings for NoService {
-    fn services(&self) -> Vec<(String, String)> {
-        Vec::new()
-    }
-    fn has_services(&self) -> bool {
-        false
-    }
-    fn trusted(&self, _: UnixTime) -> Option<Vec<Certificate>> {
-        None
-    }
-    fn interval(&self) -> Duration {
-        Duration::from_secs(3600)
-    }
 }
 
 /// A timestamping service in this process.

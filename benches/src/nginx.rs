@@ -4,6 +4,7 @@
 //! load --HTTP--> nginx --TLS 1.3, both sides authenticated, kept open--> nginx --HTTP--> backend
 //! ```
 //!
+//! The load may come over TLS as well, and the connections between the relays may be new ones with resumed sessions: a port for each.
 //! Two workers each, no access log, bodies passed on while they come. Started here, in a folder of the run, and ended with it; where
 //! there is no nginx the rows have no ratio.
 
@@ -26,6 +27,10 @@ const START: Duration = Duration::from_secs(10);
 pub(crate) struct Pair {
     /// Where the load goes.
     pub(crate) address: SocketAddr,
+    /// Where it goes over TLS.
+    pub(crate) tls_address: SocketAddr,
+    /// Where each request has a new connection between the relays.
+    pub(crate) fresh_address: SocketAddr,
     front: Child,
     back: Child,
 }
@@ -43,29 +48,35 @@ impl Pair {
         for name in ["front", "back"] {
             write_identity(&dir, name)?;
         }
-        let (address, between) = (free_address()?, free_address()?);
+        let addresses = [free_address()?, free_address()?, free_address()?, free_address()?];
+        let [address, tls_address, fresh_address, between] = addresses;
         let back = start(
             &dir,
             "back",
             &format!("upstream next {{ server {backend}; keepalive 512; keepalive_requests 100000000; }}"),
             &format!(
-                "listen {between} ssl; ssl_certificate back.crt; ssl_certificate_key back.key; \
+                "server {{ listen {between} ssl; ssl_certificate back.crt; ssl_certificate_key back.key; \
                  ssl_protocols TLSv1.3; ssl_client_certificate front.crt; ssl_verify_client on; \
-                 location / {{ proxy_pass http://next; }}"
+                 location / {{ proxy_pass http://next; }} }}"
             ),
         )?;
         let front = start(
             &dir,
             "front",
-            &format!("upstream next {{ server {between}; keepalive 512; keepalive_requests 100000000; }}"),
             &format!(
-                "listen {address}; location / {{ proxy_pass https://next; proxy_ssl_name back; \
-                 proxy_ssl_certificate front.crt; proxy_ssl_certificate_key front.key; \
-                 proxy_ssl_trusted_certificate back.crt; proxy_ssl_verify on; proxy_ssl_protocols TLSv1.3; }}"
+                "upstream next {{ server {between}; keepalive 512; keepalive_requests 100000000; }}\n\
+                 upstream fresh {{ server {between}; }}"
+            ),
+            &format!(
+                "proxy_ssl_name back; proxy_ssl_certificate front.crt; proxy_ssl_certificate_key front.key; \
+                 proxy_ssl_trusted_certificate back.crt; proxy_ssl_verify on; proxy_ssl_protocols TLSv1.3;\n\
+                 ssl_certificate front.crt; ssl_certificate_key front.key;\n\
+                 server {{ listen {address}; listen {tls_address} ssl; location / {{ proxy_pass https://next; }} }}\n\
+                 server {{ listen {fresh_address}; location / {{ proxy_pass https://fresh; }} }}"
             ),
         )?;
-        let pair = Self { address, front, back };
-        for address in [between, address] {
+        let pair = Self { address, tls_address, fresh_address, front, back };
+        for address in addresses {
             wait_for(address).await?;
         }
         Ok(Some(pair))
@@ -79,19 +90,31 @@ impl Pair {
     }
 
     /// Ends both and waits until their workers have ended.
-    pub(crate) async fn stop(self) {
-        for mut child in [self.front, self.back] {
-            let pid = child.id().and_then(|pid| rustix::process::Pid::from_raw(pid.cast_signed()));
-            if let Some(pid) = pid {
-                // It may have ended by itself.
-                let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
-            }
+    pub(crate) async fn stop(mut self) {
+        for child in [&mut self.front, &mut self.back] {
+            child.id().into_iter().for_each(terminate);
             let _ = tokio::time::timeout(START, child.wait()).await;
         }
     }
 }
 
-fn start(dir: &Path, name: &str, upstream: &str, server: &str) -> anyhow::Result<Child> {
+/// A part of the run that is given up leaves nobody behind: killing a relay alone would not end its workers.
+impl Drop for Pair {
+    fn drop(&mut self) {
+        for child in [&self.front, &self.back] {
+            child.id().into_iter().flat_map(children).for_each(terminate);
+        }
+    }
+}
+
+fn terminate(pid: u32) {
+    if let Some(pid) = rustix::process::Pid::from_raw(pid.cast_signed()) {
+        // It may have ended by itself.
+        let _ = rustix::process::kill_process(pid, rustix::process::Signal::TERM);
+    }
+}
+
+fn start(dir: &Path, name: &str, upstream: &str, servers: &str) -> anyhow::Result<Child> {
     let config = format!(
         "daemon off; worker_processes 2; pid {name}.pid; error_log {name}.log crit;\n\
          events {{ worker_connections 8192; }}\n\
@@ -102,7 +125,7 @@ fn start(dir: &Path, name: &str, upstream: &str, server: &str) -> anyhow::Result
          proxy_http_version 1.1; proxy_set_header Connection \"\"; proxy_request_buffering off;\n\
          proxy_buffering off; proxy_read_timeout 600s; large_client_header_buffers 8 64k;\n\
          {upstream}\n\
-         server {{ {server} }}\n\
+         {servers}\n\
          }}\n"
     );
     let file = dir.join(format!("{name}.conf"));

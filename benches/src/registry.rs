@@ -15,6 +15,8 @@ use proto::globalconf::shared_parameters::{Member, SecurityServer, SharedParamet
 use proto::id::{ClientId, MemberId, ServerId};
 use serde::Serialize;
 
+use crate::report::round;
+
 /// Version of the configuration's form.
 const VERSION: u32 = 6;
 const SUBSYSTEMS: [&str; 2] = ["population-register", "school-office"];
@@ -66,6 +68,14 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         )?;
     }
     Ok(())
+}
+
+/// Nanoseconds of those lookups with so many members each.
+///
+/// # Errors
+/// A configuration cannot be built.
+pub(crate) fn lookups_at(sizes: [u32; 3]) -> anyhow::Result<Vec<f64>> {
+    sizes.into_iter().map(|members| Ok(round(measure(members.max(10))?.lookup_ns, 0))).collect()
 }
 
 fn measure(members: u32) -> anyhow::Result<Row> {

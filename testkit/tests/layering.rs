@@ -26,7 +26,7 @@ const MAY_USE: [(&str, &[&str]); 12] = [
 
 /// Cryptographic libraries and who may name them in what ships.
 const CRYPTOGRAPHY: [(&str, &[&str]); 3] = [
-    ("ring", &["pki", "signer", "security-server", "conformance"]),
+    ("ring", &["pki", "signer", "security-server", "conformance", "benches"]),
     ("openssl", &["pki", "security-server"]),
     ("rcgen", &["pki", "sandbox"]),
 ];
