@@ -5,7 +5,7 @@
 
 mod scene;
 
-use admin_api::operation::{Access, Role};
+use admin_api::operation::{Access, Role, Verb};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use central_server::admin_api::rights::RIGHTS;
@@ -17,11 +17,17 @@ use proto::globalconf::optional_parts::write_fetch_interval;
 use proto::time::UnixTime;
 use scene::Scene;
 use serde_json::Value;
-use testkit::contract::{Contract, Line, Names, Row, form, lines, with_common};
+use testkit::contract::{Contract, Line, Names, Row, form, lines, unrecorded, with_common};
 use testkit::vectors;
 
 /// Refusals that no call of this test draws, and operations that never succeed.
 const UNDRAWN: [(&str, &str, &str); 0] = [];
+
+/// They are no GET, and leave everything as it is.
+const CHANGE_NOTHING: [&str; 2] = ["previewTrustedAnchor", "findGlobalGroupMembers"];
+
+/// Their events name the source that they are about.
+const NAMED_BY_SOURCE: [&str; 4] = ["addKey", "activateKey", "deleteKey", "reCreateAnchor"];
 
 /// Required fields of the reference's document that live servers leave out; and those of RSA keys, which these are not.
 const LEFT_OUT: [&str; 10] = [
@@ -195,6 +201,25 @@ async fn every_operation_keeps_its_contract() {
         }
     }
     contract.finish(&UNDRAWN);
+    let log = std::fs::read_to_string(scene.folder().join("admin/audit.log")).unwrap();
+    let rows = scene.frame().operations().iter();
+    let rows = rows.filter(|row| !NAMED_BY_SOURCE.contains(&row.id));
+    let missing = unrecorded(&log, rows.map(|row| (row.id, row.event, !row.refusals.is_empty())), &UNDRAWN);
+    assert!(missing.is_empty(), "not in the audit log: {missing:#?}");
+    for event in [
+        "Log in user",
+        "Log in user failed",
+        "Log out user",
+        "API key authentication failed",
+        "Generate internal configuration signing key",
+        "Generate external configuration signing key",
+        "Activate internal configuration signing key",
+        "Delete internal configuration signing key",
+        "Re-create internal configuration anchor",
+        "Re-create internal configuration anchor failed",
+    ] {
+        assert!(log.contains(&format!("\"{event}\"")), "{event}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -215,6 +240,8 @@ async fn every_operation_asks_for_its_right() {
         assert_eq!(scene.log_in(name, form.as_bytes()).await.0, 200, "{name}");
     }
     for row in scene.frame().operations() {
+        let changes = row.verb != Verb::Get && !CHANGE_NOTHING.contains(&row.id);
+        assert_eq!(row.event.is_some(), changes, "{} in the audit log", row.id);
         let path: Vec<&str> =
             row.path.split('/').map(|part| if part.starts_with('{') { "INTERNAL" } else { part }).collect();
         let target = format!("/api/v1{}", path.join("/"));

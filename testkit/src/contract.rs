@@ -198,6 +198,27 @@ pub struct Row {
     pub refusals: &'static [(u16, &'static str)],
 }
 
+/// Events of which an audit log should have one and has none: of every operation that changes something one for success, and one for
+/// failure where it has been refused. `rows` are the operations with their events and whether they may be refused.
+pub fn unrecorded<'a>(
+    log: &str,
+    rows: impl IntoIterator<Item = (&'a str, Option<&'a str>, bool)>,
+    excused: &[(&str, &str, &str)],
+) -> Vec<String> {
+    let line = |line: &str| serde_json::from_str::<Value>(line).unwrap_or_default();
+    let events: BTreeSet<String> =
+        log.lines().filter_map(|text| line(text)["event"].as_str().map(str::to_owned)).collect();
+    let mut missing = Vec::new();
+    for (id, event, refuses) in rows {
+        let Some(event) = event else { continue };
+        let never = excused.iter().any(|(of, what, _)| *of == id && *what == EXAMPLE);
+        let wanted = [(!never, event.to_owned()), (refuses, format!("{event} failed"))];
+        let none = wanted.into_iter().filter(|(wanted, event)| *wanted && !events.contains(event));
+        missing.extend(none.map(|(_, event)| format!("{id}: {event}")));
+    }
+    missing
+}
+
 /// The judge over a whole table.
 #[derive(Debug)]
 pub struct Contract {
@@ -570,6 +591,15 @@ mod tests {
     #[should_panic(expected = "get has no example")]
     fn an_operation_without_a_case_is_told() {
         contract().finish(&[("get", "thing_not_found", "a test")]);
+    }
+
+    #[test]
+    fn what_is_not_in_the_audit_log_is_told() {
+        let log = "{\"event\":\"Add thing\"}\nrubbish\n{\"event\":\"Drop thing failed\"}\n";
+        let rows =
+            [("add", Some("Add thing"), true), ("drop", Some("Drop thing"), true), ("get", None, false)];
+        assert_eq!(unrecorded(log, rows, &[]), ["add: Add thing failed", "drop: Drop thing"]);
+        assert_eq!(unrecorded(log, rows, &[("drop", EXAMPLE, "never")]), ["add: Add thing failed"]);
     }
 
     #[test]

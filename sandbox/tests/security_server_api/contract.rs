@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use admin_api::operation::{Access, BodyKind, Role};
+use admin_api::operation::{Access, BodyKind, Role, Verb};
 use central_server::registry::Command;
 use host::clock::Clock;
 use pki::cert::Certificate;
@@ -17,7 +17,7 @@ use proto::id::ServerId;
 use proto::time::UnixTime;
 use security_server::admin_api::rights::RIGHTS;
 use serde_json::{Value, json};
-use testkit::contract::{Case, Contract, EXAMPLE, Line, Names, Row, form, lines, with_common};
+use testkit::contract::{Case, Contract, EXAMPLE, Line, Names, Row, form, lines, unrecorded, with_common};
 use testkit::vectors;
 
 use crate::documents::Documents;
@@ -35,6 +35,9 @@ const UNDRAWN: [(&str, &str, &str); 5] = [
     ("importCertificateFromToken", EXAMPLE, "certificates lie beside the keys, never on the token alone"),
     ("getOperationalDataIntervals", EXAMPLE, "there is no operational monitoring"),
 ];
+
+/// They are no GET, and leave everything as it is.
+const CHANGE_NOTHING: [&str; 3] = ["previewAnchor", "resetAlerts", "sendTestMail"];
 
 /// Required fields of the reference's document that live servers leave out; and those of RSA keys, which these are not.
 const LEFT_OUT: [&str; 8] = [
@@ -74,6 +77,8 @@ async fn every_operation_holds_to_its_rights() {
     }
     let mut tried = 0;
     for row in server.frame.operations() {
+        let changes = row.verb != Verb::Get && !CHANGE_NOTHING.contains(&row.id);
+        assert_eq!(row.event.is_some(), changes, "{} in the audit log", row.id);
         let path: Vec<_> =
             row.path.split('/').map(|part| if part.starts_with('{') { "x" } else { part }).collect();
         let target = format!("/api/v1{}", path.join("/"));
@@ -447,6 +452,17 @@ async fn every_operation_keeps_its_contract() {
         }
     }
     contract.finish(&UNDRAWN);
+    let log = |server: &SecurityServer| {
+        std::fs::read_to_string(server.foundation.folder("admin").unwrap().join("audit.log")).unwrap()
+    };
+    let whole: String = scene.servers.values().map(log).collect();
+    let rows = scene.servers["ss0"].frame.operations().iter();
+    let rows = rows.map(|row| (row.id, row.event, !row.refusals.is_empty()));
+    let missing = unrecorded(&whole, rows, &UNDRAWN);
+    assert!(missing.is_empty(), "not in the audit log: {missing:#?}");
+    for event in ["Log in user", "Log in user failed", "Log out user", "API key authentication failed"] {
+        assert!(whole.contains(&format!("\"{event}\"")), "{event}");
+    }
     for server in scene.servers.into_values() {
         server.stop().await;
     }
