@@ -46,3 +46,40 @@ fn a_sample_is_printed() {
     assert_eq!(output.status.code(), Some(0));
     assert!(String::from_utf8_lossy(&output.stdout).contains("[message-log]"));
 }
+
+/// What bash offers for a line, by the script that `completion` prints.
+fn offered(line: &str, targets: &std::path::Path) -> Vec<String> {
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_causeway"));
+    let path = format!("{}:{}", program.parent().expect("a folder").display(), env!("PATH"));
+    let script = "source <(causeway completion bash); COMP_LINE=$1; COMP_POINT=${#1}; _causeway; \
+                  printf '%s\\n' \"${COMPREPLY[@]}\"";
+    let output = Command::new("bash")
+        .args(["-euc", script, "bash", line])
+        .env("PATH", path)
+        .env("CAUSEWAY_TARGETS", targets)
+        .output()
+        .expect("there is a shell");
+    assert!(output.status.success(), "{line}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn bash_completes_nouns_verbs_and_flags() {
+    if testkit::tools::tool("bash", "completion").is_none() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let targets = dir.path().join("targets.toml");
+    for (line, word) in [
+        ("causeway di", "diagnose"),
+        ("causeway ss cl", "client"),
+        ("causeway ss client re", "register"),
+        ("causeway cs trusted-anchor ", "upload"),
+        ("causeway ss token login --pin-", "--pin-file"),
+        ("causeway completion ", "zsh"),
+    ] {
+        let found = offered(line, &targets);
+        assert!(found.iter().any(|one| one == word), "{line}: {found:?}");
+    }
+    assert!(!offered("causeway ss token login --pi", &targets).contains(&"--pin".to_owned()), "a secret");
+}

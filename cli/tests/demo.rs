@@ -213,3 +213,13 @@ fn a_new_member_joins_the_running_demo_by_commands_within_a_minute() {
     assert!(output.status.success() && out.contains("Korpi"), "{}\n{out}\n{err}", output.status);
     println!("joined in {:.1} s", begun.elapsed().as_secs_f64());
 }
+
+#[test]
+fn the_readme_shows_the_commands_that_were_tried() {
+    let read =
+        |path: &str| std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(path)).unwrap();
+    let (script, readme) = (read("tests/join-the-demo.sh"), read("../README.md"));
+    let lines = script.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let missing: Vec<&str> = lines.filter(|line| *line != "set -e" && !readme.contains(line)).collect();
+    assert!(missing.is_empty(), "{missing:#?}");
+}
