@@ -204,6 +204,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServerConnection<S> {
         last: bool,
         now: UnixTime,
     ) -> Result<bool, WireError> {
+        if request.is_none() {
+            // Where it ends is not known.
+            self.decoder = BodyDecoder::new(Framing::ToEnd);
+        }
         // Whoever does not know chunked coding takes the end of the connection for the end of the body.
         let to_end = matches!(answer.body, AnswerBody::Pieces(_)) && request.is_none_or(|r| r.http10);
         let keep = !last && !to_end && self.request_is_read() && request.is_some_and(|r| r.keep_alive);
@@ -270,7 +274,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> ServerConnection<S> {
         self.decoder.is_done()
     }
 
-    /// Ends the connection after its last answer; without a farewell when that is not whole, so that a cut never looks like an end.
+    /// Ends the connection; without a farewell when its last answer is not whole, so that a cut never looks like an end.
     pub async fn close(mut self) {
         if self.broken {
             return;

@@ -58,9 +58,10 @@ async fn connection(
     let mut connection = ServerConnection::new(stream, server_limits(&cx.settings.limits));
     while let Some(head) = next_request(&cx, &mut connection).await {
         if !answer::respond(&cx, &peer, &mut connection, &head).await {
-            return connection.close().await;
+            break;
         }
     }
+    connection.close().await;
 }
 
 /// The head of the next request; `None` when there is none, because the peer or this server ends, or because it cannot be read, which the
