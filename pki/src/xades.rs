@@ -5,7 +5,8 @@
 //! time, two digests and the value. Our text is its own canonical form, but for the namespaces that the canonical form repeats
 //! on the two digested elements. Reading ([`Document::parse`]): through the XML gate, at most [`MAX_BYTES`] and
 //! [`MAX_REFERENCES`]; one signature, every id unique, every reference known, none twice, none transformed on its way. What is
-//! returned comes from the very nodes whose digests are checked.
+//! returned comes from the very nodes whose digests are checked. What stands as we write it, beside one of the same certificate that was
+//! read before, is read by its bytes ([`Known`]).
 //!
 //! | | classic (all releases) | since 7.6, without chains |
 //! |---|---|---|
@@ -24,9 +25,11 @@ use crate::cert::Certificate;
 use crate::digest::DigestValue;
 use crate::strict::StrictError;
 
+mod known;
 mod read;
 mod write;
 
+pub use known::Known;
 pub use read::{ReadCert, with_timestamp};
 pub use write::{Template, Unsigned};
 

@@ -3,6 +3,8 @@
 //! Leaf of a message: the digest of its one part, or one step over the digests of its parts. Inner node: one step over two
 //! children; a node without a sibling moves up unchanged. The text is the stock servers', to the byte.
 
+use std::fmt::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -135,7 +137,8 @@ impl ChainWriter {
     }
 
     pub(super) fn begin_step(&mut self) {
-        self.out.push_str(&format!("    <ns2:HashStep id=\"STEP{}\">\n", self.steps));
+        // Writing to a String cannot fail.
+        let _ = writeln!(self.out, "    <ns2:HashStep id=\"STEP{}\">", self.steps);
         self.steps += 1;
     }
 
@@ -144,7 +147,7 @@ impl ChainWriter {
     }
 
     pub(super) fn step_ref(&mut self, number: usize) {
-        self.out.push_str(&format!("        <ns2:StepRef URI=\"#STEP{number}\"/>\n"));
+        let _ = writeln!(self.out, "        <ns2:StepRef URI=\"#STEP{number}\"/>");
     }
 
     pub(super) fn hash_value(&mut self, digest: &DigestValue) {

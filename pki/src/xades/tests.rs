@@ -11,12 +11,12 @@ use crate::digest::DigestAlgorithm;
 use crate::hash_chain::{MESSAGE_URI, SIGNATURE_RESULT_URI};
 use crate::key::{KeyKind, PrivateKey};
 
-const MESSAGE: &[u8] = b"GET\r\n/r1/DEV/COM/1/sub/svc\r\n";
+pub(super) const MESSAGE: &[u8] = b"GET\r\n/r1/DEV/COM/1/sub/svc\r\n";
 const NOW: UnixTime = UnixTime(1_764_000_000_117);
 
-struct Signer {
+pub(super) struct Signer {
     key: PrivateKey,
-    cert: Certificate,
+    pub(super) cert: Certificate,
 }
 
 impl Signer {
@@ -25,7 +25,13 @@ impl Signer {
         Self { cert: certify(&key, name), key }
     }
 
-    fn sign(&self, template: &Template, algorithm: SignatureAlgorithm, uri: &str, data: &[u8]) -> Vec<u8> {
+    pub(super) fn sign(
+        &self,
+        template: &Template,
+        algorithm: SignatureAlgorithm,
+        uri: &str,
+        data: &[u8],
+    ) -> Vec<u8> {
         let unsigned = template.prepare(uri, &DigestAlgorithm::Sha512.digest(data), NOW);
         let value = self.key.sign(algorithm, EcdsaForm::Raw, unsigned.signed_info()).expect("the key signs");
         unsigned.finish(&value)
@@ -55,7 +61,7 @@ static RSA: LazyLock<Signer> = LazyLock::new(|| Signer::new(KeyKind::Rsa(2048), 
 static P256: LazyLock<Signer> = LazyLock::new(|| Signer::new(KeyKind::P256, "p256"));
 static P384: LazyLock<Signer> = LazyLock::new(|| Signer::new(KeyKind::P384, "p384"));
 
-fn signers() -> [(&'static Signer, SignatureAlgorithm); 4] {
+pub(super) fn signers() -> [(&'static Signer, SignatureAlgorithm); 4] {
     let pss = SignatureAlgorithm::new(Scheme::RsaPss, DigestAlgorithm::Sha512);
     [
         (&RSA, RSA.key.default_algorithm()),

@@ -33,33 +33,34 @@ const POLICY: &str = "<xades:SignaturePolicyIdentifier><xades:SignaturePolicyId>
 
 /// Everything of a signature document that does not change from message to message. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Template(Arc<Pieces>);
+pub struct Template(pub(super) Arc<Pieces>);
 
 /// The document in order; between them go URI, digest, digest of the properties, value, time and type of the part.
 #[derive(Debug)]
-struct Pieces {
+pub(super) struct Pieces {
     /// ` xmlns:asic="…" …`, as the root has them.
-    namespaces: String,
+    pub(super) namespaces: String,
     /// To the content of SignedInfo, without its start tag.
-    head: String,
+    pub(super) head: String,
     /// Content of SignedInfo to the URI.
-    before_uri: String,
+    pub(super) before_uri: String,
     /// From the digest of the part to that of the properties.
-    before_properties: String,
+    pub(super) before_properties: String,
     /// From the value to the content of SignedProperties, without its start tag.
-    certificate: String,
+    pub(super) certificate: String,
     /// Content of SignedProperties from the time to the type of the part.
-    before_mime: String,
+    pub(super) before_mime: String,
     /// From the end of SignedProperties to the end.
-    tail: String,
+    pub(super) tail: String,
 }
 
-const SIGNED_INFO_TAG: &str = "<ds:SignedInfo";
-const SIGNED_INFO_END: &str = "</ds:DigestValue></ds:Reference></ds:SignedInfo>";
-const PROPERTIES_TAG: &str = "<xades:SignedProperties";
-const PROPERTIES_ID: &str = " Id=\"signed-properties\">";
-const BEFORE_TIME: &str = "<xades:SignedSignatureProperties><xades:SigningTime>";
-const PROPERTIES_END: &str = "</xades:MimeType></xades:DataObjectFormat></xades:SignedDataObjectProperties>\
+pub(super) const SIGNED_INFO_TAG: &str = "<ds:SignedInfo";
+pub(super) const VALUE_TAG: &str = "<ds:SignatureValue Id=\"signature-value\">";
+pub(super) const SIGNED_INFO_END: &str = "</ds:DigestValue></ds:Reference></ds:SignedInfo>";
+pub(super) const PROPERTIES_TAG: &str = "<xades:SignedProperties";
+pub(super) const PROPERTIES_ID: &str = " Id=\"signed-properties\">";
+pub(super) const BEFORE_TIME: &str = "<xades:SignedSignatureProperties><xades:SigningTime>";
+pub(super) const PROPERTIES_END: &str = "</xades:MimeType></xades:DataObjectFormat></xades:SignedDataObjectProperties>\
     </xades:SignedProperties>";
 
 impl Template {
@@ -127,7 +128,7 @@ impl Template {
             let seconds = time.split(['.', 'Z']).next().unwrap_or_default();
             time = format!("{seconds}.{:03}{nth:06}Z", signing_time.0.rem_euclid(1000));
         }
-        let mime = if uri == SIGNATURE_RESULT_URI { "application/hash-chain-result" } else { "text/xml" };
+        let mime = mime_of(uri);
 
         let mut properties = DigestAlgorithm::Sha512.hasher();
         for piece in [PROPERTIES_TAG, &pieces.namespaces, PROPERTIES_ID] {
@@ -190,7 +191,7 @@ impl Unsigned {
         // The canonical text without the namespaces that it repeats.
         out.extend_from_slice(&self.signed_info[SIGNED_INFO_TAG.len() + pieces.namespaces.len()..]);
         let mut write = |piece: &str| out.extend_from_slice(piece.as_bytes());
-        write("<ds:SignatureValue Id=\"signature-value\">");
+        write(VALUE_TAG);
         write(&STANDARD.encode(value));
         write(&pieces.certificate);
         write(PROPERTIES_TAG);
@@ -203,7 +204,12 @@ impl Unsigned {
     }
 }
 
-fn before_digest(algorithm: DigestAlgorithm) -> String {
+/// The type that the document gives the part.
+pub(super) fn mime_of(uri: &str) -> &'static str {
+    if uri == SIGNATURE_RESULT_URI { "application/hash-chain-result" } else { "text/xml" }
+}
+
+pub(super) fn before_digest(algorithm: DigestAlgorithm) -> String {
     format!("<ds:DigestMethod Algorithm=\"{}\"></ds:DigestMethod><ds:DigestValue>", algorithm.uri())
 }
 
