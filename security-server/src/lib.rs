@@ -19,6 +19,7 @@
 //! | [`tls`] | which stack, which keys, on every edge |
 //! | [`ocsp_port`], [`ocsp_cache`] | port 5577 in both roles; what peers said and how long it is believed |
 //! | [`admission`], [`budget`], [`door`] | fair shares of bounded slots; memory for what must be held whole |
+//! | `company`, `names` | when a batch lets others go first; random ids and boundaries |
 //! | [`exchange`] | what both sides share: proofs, the two ends of the wire |
 //! | [`http1`] | HTTP towards information systems, byte for byte |
 //! | [`faults`] | where an error becomes an answer |
@@ -51,6 +52,7 @@ pub mod health;
 pub mod http1;
 pub mod management;
 pub mod message_log;
+pub(crate) mod names;
 pub mod ocsp_cache;
 pub mod ocsp_port;
 pub mod peers;

@@ -1,12 +1,14 @@
 //! Verdicts on signatures and TLS certificates, kept for as long as every input holds.
 //!
-//! A verdict depends on bytes, on the configuration and on time. The key is a SHA-256 over all the bytes and the configuration's
-//! generation, the value is the earliest instant at which anything in it stops holding. Refusals are not kept,
-//! and everything is dropped when another configuration is seen. Two questions are cached apart: whether a signature document is good
-//! (a batch carries one document in many messages) and whether its certificate is (all documents of a member carry the same one).
-//! What a document says depends on its bytes alone, so it is read once for a whole batch.
+//! A verdict depends on bytes, on the configuration and on time. The key is a SHA-256 over all the bytes (of a certificate over the
+//! SHA-256 that it has) and the configuration's generation, the value is the earliest instant at which anything in it stops holding.
+//! Refusals are not kept, and everything is dropped when another configuration is seen. Two questions are cached apart: whether a
+//! signature document is good (a batch carries one document in many messages) and whether its certificate is (all documents of a member
+//! carry the same one).
+//! What a document says depends on its bytes alone, so it is read once for a whole batch; and what changes from one document of a member
+//! to the next is little, so that it is read beside the one before ([`Known`]).
 //!
-//! Never cached: whether a signature covers the message at hand. Bounded by [`ENTRIES`], [`DOCUMENTS`], [`CERTIFICATES`] and
+//! Never cached: whether a signature covers the message at hand. Bounded by [`ENTRIES`], [`DOCUMENTS`], [`KNOWN`], [`CERTIFICATES`] and
 //! [`KEPT_DOCUMENT_BYTES`]; the older half goes first.
 
 use std::collections::{HashMap, VecDeque};
@@ -19,7 +21,7 @@ use pki::globalconf::GlobalConf;
 use pki::hash_chain::{MESSAGE_URI, Parts};
 use pki::message_signature::{self, VerifyError};
 use pki::trust::{self, TrustError};
-use pki::xades::{Document, SignatureError};
+use pki::xades::{Document, Known, SignatureError};
 use proto::id::{ClientId, ServerId};
 use proto::time::UnixTime;
 use ring::digest::{Context, SHA256, digest};
@@ -32,6 +34,8 @@ pub const ENTRIES: usize = 20_000;
 pub const DOCUMENTS: usize = 128;
 /// Documents that are compared with a new one before its digest is made.
 const LATEST: usize = 8;
+/// Documents of different certificates that a new one is read beside: those met last.
+const KNOWN: usize = 32;
 /// Most certificates of other servers and members kept as they were read.
 pub const CERTIFICATES: usize = 4096;
 /// Longest document that is kept, bytes.
@@ -104,6 +108,8 @@ pub struct TrustCache {
     documents: Arc<Mutex<Recent<Arc<Read>>>>,
     /// The newest of them, found by their bytes.
     latest: Arc<Mutex<VecDeque<Arc<Read>>>>,
+    /// One document of each certificate, as it was read.
+    known: Arc<Mutex<VecDeque<Arc<Known>>>>,
     certs: Arc<Mutex<Recent<Certificate>>>,
 }
 
@@ -211,7 +217,7 @@ impl TrustCache {
         if let Some(read) = lock(&self.documents).get(&sha256, DOCUMENTS) {
             return Ok(read);
         }
-        let document = Document::parse_with(bytes, &|der| self.certificate(der))?;
+        let document = self.parse(bytes)?;
         if bytes.len() > KEPT_DOCUMENT_BYTES {
             return Ok(Arc::new(Read { document, sha256, bytes: bytes.clone(), result: OnceLock::new() }));
         }
@@ -223,6 +229,23 @@ impl TrustCache {
         latest.push_front(read.clone());
         latest.truncate(LATEST);
         Ok(read)
+    }
+
+    /// Beside a known document of the same certificate when there is one.
+    fn parse(&self, bytes: &Bytes) -> Result<Document, SignatureError> {
+        let known: Vec<Arc<Known>> = lock(&self.known).iter().cloned().collect();
+        if let Some(document) = known.iter().find_map(|known| known.read(bytes)) {
+            return Ok(document);
+        }
+        let document = Document::parse_with(bytes, &|der| self.certificate(der))?;
+        if bytes.len() <= KEPT_DOCUMENT_BYTES
+            && let Some(new) = Known::of(bytes, &document)
+        {
+            let mut known = lock(&self.known);
+            known.push_front(Arc::new(new));
+            known.truncate(KNOWN);
+        }
+        Ok(document)
     }
 
     /// A certificate, parsed once as long as it is in use.
@@ -268,8 +291,9 @@ impl TrustCache {
         now: UnixTime,
     ) -> Result<UnixTime, VerifyError> {
         document.verify()?;
-        let mut inputs: Vec<&[u8]> = vec![document.signing.der()];
-        inputs.extend(document.extra.iter().map(Certificate::der));
+        let certs: Vec<Key> =
+            std::iter::once(&document.signing).chain(&document.extra).map(Certificate::sha256).collect();
+        let mut inputs: Vec<&[u8]> = certs.iter().map(Key::as_slice).collect();
         inputs.push(b"ocsp");
         inputs.extend(document.ocsp.iter().map(Vec::as_slice));
         let key = key("signer", conf, &signer.member.clone().client(), &inputs);
@@ -293,7 +317,8 @@ impl TrustCache {
         conf: &GlobalConf,
         now: UnixTime,
     ) -> Result<PeerIdentity, TrustError> {
-        let mut inputs: Vec<&[u8]> = chain.iter().map(Certificate::der).collect();
+        let certs: Vec<Key> = chain.iter().map(Certificate::sha256).collect();
+        let mut inputs: Vec<&[u8]> = certs.iter().map(Key::as_slice).collect();
         inputs.push(b"ocsp");
         inputs.extend(ocsp.iter().map(Bytes::as_ref));
         let key = key("tls", conf, client, &inputs);

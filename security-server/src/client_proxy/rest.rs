@@ -96,8 +96,8 @@ fn read_request(incoming: &Request<'_>, instance: &str) -> Result<RestRequest, F
         query: incoming.target.query.as_deref(),
         headers: &lines,
     };
-    let new_id = format!("{instance}-{}", uuid::Uuid::new_v4());
-    let request = RestRequest::from_edge(&edge, &uuid::Uuid::new_v4().to_string(), &new_id)
+    let new_id = format!("{instance}-{}", crate::names::uuid());
+    let request = RestRequest::from_edge(&edge, &crate::names::uuid().to_string(), &new_id)
         .map_err(|e| Failure::of_rest(&e, Place::ConsumerEdge))?;
     if request.forbids_body() && incoming.has_body() {
         let message = "a request of this method must not have a body";

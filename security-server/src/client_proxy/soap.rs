@@ -212,7 +212,7 @@ fn ids(request: &SoapMessage) -> Ids {
         client: request.header.client.clone(),
         service: request.header.service.clone(),
         message_id: request.header.id.clone(),
-        request_id: uuid::Uuid::new_v4().to_string(),
+        request_id: crate::names::uuid().to_string(),
     }
 }
 

@@ -11,7 +11,6 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use proto::transport::{Encoder, MessageKind};
-use ring::rand::{SecureRandom, SystemRandom};
 use tokio::sync::mpsc;
 
 use super::{Logged, Proven, Signed};
@@ -72,9 +71,7 @@ pub fn random_boundary() -> String {
 /// 30 random letters.
 fn boundary_suffix() -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyzABCDEFGHIJKL";
-    let mut random = [0; 30];
-    SystemRandom::new().fill(&mut random).expect("the operating system has random bytes");
-    random.iter().map(|b| char::from(LETTERS[usize::from(b & 63)])).collect()
+    crate::names::random::<30>().iter().map(|b| char::from(LETTERS[usize::from(b & 63)])).collect()
 }
 
 impl Outgoing {
