@@ -22,8 +22,6 @@ use sandbox::parties;
 const EXCHANGES: usize = 12;
 /// CPU time is counted in hundredths of a second.
 const MEASURED: Duration = Duration::from_secs(5);
-/// Of a SOAP request: nobody is asked for, and what the service says to that is as good as any answer.
-const CONTENT: &str = "<residentDetails/>";
 const DRAIN: Duration = Duration::from_secs(10);
 
 /// Containers, and what they are verified with.
@@ -60,6 +58,10 @@ impl Containers {
 
     async fn of_exchanges(ecosystem: &Ecosystem) -> anyhow::Result<Vec<Vec<u8>>> {
         let (system, client) = (ecosystem.information_system(), parties::school());
+        let content = format!(
+            r#"<residentDetails xmlns="{}"><code>M-2019-0502</code></residentDetails>"#,
+            sandbox::services::soap::NAMESPACE
+        );
         let mut calls = Vec::new();
         for number in 0..EXCHANGES {
             let call = match number % 2 {
@@ -70,10 +72,11 @@ impl Containers {
                     "/residents/M-2019-0502",
                     None,
                 ),
-                _ => Call::soap(&client, &parties::resident_details(), CONTENT),
+                _ => Call::soap(&client, &parties::resident_details(), &content),
             };
             let answer = system.send(&call).await?;
-            anyhow::ensure!(!answer.body.is_empty(), "an exchange has no answer: {}", answer.status);
+            let (status, fault) = (answer.status, answer.fault());
+            anyhow::ensure!(status.is_success() && fault.is_none(), "an exchange failed: {status} {fault:?}");
             calls.push(call.message_id);
         }
         let mut files = Vec::new();
