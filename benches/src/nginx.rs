@@ -130,7 +130,17 @@ fn start(dir: &Path, name: &str, upstream: &str, servers: &str) -> anyhow::Resul
     );
     let file = dir.join(format!("{name}.conf"));
     std::fs::write(&file, config)?;
-    let child = Command::new("nginx").arg("-p").arg(dir).arg("-c").arg(&file).kill_on_drop(true).spawn();
+    // Where util-linux is there, the kernel ends it with this program, however that ends.
+    let tied = std::process::Command::new("setpriv").args(["--pdeathsig", "TERM", "true"]).output();
+    let mut command = match tied {
+        Ok(done) if done.status.success() => {
+            let mut command = Command::new("setpriv");
+            command.args(["--pdeathsig", "TERM", "nginx"]);
+            command
+        }
+        Ok(_) | Err(_) => Command::new("nginx"),
+    };
+    let child = command.arg("-p").arg(dir).arg("-c").arg(&file).kill_on_drop(true).spawn();
     child.context("starting nginx")
 }
 

@@ -28,10 +28,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use pki::key::KeyKind;
 
+use crate::load::Length;
 use crate::report::{Failure, Found, Report, Row};
 use floor::Floor;
 pub(crate) use rows::Extent;
-use rows::{HEADLINE, LARGE, LARGEST, ROWS, Spec};
+use rows::{HEADLINE, LARGE, ROWS, Setup, Spec};
 use scene::Scene;
 
 /// Longest that one part may take, whatever its own bounds are.
@@ -174,7 +175,7 @@ impl Run {
     ) -> anyhow::Result<Row> {
         scene.set(spec, self.extent).await?;
         if spec.is_large() {
-            room_for(spec, scene.dir())?;
+            room_for(spec, self.extent, scene.dir())?;
         }
         let for_floor = first && (spec.is_plain() && spec.concurrency == 1 || spec.name == LARGE);
         if spec.half_rate || for_floor {
@@ -208,15 +209,19 @@ impl Run {
     }
 }
 
-/// Bodies lie on the disk for a while: each server keeps what it receives until it has seen the signature, or for good.
-fn room_for(spec: &Spec, dir: &std::path::Path) -> anyhow::Result<()> {
-    let needed = match spec.name {
-        LARGEST => spec.body_bytes() * 5 / 4,
-        // Every body, at both servers, of a handful of exchanges on each connection.
-        _ => 16 * spec.body_bytes() * spec.concurrency as u64,
+/// Bodies lie on the disk for a while, at the server that receives them until it has seen their signature; logged ones for good, at both.
+fn room_for(spec: &Spec, extent: Extent, dir: &std::path::Path) -> anyhow::Result<()> {
+    let at_once = spec.body_bytes() * spec.concurrency as u64;
+    let needed = match (spec.setup, spec.windows(extent)) {
+        (Setup::LoggedBodies, (windows, Length::Count { each })) => {
+            2 * at_once * u64::from(windows) * u64::from(each)
+        }
+        _ => at_once,
     };
+    // And what else is written meanwhile.
+    let needed = needed + needed / 4;
     let disk = rustix::fs::statvfs(dir)?;
     let free = disk.f_bavail * disk.f_frsize;
-    anyhow::ensure!(free >= needed, "{} GiB are needed on the disk, {} are free", needed >> 30, free >> 30);
+    anyhow::ensure!(free >= needed, "{} MiB are needed on the disk, {} are free", needed >> 20, free >> 20);
     Ok(())
 }
