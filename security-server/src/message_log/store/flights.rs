@@ -225,10 +225,12 @@ mod tests {
         waiters.iter_mut().map(of).collect()
     }
 
+    /// Which sync returns in which order, and whether well; what each waiter is newly told after each; how many batches are synced.
+    type Case = (&'static [(u64, bool)], &'static [&'static str], u64);
+
     #[test]
     fn answers_come_in_order_and_nothing_behind_a_failed_sync_is_acknowledged() {
-        // In the order in which the syncs return, and what is newly told after each.
-        let cases: [(&[(u64, bool)], &[&str], u64); 5] = [
+        let cases: [Case; 5] = [
             (&[(0, true), (1, true), (2, true)], &["w--", "-w-", "--w"], 3),
             (&[(2, true), (1, true), (0, true)], &["---", "---", "www"], 3),
             (&[(1, false), (2, true), (0, true)], &["---", "---", "wrr"], 1),
