@@ -118,6 +118,19 @@ impl Flights {
         }
     }
 
+    /// Has a batch of `commits` wait until what is under way has landed, unless it has `enough` and is not the smaller one; `false` when
+    /// it did not wait.
+    pub(super) fn wait_behind_larger(&self, commits: usize, enough: usize) -> bool {
+        let state = lock(&self.state);
+        let under_way: usize = state.air.iter().map(|(_, flight, _)| flight.pending.len()).sum();
+        if under_way == 0 || (commits >= enough && commits >= under_way) {
+            return false;
+        }
+        let landed = self.empty.wait_while(state, |state| !state.air.is_empty());
+        drop(landed.unwrap_or_else(PoisonError::into_inner));
+        true
+    }
+
     /// Whether the disk has failed since [`Self::settle`].
     pub(super) fn failed(&self) -> bool {
         lock(&self.state).failed.is_some()

@@ -3,6 +3,8 @@
 //! There is no timer. While a sync is under way requests gather, and they make up the next batch: one alone when the server is idle,
 //! hundreds under load. The writer has two hands ([`Desk`]): threads that take turns in gathering and writing, so that a batch is
 //! written while the one before is being synced, and two syncs are on their way at most; [`super::flights`] answers them in order.
+//! A sync costs the same for one record as for fifty: a batch of few ([`WORTH_A_SYNC`]), or one smaller than the one under way, waits
+//! for that one and takes along what comes meanwhile.
 //! Where syncs are quick and cores are short, few would gather; so a batch that has company, now or the last time, lets whoever is
 //! ready to run go first, as long as that brings more ([`Company`]). A batch without a commit (parts of bodies on their way) is
 //! written and not synced.
@@ -50,6 +52,8 @@ const FRAME_OVERHEAD: u64 = 128;
 const PLACED_BYTES: usize = 256;
 /// Batches that are under way at the same time.
 const HANDS: usize = 2;
+/// Commits for which a batch does not wait until the one before it is synced.
+const WORTH_A_SYNC: usize = 8;
 /// Zeros written ahead, by batches of at most half of it.
 const AHEAD_BYTES: u64 = 256 * 1024;
 const PAGE_BYTES: u64 = 4096;
@@ -199,10 +203,10 @@ struct Gathering {
 
 impl Gathering {
     /// What waits; when nothing does, what those bring who are ready to run.
-    fn next(&mut self, queue: &Receiver<Queued>) -> Option<Queued> {
+    fn next(&mut self, queue: &Receiver<Queued>) -> Option<Request> {
         loop {
             if let Ok(queued) = queue.try_recv() {
-                return Some(queued);
+                return Some(queued.request);
             }
             if !self.company.may_bring_more(self.taken) {
                 return None;
@@ -357,7 +361,17 @@ impl Writer {
             self.take(request);
             batch.taken += 1;
             let full = batch.taken >= MAX_BATCH || self.run.len() >= MAX_BATCH_BYTES;
-            next = if full { None } else { batch.next(queue).map(|queued| queued.request) };
+            next = if full { None } else { batch.next(queue) };
+            let commits = self.pending.len();
+            if next.is_none()
+                && !full
+                && commits > 0
+                && self.flights.wait_behind_larger(commits, WORTH_A_SYNC)
+            {
+                // Whoever was answered just now may bring the next thing.
+                batch.company = self.company;
+                next = batch.next(queue);
+            }
         }
         self.company = batch.company.after(batch.taken);
         None
