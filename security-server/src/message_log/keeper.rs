@@ -174,7 +174,7 @@ impl Keeper {
             if now.since(last) >= interval || self.grown() >= settings.archive.max_file_bytes {
                 said(self.archive(now, Some(shutdown)).await.map(drop));
             }
-            said(self.send(now, shutdown).await);
+            said(self.send(shutdown).await);
         }
         if due(self.clean_at, settings.retention.interval) {
             self.clean_at = Some(now);
@@ -270,14 +270,14 @@ impl Keeper {
     ///
     /// # Errors
     /// The target does not have one; it and those behind it are sent in the next round.
-    pub async fn send(&mut self, now: UnixTime, shutdown: &Shutdown) -> Result<(), KeeperError> {
+    pub async fn send(&mut self, shutdown: &Shutdown) -> Result<(), KeeperError> {
         let Some(target) = self.log.inner.settings.archive.target.clone() else { return Ok(()) };
         loop {
             let next = lock(&self.work).state.files.iter().find(|file| file.placed).cloned();
             let Some(file) = next else { return Ok(()) };
             tokio::select! {
                 () = shutdown.stopped() => return Ok(()),
-                sent = target.send(&self.client, &self.dir, &file, now) => {
+                sent = target.send(&self.client, &self.dir, &file, &self.clock) => {
                     sent.map_err(|reason| KeeperError::Outside(format!("{} was not sent: {reason}", file.name)))?;
                 }
             }

@@ -14,10 +14,10 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use host::clock::Clock;
 use host::http::{Client, full};
 use http::{Method, Request, Response};
 use pki::digest::DigestAlgorithm;
-use proto::time::UnixTime;
 use proto::xml::{self, escape_text};
 
 use super::s3::{self, Credentials};
@@ -40,7 +40,8 @@ pub(super) struct Multipart<'a> {
     pub(super) credentials: &'a Credentials,
     pub(super) place: &'a Place,
     pub(super) part_bytes: u64,
-    pub(super) now: UnixTime,
+    /// Each request is signed with the time at which it is sent: storage takes a signature for minutes, and a large file takes longer.
+    pub(super) clock: &'a Clock,
 }
 
 /// Where an object lies.
@@ -258,7 +259,7 @@ impl Multipart<'_> {
         if method != Method::GET && method != Method::HEAD {
             request = request.header(http::header::CONTENT_LENGTH, body.len());
         }
-        for (name, value) in s3::sign(&signed, self.credentials, self.now) {
+        for (name, value) in s3::sign(&signed, self.credentials, self.clock.now()) {
             request = request.header(name, value);
         }
         let request = request.body(full(body)).map_err(|e| e.to_string())?;

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use host::clock::Clock;
 use host::http::{Client, ResponseBody, Upload};
 use http_body::Frame;
 use http_body_util::{BodyExt, StreamBody};
@@ -58,7 +59,7 @@ impl Target {
         client: &Client,
         dir: &Path,
         file: &ArchiveFile,
-        now: UnixTime,
+        clock: &Clock,
     ) -> Result<(), String> {
         let path = dir.join(&file.name);
         let opened =
@@ -72,10 +73,10 @@ impl Target {
             Self::Post { url } => form(url, file, opened)?,
             Self::S3 { credentials, part_bytes, .. } if file.bytes > *part_bytes => {
                 let place = &self.place(&file.name)?;
-                let parts = Multipart { client, credentials, place, part_bytes: *part_bytes, now };
+                let parts = Multipart { client, credentials, place, part_bytes: *part_bytes, clock };
                 return parts.send(file, opened).await;
             }
-            Self::S3 { credentials, .. } => self.object(credentials, file, opened, now)?,
+            Self::S3 { credentials, .. } => self.object(credentials, file, opened, clock.now())?,
         };
         let answer = client.upload(upload, MAX_ANSWER_BYTES).await.map_err(|e| e.to_string())?;
         match answer.status {

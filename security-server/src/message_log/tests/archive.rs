@@ -198,7 +198,7 @@ async fn nothing_is_removed_before_the_target_has_it() {
         log.stamp_now(None).await.unwrap();
         keeper.archive(NOW, None).await.unwrap();
         taker.status.store(503, Ordering::SeqCst);
-        let error = keeper.send(NOW, &shutdown).await.unwrap_err().to_string();
+        let error = keeper.send(&shutdown).await.unwrap_err().to_string();
         assert!(error.contains("503") && error.contains("said"), "{error}");
         assert_eq!(keeper.clean(later()).await.unwrap(), 0, "it was not sent");
         // A new process goes on where this one stopped.
@@ -209,7 +209,7 @@ async fn nothing_is_removed_before_the_target_has_it() {
         let file = setup.archives().remove(0);
         let content = std::fs::read(&file).unwrap();
         taker.status.store(200, Ordering::SeqCst);
-        keeper.send(NOW, &shutdown).await.unwrap();
+        keeper.send(&shutdown).await.unwrap();
         let taken = std::mem::take(&mut *lock(&taker.taken));
         let [(target, headers, body)] = taken.as_slice() else { panic!("{} files", taken.len()) };
         let name = file.file_name().unwrap().to_str().unwrap();

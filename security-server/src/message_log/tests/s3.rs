@@ -1,6 +1,6 @@
 //! Large archives to storage that speaks as much of S3 as they need, over real HTTP: what was interrupted goes on, what is of no use
 //! is cleaned up.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicI64;
 
 use host::http::{Limits, Peer, RequestBody, ResponseBody, Transport, full, read_all, serve};
@@ -28,6 +28,10 @@ struct Storage {
     refuses_completion: AtomicBool,
     /// The object is made, and the answer is lost.
     loses_completion: AtomicBool,
+    /// A clock that goes on by an hour with each part.
+    clock: Mutex<Option<Clock>>,
+    /// When requests were signed.
+    signed_at: Mutex<BTreeSet<String>>,
 }
 
 #[derive(Debug)]
@@ -72,6 +76,10 @@ impl Storage {
             .collect();
         let words: Vec<_> = query.keys().map(String::as_str).collect();
         lock(&self.asked).push(format!("{} {}", head.method, words.join(" ")).trim().to_owned());
+        lock(&self.signed_at).insert(header("x-amz-date"));
+        if let (Some(clock), "PUT") = (&*lock(&self.clock), head.method.as_str()) {
+            clock.set(UnixTime(clock.now().0 + 3_600_000));
+        }
         let key = head.uri.path().strip_prefix("/bucket").unwrap().trim_start_matches('/').to_owned();
         let number = query.get("partNumber").map(|number| number.parse::<u32>().unwrap());
         match (head.method.as_str(), query.get("uploadId"), number) {
@@ -200,7 +208,7 @@ async fn a_broken_upload_goes_on_behind_what_arrived() {
     let (setup, (storage, url)) = (Setup::new().await, Storage::start().await);
     let (log, mut keeper, shutdown, content) = waiting(&setup, &url).await;
     storage.takes.store(3, Ordering::SeqCst);
-    let error = keeper.send(NOW, &shutdown).await.unwrap_err().to_string();
+    let error = keeper.send(&shutdown).await.unwrap_err().to_string();
     assert!(error.contains("503") && error.contains("slow down"), "{error}");
     let asked = storage.asked();
     assert_eq!(asked[..3], ["GET prefix uploads", "HEAD", "POST uploads"]);
@@ -209,7 +217,7 @@ async fn a_broken_upload_goes_on_behind_what_arrived() {
     drop(keeper);
     let mut keeper = Keeper::new(&log, Clock::fixed(NOW), &[]).unwrap();
     storage.takes.store(i64::MAX, Ordering::SeqCst);
-    keeper.send(NOW, &shutdown).await.unwrap();
+    keeper.send(&shutdown).await.unwrap();
     let asked = storage.asked();
     let sent = asked.iter().filter(|asked| asked.starts_with("PUT")).count() as u64;
     assert_eq!(sent, (content.len() as u64).div_ceil(PART) - 3, "{asked:?}");
@@ -220,7 +228,7 @@ async fn a_broken_upload_goes_on_behind_what_arrived() {
     assert_eq!(*object, content);
     assert_eq!(*sha256, hex::encode(DigestAlgorithm::Sha256.digest(&content).value));
     assert!(lock(&storage.uploads).is_empty());
-    keeper.send(NOW, &shutdown).await.unwrap();
+    keeper.send(&shutdown).await.unwrap();
     assert_eq!(storage.asked(), [""; 0], "it was sent");
     shutdown.stop();
     log.close().await;
@@ -240,7 +248,7 @@ async fn an_upload_of_other_parts_or_a_second_one_is_aborted() {
     let neighbour = format!("{key}.other");
     lock(&storage.uploads).insert("a".into(), upload(&key, PART + 1));
     lock(&storage.uploads).insert("b".into(), upload(&neighbour, 1));
-    keeper.send(NOW, &shutdown).await.unwrap();
+    keeper.send(&shutdown).await.unwrap();
     assert_eq!(lock(&storage.objects)[&key].0, content);
     assert_eq!(lock(&storage.uploads).keys().collect::<Vec<_>>(), ["b"], "another object's upload stays");
     shutdown.stop();
@@ -252,17 +260,36 @@ async fn completion_refused_cleans_up_and_completion_unheard_counts() {
     let (setup, (storage, url)) = (Setup::new().await, Storage::start().await);
     let (log, mut keeper, shutdown, content) = waiting(&setup, &url).await;
     storage.refuses_completion.store(true, Ordering::SeqCst);
-    let error = keeper.send(NOW, &shutdown).await.unwrap_err().to_string();
+    let error = keeper.send(&shutdown).await.unwrap_err().to_string();
     assert!(error.contains("InternalError"), "{error}");
     assert!(lock(&storage.uploads).is_empty() && lock(&storage.objects).is_empty(), "it was aborted");
     storage.refuses_completion.store(false, Ordering::SeqCst);
     storage.loses_completion.store(true, Ordering::SeqCst);
-    keeper.send(NOW, &shutdown).await.unwrap_err();
+    keeper.send(&shutdown).await.unwrap_err();
     let objects = lock(&storage.objects).clone();
     assert_eq!(objects.values().map(|(object, _)| object).collect::<Vec<_>>(), [&content]);
     storage.asked();
-    keeper.send(NOW, &shutdown).await.unwrap();
+    keeper.send(&shutdown).await.unwrap();
     assert_eq!(storage.asked(), ["GET prefix uploads", "HEAD"], "the storage has it already");
+    shutdown.stop();
+    log.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_part_is_signed_with_the_time_at_which_it_is_sent() {
+    let (setup, (storage, url)) = (Setup::new().await, Storage::start().await);
+    let (log, keeper, shutdown, content) = waiting(&setup, &url).await;
+    drop(keeper);
+    let clock = Clock::fixed(NOW);
+    let mut keeper = Keeper::new(&log, clock.clone(), &[]).unwrap();
+    *lock(&storage.clock) = Some(clock);
+    keeper.send(&shutdown).await.unwrap();
+    let parts = (content.len() as u64).div_ceil(PART);
+    assert_eq!(
+        lock(&storage.signed_at).len() as u64,
+        parts + 1,
+        "each part, and the completion an hour later"
+    );
     shutdown.stop();
     log.close().await;
 }
