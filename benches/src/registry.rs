@@ -1,10 +1,12 @@
 //! What large registries cost: `cargo run --release -p benches -- registry`.
 //!
-//! For each size a configuration of so many members, each with two subsystems, on a tenth as many servers is written, read and built
-//! as a server does it; then memory, and the time of the lookups that every exchange makes.
+//! For each size a configuration of so many members, each with two subsystems, on a tenth as many servers is written to a file, read and
+//! built as a server does it; then memory, what a second one built beside it takes at its peak, and the time of the lookups that every
+//! exchange makes.
 
+use std::fs::File;
 use std::hint::black_box;
-use std::io::Write;
+use std::io::{Seek, SeekFrom, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -38,8 +40,12 @@ struct Row {
     servers: u32,
     document_mib: f64,
     read_and_build_seconds: f64,
-    /// Of this process, for one snapshot.
-    memory_mib: f64,
+    /// What one snapshot takes, by its own accounts.
+    snapshot_mib: f64,
+    /// What this process grows by while the first one is built, at the most.
+    building_mib: f64,
+    /// And while another is built beside it.
+    beside_mib: f64,
     /// A provider's servers, and whether a client is known and of a server: what every exchange asks.
     lookup_ns: f64,
 }
@@ -58,13 +64,15 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     writeln!(
         out,
-        "{:>9} {:>9} {:>10} {:>12} {:>11} {:>10}",
-        "members", "servers", "MiB", "s to build", "memory MiB", "lookup ns"
+        "{:>9} {:>9} {:>10} {:>12} {:>13} {:>13} {:>11} {:>10}",
+        "members", "servers", "MiB", "s to build", "snapshot MiB", "building MiB", "beside MiB", "lookup ns"
     )?;
-    for Row { members, servers, document_mib, read_and_build_seconds, memory_mib, lookup_ns } in rows {
+    for row in rows {
+        let Row { members, servers, document_mib, read_and_build_seconds, lookup_ns, .. } = row;
         writeln!(
             out,
-            "{members:>9} {servers:>9} {document_mib:>10.1} {read_and_build_seconds:>12.3} {memory_mib:>11.1} {lookup_ns:>10.0}"
+            "{members:>9} {servers:>9} {document_mib:>10.1} {read_and_build_seconds:>12.3} {:>13.1} {:>13.1} {:>11.1} {lookup_ns:>10.0}",
+            row.snapshot_mib, row.building_mib, row.beside_mib
         )?;
     }
     Ok(())
@@ -80,16 +88,42 @@ pub(crate) fn lookups_at(sizes: [u32; 3]) -> anyhow::Result<Vec<f64>> {
 
 fn measure(members: u32) -> anyhow::Result<Row> {
     let servers = members / 10;
-    let document = parameters(members, servers).write(VERSION)?;
-    let before = resident();
+    let mut file = document(members, servers)?;
+    let document_mib = mib(file.metadata()?.len());
+    let mut building = Growth::from_here();
     let began = Instant::now();
-    let instance = Instance::read(&document, VERSION)?;
-    let conf = Builder::new("XX").instance(Arc::new(instance), None).build()?;
+    let conf = built(&mut file)?;
     let read_and_build_seconds = began.elapsed().as_secs_f64();
-    let memory_mib = resident() - before;
+    let building_mib = building.most();
+    building = Growth::from_here();
+    let beside = built(&mut file)?;
+    let beside_mib = building.most();
+    drop(beside);
+    let snapshot_mib = conf.shared("XX").map_or(0.0, |(instance, _)| mib(instance.heap_bytes() as u64));
     let lookup_ns = lookups(&conf, members)?;
-    let document_mib = document.len() as f64 / f64::from(1 << 20);
-    Ok(Row { members, servers, document_mib, read_and_build_seconds, memory_mib, lookup_ns })
+    Ok(Row {
+        members,
+        servers,
+        document_mib,
+        read_and_build_seconds,
+        snapshot_mib,
+        building_mib,
+        beside_mib,
+        lookup_ns,
+    })
+}
+
+/// The document in a file. Memory that making it took stays with this process, so that what is built first reuses it.
+fn document(members: u32, servers: u32) -> anyhow::Result<File> {
+    let mut file = tempfile::tempfile()?;
+    file.write_all(&parameters(members, servers).write(VERSION)?)?;
+    Ok(file)
+}
+
+fn built(file: &mut File) -> anyhow::Result<GlobalConf> {
+    file.seek(SeekFrom::Start(0))?;
+    let instance = Instance::read_from(file, VERSION)?;
+    Ok(Builder::new("XX").instance(Arc::new(instance), None).build()?)
 }
 
 fn lookups(conf: &GlobalConf, members: u32) -> anyhow::Result<f64> {
@@ -139,7 +173,28 @@ fn member(number: u32) -> MemberId {
     MemberId::new("XX", "GOV", format!("1000{number}-7"))
 }
 
-/// MiB.
-fn resident() -> f64 {
-    Process::read().map_or(0.0, |process| process.resident_bytes as f64 / f64::from(1 << 20))
+/// What this process grows by.
+struct Growth {
+    /// MiB.
+    before: f64,
+}
+
+impl Growth {
+    fn from_here() -> Self {
+        // The highest mark begins anew; where that is refused the figure is of the whole process until now.
+        let _ = std::fs::write("/proc/self/clear_refs", "5");
+        Self { before: Process::read().map_or(0.0, |process| mib(process.resident_bytes)) }
+    }
+
+    /// MiB, at the most since then.
+    fn most(&self) -> f64 {
+        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
+        kib.map_or(0.0, |kib| mib(kib << 10) - self.before)
+    }
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }

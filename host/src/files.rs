@@ -1,27 +1,110 @@
-//! Small files that are replaced whole: temporary file, fsync, rename, fsync of the folder.
+//! Files that are replaced whole: temporary file, fsync, rename, fsync of the folder.
 //!
 //! A reader sees the old bytes or the new ones, never a mixture, and after a power cut one of the two is there. Temporary files
 //! are dot files beside their target; one that a crash left behind is never read and may be deleted.
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Bytes that are written between two syncs. The sync of a large file keeps a disk busy for as long as it takes, and whoever waits for
+/// a small one waits for all of it.
+const SYNC_BYTES: usize = 2 << 20;
 
 /// Replaces `path` by `bytes`; after return it survives a power cut. `mode` is that of the new file.
 ///
 /// # Errors
 /// Disk; the old file is then still there.
 pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
-    let temporary = beside(path)?;
-    let written = write_new(&temporary, bytes, mode)
-        .and_then(|()| std::fs::rename(&temporary, path))
-        .and_then(|()| sync_dir(folder_of(path)));
-    if written.is_err() {
-        // The target is what matters; a leftover is harmless.
-        let _ = std::fs::remove_file(&temporary);
+    let mut replacement = Replacement::create(path, mode)?;
+    replacement.write_all(bytes)?;
+    replacement.commit()
+}
+
+/// Writes `bytes` to a file, and syncs it a piece at a time.
+///
+/// # Errors
+/// Disk.
+pub fn write_synced(file: &mut File, bytes: &[u8]) -> std::io::Result<()> {
+    let mut pieces = bytes.chunks(SYNC_BYTES).peekable();
+    while let Some(piece) = pieces.next() {
+        file.write_all(piece)?;
+        if pieces.peek().is_some() {
+            file.sync_data()?;
+        }
     }
-    written
+    file.sync_all()
+}
+
+/// A file that is to take the place of another, which may be too large for memory: written piece by piece, read back, and put in place
+/// when it was found to be good. Dropped before, it is gone.
+#[derive(Debug)]
+pub struct Replacement {
+    file: File,
+    temporary: PathBuf,
+    target: PathBuf,
+    /// Bytes written since the last sync.
+    unsynced: usize,
+    committed: bool,
+}
+
+impl Replacement {
+    /// An empty one for `target`. `mode` is that of the new file.
+    ///
+    /// # Errors
+    /// Disk.
+    pub fn create(target: &Path, mode: u32) -> std::io::Result<Self> {
+        let temporary = beside(target)?;
+        let file = OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&temporary)?;
+        Ok(Self { file, temporary, target: target.to_owned(), unsynced: 0, committed: false })
+    }
+
+    /// All that was written until now, from its start.
+    ///
+    /// # Errors
+    /// Disk.
+    pub fn read(&mut self) -> std::io::Result<&mut File> {
+        self.file.seek(SeekFrom::Start(0))?;
+        Ok(&mut self.file)
+    }
+
+    /// Puts it in place; after return it survives a power cut.
+    ///
+    /// # Errors
+    /// Disk; the old file is then still there.
+    pub fn commit(mut self) -> std::io::Result<()> {
+        self.file.sync_all()?;
+        std::fs::rename(&self.temporary, &self.target)?;
+        self.committed = true;
+        sync_dir(folder_of(&self.target))
+    }
+}
+
+impl Write for Replacement {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let piece = &bytes[..bytes.len().min(SYNC_BYTES - self.unsynced)];
+        let written = self.file.write(piece)?;
+        self.unsynced += written;
+        if self.unsynced == SYNC_BYTES {
+            self.file.sync_data()?;
+            self.unsynced = 0;
+        }
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for Replacement {
+    fn drop(&mut self) {
+        if !self.committed {
+            // The target is what matters; a leftover is harmless.
+            let _ = std::fs::remove_file(&self.temporary);
+        }
+    }
 }
 
 /// Makes the entries of a folder (creations, renames, removals) survive a power cut.
@@ -37,12 +120,6 @@ pub fn shared_mode(path: &Path) -> Option<u32> {
     use std::os::unix::fs::MetadataExt;
     let mode = std::fs::metadata(path).ok()?.mode() & 0o777;
     (mode & 0o077 != 0).then_some(mode)
-}
-
-fn write_new(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 fn folder_of(path: &Path) -> &Path {
@@ -66,6 +143,7 @@ fn beside(path: &Path) -> std::io::Result<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::Read;
     use std::os::unix::fs::PermissionsExt;
 
     #[test]
@@ -78,6 +156,31 @@ mod tests {
         }
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_large_file_is_read_back_before_it_takes_the_place_of_another() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("large.xml");
+        std::fs::write(&path, b"old").unwrap();
+        let content: Vec<u8> = (0..SYNC_BYTES * 2 + 7).map(|at| at as u8).collect();
+        for committed in [false, true] {
+            let mut replacement = Replacement::create(&path, 0o640).unwrap();
+            content.chunks(70_001).for_each(|piece| replacement.write_all(piece).unwrap());
+            let mut back = Vec::new();
+            replacement.read().unwrap().read_to_end(&mut back).unwrap();
+            assert!(back == content);
+            assert_eq!(std::fs::read(&path).unwrap(), b"old");
+            if committed {
+                replacement.commit().unwrap();
+                assert!(std::fs::read(&path).unwrap() == content);
+            } else {
+                drop(replacement);
+            }
+            assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "{committed}");
+        }
+        write_synced(&mut File::create(&path).unwrap(), &content).unwrap();
+        assert!(std::fs::read(&path).unwrap() == content);
     }
 
     #[test]

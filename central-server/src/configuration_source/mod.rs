@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use host::background;
 use host::clock::Clock;
 use host::files::write_atomic;
 use host::shutdown::Shutdown;
@@ -179,7 +180,8 @@ impl ConfigurationSource {
             }
             changes.mark_unchanged();
             let this = Arc::clone(&self);
-            match tokio::task::spawn_blocking(move || this.generate()).await {
+            // A large registry takes a core for seconds, and whoever asks meanwhile comes first.
+            match background::run("configuration", move || this.generate()).await {
                 Ok(Ok(())) => {}
                 // Status, log and metrics have it from the pass itself.
                 Ok(Err(error)) => tracing::debug!(%error, "nothing new is published"),
@@ -189,7 +191,7 @@ impl ConfigurationSource {
     }
 
     /// A pass ended without an outcome. The next one begins anew: nothing was committed, or all of it.
-    fn broken(&self, error: &tokio::task::JoinError) {
+    fn broken(&self, error: &io::Error) {
         tracing::error!(%error, "a generation of the configuration has broken off: this is a mistake in this program");
         metrics::counter!("configuration_generations_total", "outcome" => "broken").increment(1);
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
@@ -250,7 +252,7 @@ impl ConfigurationSource {
                 Some(there) => there.clone(),
                 None => {
                     let contents = self.contents(&state, version)?;
-                    publication.write_parts(version, state.revision, instance, &contents, now)?
+                    publication.write_parts(version, state.revision, instance, &contents, &written, now)?
                 }
             };
             for (source, key) in keys {

@@ -12,11 +12,11 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io::{self, Write};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use host::files::sync_dir;
+use host::files::{sync_dir, write_synced};
 use pki::digest::DigestAlgorithm;
 use proto::globalconf::directory::Part;
 use proto::time::UnixTime;
@@ -95,7 +95,8 @@ impl Publication {
         all
     }
 
-    /// Writes the parts of a version under a new stamp. No directory lists them yet.
+    /// Writes the parts of a version under a new stamp. No directory lists them yet. A part that is the same in one of `others`, versions
+    /// written just before, is that file under one more name: versions differ little, and a large registry takes long to write.
     ///
     /// # Errors
     /// Disk.
@@ -105,6 +106,7 @@ impl Publication {
         revision: u64,
         instance: &str,
         contents: &[Content],
+        others: &HashMap<u32, Written>,
         now: UnixTime,
     ) -> io::Result<Written> {
         let of_version = self.folder.join(format!("V{version}"));
@@ -113,19 +115,33 @@ impl Publication {
         let dir = of_version.join(&stamp);
         let mut parts = Vec::new();
         for content in contents {
-            write_synced(&dir.join(&content.name), &content.bytes)?;
+            let hash = HASH.digest(&content.bytes).value;
+            let path = dir.join(&content.name);
+            if !self.link_same(others, &content.name, &hash, &path) {
+                write_synced(&mut File::create(&path)?, &content.bytes)?;
+            }
             parts.push(Part {
                 content_identifier: content.identifier.clone(),
                 instance: instance.to_owned(),
                 location: format!("/V{version}/{stamp}/{}", content.name),
                 file_name: None,
                 hash_algorithm_uri: HASH.uri().to_owned(),
-                hash: HASH.digest(&content.bytes).value,
+                hash,
             });
         }
         sync_dir(&dir)?;
         sync_dir(&of_version)?;
         Ok(Written { revision, stamp, at: now, parts })
+    }
+
+    /// Whether there was a part of this name and hash among `others` that now has the name `path` too.
+    fn link_same(&self, others: &HashMap<u32, Written>, name: &str, hash: &[u8], path: &Path) -> bool {
+        let is_it = |part: &&Part| part.hash == hash && part.location.rsplit('/').next() == Some(name);
+        let same = others.values().find_map(|other| other.parts.iter().find(is_it));
+        // Where a file system has no links it is written again.
+        same.is_some_and(|part| {
+            fs::hard_link(self.folder.join(part.location.trim_start_matches('/')), path).is_ok()
+        })
     }
 
     /// Lets signed directories take the place of the present ones, all of them at once as far as a file system can.
@@ -142,7 +158,7 @@ impl Publication {
             self.folder.join(format!("V{version}")).join(source.directory())
         };
         for (version, source, bytes) in directories {
-            write_synced(&temporary(&path(*version, *source)), bytes)?;
+            write_synced(&mut File::create(temporary(&path(*version, *source)))?, bytes)?;
         }
         for (version, source, _) in directories {
             let target = path(*version, *source);
@@ -218,12 +234,6 @@ fn temporary(path: &Path) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(SUFFIX);
     name.into()
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(bytes)?;
-    file.sync_all()
 }
 
 fn system(time: UnixTime) -> SystemTime {

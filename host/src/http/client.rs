@@ -17,6 +17,7 @@ use rustls::{
     CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, RootCertStore, SignatureScheme,
     WantsVerifier,
 };
+use tokio::sync::mpsc::Sender;
 
 use super::{ResponseBody, full};
 
@@ -131,6 +132,41 @@ impl Client {
         self.send(Method::GET, url, None, Bytes::new(), limit_bytes).await
     }
 
+    /// GET of what may be too large for memory: the body goes to `pieces` as it comes, no more than `limit_bytes` of it, and only that
+    /// of a 200. The timeout is for all of it, with the time that whoever receives the pieces takes.
+    ///
+    /// # Errors
+    /// [`ClientError`], and then what was received is not all; any status is an answer.
+    pub async fn get_by_pieces(
+        &self,
+        url: &str,
+        limit_bytes: usize,
+        pieces: Sender<Bytes>,
+    ) -> Result<u16, ClientError> {
+        let request = Request::builder().method(Method::GET).uri(url).body(full(Bytes::new()));
+        let request = request.map_err(|_| ClientError::Address { url: url.to_owned() })?;
+        check_address(&request)?;
+        let all = async {
+            let response = self.pool.request(request).await.map_err(|e| connection(url, &e))?;
+            let (head, mut body) = response.into_parts();
+            let (status, mut left) = (head.status.as_u16(), limit_bytes);
+            while let Some(frame) = body.frame().await.filter(|_| status == 200) {
+                let Ok(piece) = frame.map_err(|e| connection(url, &e))?.into_data() else { continue };
+                let too_large = || ClientError::TooLarge { url: url.to_owned(), limit: limit_bytes };
+                left = left.checked_sub(piece.len()).ok_or_else(too_large)?;
+                if pieces.send(piece).await.is_err() {
+                    let reason = "nobody takes the answer any more".to_owned();
+                    return Err(ClientError::Connection { url: url.to_owned(), reason });
+                }
+            }
+            Ok(status)
+        };
+        match tokio::time::timeout(self.total, all).await {
+            Ok(answer) => answer,
+            Err(_) => Err(ClientError::Timeout { url: url.to_owned(), after: self.total }),
+        }
+    }
+
     /// POST.
     ///
     /// # Errors
@@ -167,10 +203,7 @@ impl Client {
         request: Request<ResponseBody>,
         limit_bytes: usize,
     ) -> Result<http::Response<Bytes>, ClientError> {
-        let url = request.uri().to_string();
-        if !matches!(request.uri().scheme_str(), Some("http" | "https")) || request.uri().host().is_none() {
-            return Err(ClientError::Address { url });
-        }
+        let url = check_address(&request)?;
         match tokio::time::timeout(self.total, self.exchange(request, &url, limit_bytes)).await {
             Ok(answer) => answer,
             Err(_) => Err(ClientError::Timeout { url, after: self.total }),
@@ -223,6 +256,15 @@ impl Client {
         })?;
         Ok(http::Response::from_parts(head, body.to_bytes()))
     }
+}
+
+/// The URL of a request that can be sent.
+fn check_address(request: &Request<ResponseBody>) -> Result<String, ClientError> {
+    let url = request.uri().to_string();
+    if !matches!(request.uri().scheme_str(), Some("http" | "https")) || request.uri().host().is_none() {
+        return Err(ClientError::Address { url });
+    }
+    Ok(url)
 }
 
 /// The whole chain of causes, since the outermost says little.
@@ -373,6 +415,16 @@ mod tests {
         let big = client.get(&format!("{url}/big"), 4999).await;
         assert!(matches!(big, Err(ClientError::TooLarge { limit: 4999, .. })), "{big:?}");
         assert_eq!(client.get(&format!("{url}/big"), 5000).await.unwrap().body.len(), 5000);
+        for (path, limit, found) in [("big", 5000, Ok(200)), ("big", 4999, Err(())), ("moved", 10, Ok(302))] {
+            let (pieces, mut received) = tokio::sync::mpsc::channel(100);
+            let outcome = client.get_by_pieces(&format!("{url}/{path}"), limit, pieces).await;
+            assert_eq!(outcome.as_ref().map_err(drop), found.as_ref().map_err(drop), "{path}: {outcome:?}");
+            let mut bytes = 0;
+            while let Some(piece) = received.recv().await {
+                bytes += piece.len();
+            }
+            assert!(found != Ok(200) || bytes == 5000, "{path}: {bytes}");
+        }
         let late = client.get(&format!("{url}/late"), 10).await;
         assert!(matches!(late, Err(ClientError::Timeout { .. })), "{late:?}");
     }

@@ -1,25 +1,27 @@
 //! One instance of the global configuration in compact form: what its shared parameters say, behind hash indexes.
 //!
 //! Built once from a document of up to a hundred thousand members and never changed, so that snapshots share it as long as the
-//! document stays the same. Identifiers are kept once, in rows; an [`Index`] finds rows by hash and holds no keys of its own. The
-//! servers of a client are a list shared by all clients with the same servers.
+//! document stays the same. Identifiers are kept once, in rows whose texts stand in one allocation ([`compact`]); an [`Index`] finds
+//! rows by hash and holds no keys of its own. The servers of a client are a list shared by all clients with the same servers. There is
+//! little to free in it, so that dropping a snapshot is cheap. [`build`] makes it from the document as it is read.
 
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
-use std::hash::{BuildHasher, Hash, RandomState};
+use std::io::{self, Read};
 use std::sync::Arc;
 use std::time::Duration;
 
 use proto::globalconf::ParametersError;
-use proto::globalconf::shared_parameters::{
-    self as shared, ApprovedCa, ApprovedTsa, GlobalGroup, SharedParameters, Source,
-};
+use proto::globalconf::shared_parameters::{ApprovedCa, ApprovedTsa, SharedParameters, Source};
 use proto::id::{ClientId, MemberId, ServerId};
 
+use self::compact::{Index, Text, Texts, index};
 use super::{CaInfo, ProviderServer};
 use crate::cert::Certificate;
-use crate::digest::DigestAlgorithm;
+use crate::digest::{DigestAlgorithm, DigestValue, Hasher};
 use crate::profile::Profile;
+
+mod build;
+mod compact;
 
 /// Everything that one `shared-params.xml` says.
 #[derive(Debug)]
@@ -28,18 +30,10 @@ pub struct Instance {
     version: u32,
     digest: [u8; 32],
     pub(super) ocsp_freshness: Duration,
-    members: Vec<MemberRow>,
-    clients: Vec<ClientRow>,
-    client_index: Index,
-    /// The first one is empty, for clients on no server.
-    lists: Vec<ServerList>,
-    servers: Vec<ProviderServer>,
-    server_by_id: HashMap<ServerId, u32>,
-    server_by_hash: HashMap<Vec<u8>, u32>,
+    listed: Listed,
     pub(super) approved_cas: Vec<ApprovedCa>,
     pub(super) cas: Vec<Arc<CaInfo>>,
     cas_by_name: HashMap<String, Vec<Arc<CaInfo>>>,
-    groups: HashMap<String, Group>,
     pub(super) tsas: Vec<ApprovedTsa>,
     pub(super) tsa_certs: Vec<Certificate>,
     pub(super) member_classes: Vec<(String, String)>,
@@ -47,64 +41,65 @@ pub struct Instance {
     problems: Vec<String>,
 }
 
+/// Members, servers and groups.
+#[derive(Debug)]
+struct Listed {
+    texts: Texts,
+    members: Box<[MemberRow]>,
+    clients: Box<[ClientRow]>,
+    client_index: Index,
+    lists: Box<[ServerList]>,
+    /// Of all lists, one after the other.
+    numbers: Box<[u32]>,
+    /// Of all lists, one after the other.
+    providers: Box<[Arc<ProviderServer>]>,
+    servers: Box<[Arc<ProviderServer>]>,
+    server_index: Index,
+    server_by_hash: HashMap<Vec<u8>, u32>,
+    groups: HashMap<String, Group>,
+}
+
 #[derive(Debug)]
 struct MemberRow {
-    class: Arc<str>,
-    code: Box<str>,
-    name: Box<str>,
+    class: Text,
+    code: Text,
+    name: Text,
 }
 
 #[derive(Debug)]
 struct ClientRow {
     member: u32,
     list: u32,
-    subsystem: Option<Box<str>>,
-    name: Option<Box<str>>,
+    subsystem: Text,
+    name: Text,
 }
 
-/// Servers where a client is the owner or a client: all of them by number, those with an address in full.
+/// Servers where a client is the owner or a client: where their numbers begin and end, and in full those with an address.
 #[derive(Debug, Default)]
 struct ServerList {
-    numbers: Box<[u32]>,
-    providers: Box<[ProviderServer]>,
+    numbers: [u32; 2],
+    providers: [u32; 2],
+}
+
+impl ServerList {
+    fn of<'n>(&self, numbers: &'n [u32]) -> &'n [u32] {
+        &numbers[index(self.numbers[0])..index(self.numbers[1])]
+    }
 }
 
 #[derive(Debug)]
 struct Group {
     description: String,
-    members: Vec<ClientId>,
+    members: Box<[GroupRow]>,
     index: Index,
 }
 
-/// Row numbers by hash of their keys. The keys stay in the rows, so a hit has to be compared.
-#[derive(Debug, Default)]
-struct Index {
-    hasher: RandomState,
-    rows: HashMap<u64, u32>,
-    /// Rows whose hash another row already has: practically none.
-    collisions: Vec<u32>,
-}
-
-impl Index {
-    fn hash(&self, key: impl Hash) -> u64 {
-        self.hasher.hash_one(key)
-    }
-
-    /// Notes `row` unless a row with the same key, as `same_as` says, was there before.
-    fn insert(&mut self, hash: u64, row: u32, same_as: impl Fn(u32) -> bool) {
-        match self.rows.entry(hash) {
-            Entry::Vacant(vacant) => {
-                vacant.insert(row);
-            }
-            Entry::Occupied(earlier) if same_as(*earlier.get()) => {}
-            Entry::Occupied(_) => self.collisions.push(row),
-        }
-    }
-
-    fn find(&self, hash: u64, is_it: impl Fn(u32) -> bool) -> Option<u32> {
-        let first = self.rows.get(&hash).copied().filter(|row| is_it(*row));
-        first.or_else(|| self.collisions.iter().copied().find(|row| is_it(*row)))
-    }
+#[derive(Debug)]
+struct GroupRow {
+    instance: Text,
+    class: Text,
+    code: Text,
+    subsystem: Text,
 }
 
 impl Instance {
@@ -112,129 +107,44 @@ impl Instance {
     ///
     /// # Errors
     /// It does not follow the schema.
-    pub fn read(xml: &[u8], version: u32) -> Result<Self, ParametersError> {
-        Ok(Self::build(SharedParameters::read(xml, version)?, version, digest(xml)))
+    pub fn read(mut xml: &[u8], version: u32) -> Result<Self, ParametersError> {
+        Self::read_from(&mut xml, version)
     }
 
-    /// From parameters that never were a document.
+    /// As [`Self::read`], from wherever the document lies; it is never in memory as a whole.
     ///
     /// # Errors
-    /// They cannot become one.
-    pub fn new(parameters: SharedParameters, version: u32) -> Result<Self, ParametersError> {
-        let digest = digest(&parameters.write(version)?);
-        Ok(Self::build(parameters, version, digest))
-    }
-
-    fn build(parameters: SharedParameters, version: u32, digest: [u8; 32]) -> Self {
+    /// As [`Self::read`], or `xml` cannot be read.
+    pub fn read_from(xml: &mut dyn Read, version: u32) -> Result<Self, ParametersError> {
+        let mut reading = build::Reading::default();
+        let mut hashed = Hashed { input: xml, hasher: DigestAlgorithm::Sha256.hasher() };
+        let parameters = SharedParameters::read_into(&mut hashed, version, &mut reading)?;
         let mut built = Self {
             name: parameters.instance,
             version,
-            digest,
+            digest: sha256(hashed.hasher.finish()),
             ocsp_freshness: Duration::from_secs(parameters.ocsp_freshness_seconds),
-            members: Vec::new(),
-            clients: Vec::new(),
-            client_index: Index::default(),
-            lists: vec![ServerList::default()],
-            servers: Vec::with_capacity(parameters.servers.len()),
-            server_by_id: HashMap::new(),
-            server_by_hash: HashMap::new(),
+            listed: reading.finish(),
             approved_cas: parameters.approved_cas,
             cas: Vec::new(),
             cas_by_name: HashMap::new(),
-            groups: HashMap::new(),
             tsas: parameters.approved_tsas,
             tsa_certs: Vec::new(),
             member_classes: parameters.member_classes,
             sources: parameters.sources,
             problems: Vec::new(),
         };
-        built.take_members(parameters.members);
-        built.take_servers(parameters.servers);
-        built.take_groups(parameters.groups);
         built.read_cas();
         built.read_tsas();
-        built
+        Ok(built)
     }
 
-    fn take_members(&mut self, members: Vec<shared::Member>) {
-        let mut classes: HashMap<String, Arc<str>> = HashMap::new();
-        self.members.reserve_exact(members.len());
-        self.clients.reserve_exact(members.iter().map(|member| 1 + member.subsystems.len()).sum());
-        for member in members {
-            let MemberId { class, code, .. } = member.id;
-            let number = row(self.members.len());
-            let class = classes.entry(class).or_insert_with_key(|class| class.as_str().into()).clone();
-            self.members.push(MemberRow { class, code: code.into(), name: member.name.into() });
-            self.take_client(number, None, None);
-            for (code, name) in member.subsystems {
-                self.take_client(number, Some(code.into()), name.map(Into::into));
-            }
-        }
-    }
-
-    fn take_client(&mut self, member: u32, subsystem: Option<Box<str>>, name: Option<Box<str>>) {
-        let (members, clients) = (&self.members, &self.clients);
-        let added = ClientRow { member, list: 0, subsystem, name };
-        let hash = self.client_index.hash(client_key(&members[index(member)], &added));
-        self.client_index.insert(hash, row(clients.len()), |row| {
-            let earlier = &clients[index(row)];
-            client_key(&members[index(earlier.member)], earlier)
-                == client_key(&members[index(member)], &added)
-        });
-        self.clients.push(added);
-    }
-
-    fn take_servers(&mut self, servers: Vec<shared::SecurityServer>) {
-        // Who is on which server: pairs of client row and server, grouped by client afterwards.
-        let mut pairs = Vec::new();
-        for server in servers {
-            let number = row(self.servers.len());
-            let owner = ClientId { member: server.id.owner.clone(), subsystem: None };
-            for client in std::iter::once(&owner).chain(&server.clients) {
-                pairs.extend(self.client_row(client).map(|client| (client, number)));
-            }
-            for hash in server.auth_cert_hashes {
-                self.server_by_hash.entry(hash).or_insert(number);
-            }
-            self.server_by_id.insert(server.id.clone(), number);
-            let address = server.address.unwrap_or_default();
-            self.servers.push(ProviderServer { id: server.id, address, maintenance: server.maintenance });
-        }
-        pairs.sort_unstable();
-        pairs.dedup();
-        let mut lists: HashMap<Vec<u32>, u32> = HashMap::new();
-        for of_client in pairs.chunk_by(|a, b| a.0 == b.0) {
-            let numbers: Vec<u32> = of_client.iter().map(|(_, server)| *server).collect();
-            let list = match lists.get(&numbers) {
-                Some(list) => *list,
-                None => {
-                    let list = row(self.lists.len());
-                    self.lists.push(self.server_list(&numbers));
-                    lists.insert(numbers, list);
-                    list
-                }
-            };
-            self.clients[index(of_client[0].0)].list = list;
-        }
-        self.lists.shrink_to_fit();
-    }
-
-    fn server_list(&self, numbers: &[u32]) -> ServerList {
-        let providers = numbers.iter().map(|number| &self.servers[index(*number)]);
-        let providers = providers.filter(|server| !server.address.is_empty()).cloned().collect();
-        ServerList { numbers: numbers.into(), providers }
-    }
-
-    fn take_groups(&mut self, groups: Vec<GlobalGroup>) {
-        for group in groups {
-            let mut index = Index::default();
-            for (number, member) in group.members.iter().enumerate() {
-                let hash = index.hash(member);
-                index.insert(hash, row(number), |row| group.members[self::index(row)] == *member);
-            }
-            let content = Group { description: group.description, members: group.members, index };
-            self.groups.insert(group.id.code, content);
-        }
+    /// From parameters that never were a document: what the one that they make says.
+    ///
+    /// # Errors
+    /// They cannot become one.
+    pub fn new(parameters: SharedParameters, version: u32) -> Result<Self, ParametersError> {
+        Self::read(&parameters.write(version)?, version)
     }
 
     fn read_cas(&mut self) {
@@ -289,11 +199,6 @@ impl Instance {
         self.digest
     }
 
-    /// It was read from exactly this document.
-    pub fn is_read_from(&self, xml: &[u8]) -> bool {
-        self.digest == digest(xml)
-    }
-
     /// Download locations of the next configuration (version 3 on).
     pub fn sources(&self) -> &[Source] {
         &self.sources
@@ -309,38 +214,42 @@ impl Instance {
         if self.version == 2 { DigestAlgorithm::Sha1 } else { DigestAlgorithm::Sha256 }
     }
 
-    fn client_row(&self, client: &ClientId) -> Option<u32> {
-        let key = (&*client.member.class, &*client.member.code, client.subsystem.as_deref());
-        self.client_index.find(self.client_index.hash(key), |row| {
-            let row = &self.clients[index(row)];
-            client_key(&self.members[index(row.member)], row) == key
-        })
+    fn client_row(&self, client: &ClientId) -> Option<&ClientRow> {
+        let key = (client.member.class.as_str(), client.member.code.as_str(), client.subsystem.as_deref());
+        let Listed { texts, members, clients, client_index, .. } = &self.listed;
+        let found = client_index.find(key, |row| client_key(texts, members, &clients[index(row)]) == key);
+        found.map(|row| &clients[index(row)])
     }
 
+    /// The first list is empty, for clients on no server and for those that nobody knows.
     fn list(&self, client: &ClientId) -> &ServerList {
-        let list = self.client_row(client).map_or(0, |row| self.clients[index(row)].list);
-        &self.lists[index(list)]
+        &self.listed.lists[self.client_row(client).map_or(0, |row| index(row.list))]
     }
 
-    pub(super) fn providers(&self, client: &ClientId) -> &[ProviderServer] {
-        &self.list(client).providers
+    pub(super) fn providers(&self, client: &ClientId) -> &[Arc<ProviderServer>] {
+        let [start, end] = self.list(client).providers;
+        &self.listed.providers[index(start)..index(end)]
+    }
+
+    fn server_number(&self, id: &ServerId) -> Option<u32> {
+        self.listed.server_index.find(id, |row| self.listed.servers[index(row)].id == *id)
     }
 
     pub(super) fn server(&self, id: &ServerId) -> Option<&ProviderServer> {
-        self.server_by_id.get(id).map(|number| &self.servers[index(*number)])
+        self.server_number(id).map(|number| &*self.listed.servers[index(number)])
     }
 
     pub(super) fn server_by_auth_cert(&self, cert: &Certificate) -> Option<&ServerId> {
         let number = match self.auth_cert_digest() {
-            DigestAlgorithm::Sha1 => self.server_by_hash.get(&cert.sha1()[..]),
-            _ => self.server_by_hash.get(&cert.sha256()[..]),
+            DigestAlgorithm::Sha1 => self.listed.server_by_hash.get(&cert.sha1()[..]),
+            _ => self.listed.server_by_hash.get(&cert.sha256()[..]),
         };
-        number.map(|number| &self.servers[index(*number)].id)
+        number.map(|number| &self.listed.servers[index(*number)].id)
     }
 
     pub(super) fn is_client_of(&self, client: &ClientId, server: &ServerId) -> bool {
-        let number = self.server_by_id.get(server);
-        number.is_some_and(|number| self.list(client).numbers.binary_search(number).is_ok())
+        let on = self.list(client).of(&self.listed.numbers);
+        self.server_number(server).is_some_and(|number| on.binary_search(&number).is_ok())
     }
 
     /// By issuer name; among CAs of the same name the one whose key made the certificate.
@@ -353,18 +262,26 @@ impl Instance {
         }
     }
 
-    pub(super) fn group(&self, code: &str) -> Option<(&str, &[ClientId])> {
-        self.groups.get(code).map(|group| (group.description.as_str(), group.members.as_slice()))
+    /// Description and members of a group.
+    pub(super) fn group(&self, code: &str) -> Option<(&str, impl Iterator<Item = ClientId>)> {
+        let group = self.listed.groups.get(code)?;
+        let client = |row| {
+            let (instance, class, code, subsystem) = group_key(&self.listed.texts, row);
+            ClientId { member: MemberId::new(instance, class, code), subsystem: subsystem.map(Into::into) }
+        };
+        Some((group.description.as_str(), group.members.iter().map(client)))
     }
 
     pub(super) fn group_codes(&self) -> impl Iterator<Item = &str> {
-        self.groups.keys().map(String::as_str)
+        self.listed.groups.keys().map(String::as_str)
     }
 
     pub(super) fn is_in_group(&self, client: &ClientId, code: &str) -> bool {
-        let Some(group) = self.groups.get(code) else { return false };
-        let hash = group.index.hash(client);
-        group.index.find(hash, |row| group.members[index(row)] == *client).is_some()
+        let Some(group) = self.listed.groups.get(code) else { return false };
+        let ClientId { member: MemberId { instance, class, code }, subsystem } = client;
+        let key = (instance.as_str(), class.as_str(), code.as_str(), subsystem.as_deref());
+        let is_it = |row| group_key(&self.listed.texts, &group.members[index(row)]) == key;
+        group.index.find(key, is_it).is_some()
     }
 
     pub(super) fn is_known(&self, client: &ClientId) -> bool {
@@ -373,40 +290,73 @@ impl Instance {
 
     /// Every member and subsystem in document order, with the member's name and the subsystem's.
     pub(super) fn clients(&self) -> impl Iterator<Item = (ClientId, &str, Option<&str>)> {
-        self.clients.iter().map(|row| {
-            let member = &self.members[index(row.member)];
-            let id = MemberId {
-                instance: self.name.clone(),
-                class: member.class.as_ref().to_owned(),
-                code: member.code.as_ref().to_owned(),
-            };
-            let subsystem = row.subsystem.as_deref().map(str::to_owned);
-            (ClientId { member: id, subsystem }, &*member.name, row.name.as_deref())
+        let Listed { texts, members, clients, .. } = &self.listed;
+        clients.iter().map(|row| {
+            let member = &members[index(row.member)];
+            let id = MemberId::new(self.name.as_str(), texts.known(member.class), texts.known(member.code));
+            let subsystem = texts.get(row.subsystem).map(Into::into);
+            (ClientId { member: id, subsystem }, texts.known(member.name), texts.get(row.name))
         })
     }
 
-    pub(super) fn servers(&self) -> &[ProviderServer] {
-        &self.servers
+    pub(super) fn servers(&self) -> &[Arc<ProviderServer>] {
+        &self.listed.servers
+    }
+
+    /// Memory that members, clients, servers and groups take, as far as it grows with their number.
+    pub fn heap_bytes(&self) -> usize {
+        let Listed { texts, members, clients, lists, numbers, providers, servers, groups, .. } = &self.listed;
+        let of_server = |server: &Arc<ProviderServer>| {
+            let codes: usize = server.id.owner.codes().map(str::len).sum();
+            size_of::<ProviderServer>() + codes + server.id.code.len() + server.address.len()
+        };
+        let of_group = |group: &Group| size_of_val(&*group.members) + group.index.heap_bytes();
+        let by_hash =
+            self.listed.server_by_hash.keys().map(|hash| hash.len() + 2 * size_of::<(Vec<u8>, u32)>());
+        texts.heap_bytes()
+            + size_of_val(&**members)
+            + size_of_val(&**clients)
+            + size_of_val(&**lists)
+            + size_of_val(&**numbers)
+            + size_of_val(&**providers)
+            + size_of_val(&**servers)
+            + servers.iter().map(of_server).sum::<usize>()
+            + by_hash.sum::<usize>()
+            + self.listed.client_index.heap_bytes()
+            + self.listed.server_index.heap_bytes()
+            + groups.values().map(of_group).sum::<usize>()
     }
 }
 
-/// What a client is found by within its instance.
-fn client_key<'r>(member: &'r MemberRow, client: &'r ClientRow) -> (&'r str, &'r str, Option<&'r str>) {
-    (&member.class, &member.code, client.subsystem.as_deref())
+/// What a client is found by within its instance: class, code, subsystem.
+fn client_key<'r>(
+    texts: &'r Texts,
+    members: &[MemberRow],
+    client: &ClientRow,
+) -> (&'r str, &'r str, Option<&'r str>) {
+    let member = &members[index(client.member)];
+    (texts.known(member.class), texts.known(member.code), texts.get(client.subsystem))
 }
 
-/// A position as a row number: documents are bounded far below its range.
-fn row(position: usize) -> u32 {
-    u32::try_from(position).expect("a document has fewer than 2^32 elements")
+/// What a client is found by within a group, which may have members of other instances.
+fn group_key<'r>(texts: &'r Texts, row: &GroupRow) -> (&'r str, &'r str, &'r str, Option<&'r str>) {
+    (texts.known(row.instance), texts.known(row.class), texts.known(row.code), texts.get(row.subsystem))
 }
 
-fn index(row: u32) -> usize {
-    usize::try_from(row).expect("a usize has at least 32 bits here")
+/// A document that is hashed as it is read.
+struct Hashed<'r> {
+    input: &'r mut dyn Read,
+    hasher: Hasher,
 }
 
-/// SHA-256 of a document.
-pub(super) fn digest(bytes: &[u8]) -> [u8; 32] {
-    let mut value = [0; 32];
-    value.copy_from_slice(&DigestAlgorithm::Sha256.digest(bytes).value);
-    value
+impl Read for Hashed<'_> {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        let read = self.input.read(room)?;
+        self.hasher.update(&room[..read]);
+        Ok(read)
+    }
+}
+
+fn sha256(digest: DigestValue) -> [u8; 32] {
+    digest.value.try_into().expect("a SHA-256 value has 32 bytes")
 }

@@ -316,7 +316,7 @@ impl GlobalConf {
         self.problems.iter().chain(self.all().flat_map(|instance| instance.problems())).map(String::as_str)
     }
     /// Servers (with an address) where exactly this client is owner or client.
-    pub fn providers(&self, client: &ClientId) -> &[ProviderServer] {
+    pub fn providers(&self, client: &ClientId) -> &[Arc<ProviderServer>] {
         self.of(&client.member.instance).map_or(&[], |instance| instance.providers(client))
     }
     /// A server by identifier.
@@ -324,7 +324,7 @@ impl GlobalConf {
         self.of(&id.owner.instance)?.server(id)
     }
     /// Every server of an instance, in the order of the document.
-    pub fn servers(&self, instance: &str) -> &[ProviderServer] {
+    pub fn servers(&self, instance: &str) -> &[Arc<ProviderServer>] {
         self.of(instance).map_or(&[], Instance::servers)
     }
     /// The server an authentication certificate is registered for in `instance`. Another instance may have registered the same
@@ -379,8 +379,9 @@ impl GlobalConf {
         self.of(&group.instance).is_some_and(|instance| instance.is_in_group(client, &group.code))
     }
     /// All members of a group.
-    pub fn group_members(&self, group: &GlobalGroupId) -> &[ClientId] {
-        self.of(&group.instance).and_then(|i| i.group(&group.code)).map_or(&[], |(_, members)| members)
+    pub fn group_members(&self, group: &GlobalGroupId) -> Vec<ClientId> {
+        let group = self.of(&group.instance).and_then(|instance| instance.group(&group.code));
+        group.map_or(Vec::new(), |(_, members)| members.collect())
     }
     /// Description of a group, if it exists.
     pub fn group_description(&self, group: &GlobalGroupId) -> Option<&str> {

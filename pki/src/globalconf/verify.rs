@@ -10,7 +10,7 @@ use proto::time::UnixTime;
 
 use crate::algorithm::{EcdsaForm, SignatureAlgorithm};
 use crate::cert::Certificate;
-use crate::digest::DigestAlgorithm;
+use crate::digest::{DigestAlgorithm, Hasher};
 
 /// Why a directory is not believed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -111,6 +111,30 @@ pub fn is_accepted(part: &Part) -> bool {
 /// Whether `bytes` are the part that the directory lists. An algorithm that is not accepted fits nothing.
 pub fn is_part(part: &Part, bytes: &[u8]) -> bool {
     accepted_digest(&part.hash_algorithm_uri).is_some_and(|a| a.digest(bytes).value == part.hash)
+}
+
+/// The hash of a part that is not in memory as a whole.
+pub struct PartHash {
+    hasher: Hasher,
+    listed: Vec<u8>,
+}
+
+impl PartHash {
+    /// For what the directory lists; `None` with an algorithm that is not accepted.
+    pub fn new(part: &Part) -> Option<Self> {
+        let algorithm = accepted_digest(&part.hash_algorithm_uri)?;
+        Some(Self { hasher: algorithm.hasher(), listed: part.hash.clone() })
+    }
+
+    /// More of the part.
+    pub fn update(&mut self, bytes: &[u8]) {
+        self.hasher.update(bytes);
+    }
+
+    /// Whether these were the bytes that the directory lists.
+    pub fn fits(self) -> bool {
+        self.hasher.finish().value == self.listed
+    }
 }
 
 /// What people compare when an anchor is installed: SHA-224 of the file in upper-case hex, pairs separated by colons.

@@ -22,6 +22,7 @@ pub mod optional_parts;
 pub mod private_parameters;
 mod reader;
 pub mod shared_parameters;
+mod windows;
 mod writer;
 
 pub use reader::{DocumentError, MAX_DOCUMENT_BYTES};

@@ -54,6 +54,9 @@ pub enum DocumentError {
     /// A reference to an `id` that does not exist, or is of the wrong kind.
     #[error("there is no element with id {0}")]
     UnknownId(String),
+    /// It could not be read from where it lies.
+    #[error("{0}")]
+    Input(String),
     /// Not a version from 2 to 6.
     #[error("configuration version {0} is not supported")]
     Version(u32),
@@ -74,6 +77,19 @@ pub(super) struct Reader<'a> {
     xml: Pull<'a>,
     /// Read ahead by [`Self::at`].
     next: Option<Token<'a>>,
+    /// Where the start tag of the root ends.
+    root_end: usize,
+}
+
+/// How far a document was read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// Where the start tag of the root ends.
+    pub(super) root_end: usize,
+    /// Behind what was read.
+    pub(super) end: usize,
+    /// Elements in what was read.
+    pub(super) elements: usize,
 }
 
 impl<'a> Reader<'a> {
@@ -82,9 +98,14 @@ impl<'a> Reader<'a> {
         if bytes.len() > LIMITS.bytes {
             return Err(XmlError::Limit { what: "bytes", limit: LIMITS.bytes }.into());
         }
-        let text = std::str::from_utf8(bytes).map_err(|_| XmlError::Encoding)?;
-        let mut reader = Self { xml: Pull::new(text, LIMITS)?, next: None };
+        Self::over(std::str::from_utf8(bytes).map_err(|_| XmlError::Encoding)?, name, LIMITS)
+    }
+
+    /// As [`Self::open`], of text within `limits`.
+    pub(super) fn over(text: &'a str, name: &'static str, limits: Limits) -> Result<Self, DocumentError> {
+        let mut reader = Self { xml: Pull::new(text, limits)?, next: None, root_end: 0 };
         let root = reader.take()?;
+        reader.root_end = reader.xml.span().end;
         if !reader.xml.declared_encoding().is_none_or(is_utf8_name) {
             return Err(XmlError::Encoding.into());
         }
@@ -92,6 +113,17 @@ impl<'a> Reader<'a> {
             Token::Start(root) if reader.xml.is(&root, XROAD, name) => Ok(reader),
             Token::Start(_) | Token::End | Token::Eof => Err(DocumentError::Root(name)),
         }
+    }
+
+    /// How far the document was read; what was only looked at ahead is not.
+    pub(super) fn place(&self) -> Place {
+        let (span, elements) = (self.xml.span(), self.xml.elements());
+        let (end, elements) = match &self.next {
+            None => (span.end, elements),
+            Some(Token::Start(_)) => (span.start, elements - 1),
+            Some(Token::End | Token::Eof) => (span.start, elements),
+        };
+        Place { root_end: self.root_end, end, elements }
     }
 
     /// Whether the next element is `name`, without a namespace.

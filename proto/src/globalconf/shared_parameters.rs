@@ -3,11 +3,49 @@
 //! The types are the same for every version; [`SharedParameters::read`] and [`SharedParameters::write`] know which elements a
 //! version has. A document refers to members and subsystems by `id`; the types name them in full. Counts are bounded by the size of
 //! the document.
+//!
+//! A large registry need not be held in these types: [`SharedParameters::read_into`] gives members, servers and groups one after the
+//! other to a [`Registry`], which keeps of them what it wants.
+mod ids;
 mod read;
 mod write;
 
+use std::io::Read;
+
 use super::ParametersError;
+use super::windows::FIRST_BYTES;
 use crate::id::{ClientId, GlobalGroupId, MemberId, ServerId};
+
+/// A member or subsystem by its place among all of them: each member, then its subsystems, in the order of the document.
+pub type ClientNumber = u32;
+
+/// Takes what a document lists, in its order: all members, then servers, then groups. What it was given counts only when the whole
+/// document was read.
+pub trait Registry {
+    /// The next member; it and its subsystems take the next [`ClientNumber`]s.
+    fn member(&mut self, member: Member);
+    /// The next security server; every number in it is that of a client given before.
+    fn server(&mut self, server: ListedServer);
+    /// The next global group.
+    fn group(&mut self, group: GlobalGroup);
+}
+
+/// A security server as its document lists it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ListedServer {
+    /// A member.
+    pub owner: ClientNumber,
+    /// Its code.
+    pub code: String,
+    /// As [`SecurityServer::address`].
+    pub address: Option<String>,
+    /// As [`SecurityServer::auth_cert_hashes`].
+    pub auth_cert_hashes: Vec<Vec<u8>>,
+    /// Members and subsystems.
+    pub clients: Vec<ClientNumber>,
+    /// As [`SecurityServer::maintenance`].
+    pub maintenance: Option<Option<String>>,
+}
 
 impl SharedParameters {
     /// Reads `shared-params.xml` of configuration version `version`.
@@ -15,7 +53,32 @@ impl SharedParameters {
     /// # Errors
     /// The first rule of the schema that it breaks.
     pub fn read(xml: &[u8], version: u32) -> Result<Self, ParametersError> {
-        Ok(read::document(xml, version)?)
+        Self::read_by_windows(xml, version, FIRST_BYTES)
+    }
+
+    /// As [`Self::read`], with windows of `window` bytes to begin with.
+    pub(super) fn read_by_windows(
+        mut xml: &[u8],
+        version: u32,
+        window: usize,
+    ) -> Result<Self, ParametersError> {
+        let mut collected = Collected::default();
+        let rest = read::document(&mut xml, version, &mut collected, window)?;
+        let Collected { members, servers, groups, .. } = collected;
+        Ok(Self { members, servers, groups, ..rest })
+    }
+
+    /// As [`Self::read`], from wherever the document lies, with members, servers and groups given to `registry` and none in what is
+    /// returned. Memory is that of the largest child of the root, and of the ids of members and subsystems.
+    ///
+    /// # Errors
+    /// As [`Self::read`], or `xml` cannot be read; what `registry` was given is then worth nothing.
+    pub fn read_into(
+        xml: &mut dyn Read,
+        version: u32,
+        registry: &mut dyn Registry,
+    ) -> Result<Self, ParametersError> {
+        Ok(read::document(xml, version, registry, FIRST_BYTES)?)
     }
 
     /// Writes `shared-params.xml` of configuration version `version`, leaving out what that version does not have.
@@ -27,6 +90,45 @@ impl SharedParameters {
     /// A server names an owner or client that is no member or subsystem of the document, or a text that XML cannot carry.
     pub fn write(&self, version: u32) -> Result<Vec<u8>, ParametersError> {
         Ok(write::document(self, version)?)
+    }
+}
+
+/// Everything that was listed, identifiers in full.
+#[derive(Default)]
+struct Collected {
+    members: Vec<Member>,
+    /// Of every number: its member, and which of its subsystems.
+    clients: Vec<(usize, Option<usize>)>,
+    servers: Vec<SecurityServer>,
+    groups: Vec<GlobalGroup>,
+}
+
+impl Collected {
+    fn client(&self, number: ClientNumber) -> ClientId {
+        let (member, subsystem) = self.clients[number as usize];
+        let member = &self.members[member];
+        let subsystem = subsystem.map(|position| member.subsystems[position].0.clone());
+        ClientId { member: member.id.clone(), subsystem }
+    }
+}
+
+impl Registry for Collected {
+    fn member(&mut self, member: Member) {
+        let position = self.members.len();
+        self.clients.push((position, None));
+        self.clients.extend((0..member.subsystems.len()).map(|subsystem| (position, Some(subsystem))));
+        self.members.push(member);
+    }
+
+    fn server(&mut self, server: ListedServer) {
+        let ListedServer { owner, code, address, auth_cert_hashes, clients, maintenance } = server;
+        let id = ServerId { owner: self.client(owner).member, code };
+        let clients = clients.into_iter().map(|number| self.client(number)).collect();
+        self.servers.push(SecurityServer { id, address, auth_cert_hashes, clients, maintenance });
+    }
+
+    fn group(&mut self, group: GlobalGroup) {
+        self.groups.push(group);
     }
 }
 

@@ -250,6 +250,7 @@ fn published_directories_and_parts_read_and_write_back_byte_for_byte() {
                 let bytes = std::fs::read(folder.join(below)).unwrap();
                 let written = match part.content_identifier.as_str() {
                     SHARED_PARAMETERS => {
+                        assert_reads_alike(&bytes, version);
                         SharedParameters::read(&bytes, version).unwrap().write(version).unwrap()
                     }
                     PRIVATE_PARAMETERS => {
@@ -271,6 +272,46 @@ fn published_directories_and_parts_read_and_write_back_byte_for_byte() {
         tally.equal(name, String::from_utf8(written), String::from_utf8(bytes));
     }
     tally.finish();
+}
+
+/// A document is the same whatever the windows are through which it is read, and refused through all of them or none.
+fn assert_reads_alike(xml: &[u8], version: u32) {
+    let whole = SharedParameters::read_by_windows(xml, version, xml.len() + 1);
+    for window in [1, 100, 611, 3_000, xml.len()] {
+        let by_windows = SharedParameters::read_by_windows(xml, version, window);
+        assert_eq!(by_windows.is_ok(), whole.is_ok(), "{window}: {:?} {:?}", by_windows.err(), whole.err());
+        assert!(whole.is_err() || by_windows == whole, "{window}");
+    }
+}
+
+#[test]
+fn documents_read_alike_through_windows_of_any_size() {
+    let good = String::from_utf8(shared().write(6).unwrap()).unwrap();
+    let cases = [
+        ("as it is", good.clone()),
+        ("with a byte order mark", format!("\u{feff}{good}")),
+        ("as XML 1.1", good.replace("version=\"1.0\"", "version=\"1.1\"")),
+        ("comments between children", good.replace("<member ", "<!-- <member> ä --><?pi <x?><member ")),
+        ("something behind the root", format!("{good}<!-- end -->\n<?pi?>")),
+        ("another root behind it", format!("{good}<x/>")),
+        ("text behind it", format!("{good}x")),
+        ("no end", good[..good.len() - 3].to_owned()),
+        ("cut in the middle", good[..good.len() / 2].to_owned()),
+        ("a member behind the servers", good.replace("<globalSettings>", "<member/><globalSettings>")),
+        ("a member under the id of another", good.replace("id=\"id1\"", "id=\"id0\"")),
+        ("a prefix that is not declared", good.replace("<globalSettings>", "<x:y/><globalSettings>")),
+        ("an end that does not fit", good.replace("</member>", "</memberx>")),
+        ("nothing", String::new()),
+        ("an empty root", format!("<x:conf xmlns:x='{}'/>", reader::XROAD)),
+    ];
+    for (name, document) in cases {
+        assert!(name == "as it is" || document != good, "{name}: nothing was changed");
+        assert_reads_alike(document.as_bytes(), 6);
+    }
+    let mut noise = good.into_bytes();
+    let last = noise.len() - 20;
+    noise[last] = 0xff;
+    assert_reads_alike(&noise, 6);
 }
 
 #[test]
@@ -605,7 +646,9 @@ proptest::proptest! {
     /// Whatever comes is read or refused; what is read can be written and reads back as the same.
     #[test]
     fn damaged_documents_are_read_or_refused(at: usize, with: u8, how: u8) {
-        if let Ok(read) = SharedParameters::read(&mutate(&shared().write(6).unwrap(), at, with, how), 6) {
+        let damaged = mutate(&shared().write(6).unwrap(), at, with, how);
+        assert_reads_alike(&damaged, 6);
+        if let Ok(read) = SharedParameters::read(&damaged, 6) {
             // Two members of one code are one in references, so only what can be told apart comes back.
             let written = read.write(6).unwrap();
             proptest::prop_assert_eq!(SharedParameters::read(&written, 6).unwrap().write(6).unwrap(), written);
@@ -625,6 +668,13 @@ proptest::proptest! {
         }
     }
 
+    /// Registries of any shape come back as they were written, through windows of any size.
+    #[test]
+    fn registries_come_back_as_they_were_written(registry in registry(), window in 1_usize..2_000) {
+        let written = registry.write(6).unwrap();
+        proptest::prop_assert_eq!(SharedParameters::read_by_windows(&written, 6, window).unwrap(), registry);
+    }
+
     #[test]
     fn noise_is_refused(noise in proptest::collection::vec(proptest::prelude::any::<u8>(), 0..2000)) {
         proptest::prop_assert!(SharedParameters::read(&noise, 6).is_err());
@@ -632,4 +682,55 @@ proptest::proptest! {
         proptest::prop_assert!(SignedDirectory::parse(&noise).is_err());
         let _ = Metadata::read(&noise);
     }
+}
+
+/// Up to 20 members, each with up to 4 subsystems, on up to 8 servers, in up to 3 groups.
+fn registry() -> impl proptest::strategy::Strategy<Value = SharedParameters> {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    let member = (0..3_usize, "[ -~ä]{0,12}", vec(proptest::option::of("[a-c&<é]{1,6}"), 0..4));
+    let server =
+        (any::<usize>(), proptest::option::of("[a-z.]{1,9}"), vec(any::<usize>(), 0..9), any::<u8>());
+    let lists = (vec(member, 0..20), vec(server, 0..8), vec(vec(any::<usize>(), 0..9), 0..3));
+    lists.prop_map(|(members, servers, groups)| {
+        let member =
+            |(number, (class, name, subsystems)): (usize, (usize, String, Vec<Option<String>>))| Member {
+                id: MemberId::new("XX", ["GOV", "COM", "NGO"][class], number.to_string()),
+                class_description: "a class".into(),
+                name,
+                subsystems: subsystems
+                    .into_iter()
+                    .enumerate()
+                    .map(|(n, name)| (format!("sub-{n}"), name))
+                    .collect(),
+            };
+        let members: Vec<Member> = members.into_iter().enumerate().map(member).collect();
+        let all: Vec<ClientId> = members.iter().flat_map(clients_of).collect();
+        let some = |numbers: Vec<usize>| {
+            numbers.into_iter().filter_map(|at| all.get(at % all.len().max(1)).cloned()).collect::<Vec<_>>()
+        };
+        let server = |(number, (owner, address, clients, bits)): (usize, (usize, _, _, u8))| {
+            let owner = members.get(owner % members.len().max(1))?.id.clone();
+            Some(SecurityServer {
+                id: ServerId { owner, code: format!("ss-{number}") },
+                address,
+                auth_cert_hashes: (0..bits % 3).map(|n| vec![bits, n]).collect(),
+                clients: some(clients),
+                maintenance: (bits > 128).then(|| (bits > 192).then(|| "soon".to_owned())),
+            })
+        };
+        let group = |(number, members): (usize, Vec<usize>)| GlobalGroup {
+            id: GlobalGroupId { instance: "XX".into(), code: format!("g{number}") },
+            description: "a group".into(),
+            members: some(members),
+        };
+        let servers = servers.into_iter().enumerate().filter_map(server).collect();
+        let groups = groups.into_iter().enumerate().map(group).collect();
+        SharedParameters { members, servers, groups, ..shared() }
+    })
+}
+
+fn clients_of(member: &Member) -> Vec<ClientId> {
+    let subsystems = member.subsystems.iter().map(|(code, _)| member.id.clone().subsystem(code.as_str()));
+    std::iter::once(member.id.clone().client()).chain(subsystems).collect()
 }

@@ -83,6 +83,20 @@ impl Writer {
         self.out.push('<');
         self.out.push_str(name);
         self.out.push('>');
+        // U+FFFE and U+FFFF begin with this byte.
+        let plain = |byte: u8| byte >= b' ' && !matches!(byte, b'&' | b'<' | b'>' | 0xef);
+        if value.bytes().all(plain) {
+            self.out.push_str(value);
+        } else {
+            self.escaped(name, value)?;
+        }
+        self.out.push_str("</");
+        self.out.push_str(name);
+        self.out.push_str(">\n");
+        Ok(())
+    }
+
+    fn escaped(&mut self, name: &'static str, value: &str) -> Result<(), DocumentError> {
         for c in value.chars() {
             match c {
                 '&' => self.out.push_str("&amp;"),
@@ -95,9 +109,6 @@ impl Writer {
                 _ => self.out.push(c),
             }
         }
-        self.out.push_str("</");
-        self.out.push_str(name);
-        self.out.push_str(">\n");
         Ok(())
     }
 

@@ -215,6 +215,11 @@ impl<'a> Pull<'a> {
         self.depth
     }
 
+    /// How many elements have begun until now.
+    pub fn elements(&self) -> usize {
+        self.elements
+    }
+
     /// The encoding that the XML declaration names.
     pub fn declared_encoding(&self) -> Option<&'a str> {
         self.encoding

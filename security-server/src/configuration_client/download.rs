@@ -1,7 +1,9 @@
 //! One location: which version, the directory, its parts; everything is verified before anything is written.
 //!
 //! A part whose stored file has the listed hash is kept and not fetched; shared parameters that did not change are not parsed
-//! again. Directories are at most 1 MiB, parts as large as their kind may be.
+//! again. Directories are at most 1 MiB, parts as large as their kind may be. Shared parameters go to the disk as they come
+//! ([`shared_part`](super::shared_part)), the other parts are small. What takes a core for long runs on threads of low priority: while it
+//! does, exchanges go on under the configuration that is good until then.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use host::background;
 use host::http::Client;
 use pki::globalconf::verify::{VerifiedDirectory, is_accepted, is_part, verify_directory};
 use pki::globalconf::{Instance, OptionalParts};
@@ -17,18 +20,21 @@ use proto::globalconf::metadata::{self, Metadata};
 use proto::globalconf::private_parameters::PrivateParameters;
 use proto::globalconf::{
     INSTANCE_FILE, MAX_DOCUMENT_BYTES, MAX_VERSION, MIN_VERSION, PRIVATE_PARAMETERS, PRIVATE_PARAMETERS_FILE,
-    ParametersError, SHARED_PARAMETERS, SHARED_PARAMETERS_FILE, optional_parts,
+    SHARED_PARAMETERS, SHARED_PARAMETERS_FILE, optional_parts,
 };
 use proto::time::UnixTime;
 
 use super::error::DownloadError;
 use super::location::{self, Location};
+use super::shared_part::{Checked, SharedPart};
 use super::store::{self, Stored};
 
 /// Most parts of one instance.
 const MAX_PARTS: usize = 100;
 /// Largest optional part.
 const MAX_OPTIONAL_BYTES: usize = 16 << 20;
+/// Most pieces of an answer that wait to be written: some hundred kilobytes.
+const MAX_PIECES: usize = 16;
 
 /// Which parts of a directory count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +61,8 @@ pub struct Job<'a> {
     pub age_tolerance: Duration,
     /// The shared parameters in use.
     pub known: Option<Arc<Instance>>,
+    /// What the stored file of them was the last time.
+    pub checked: Option<Checked>,
 }
 
 /// What came of it.
@@ -68,18 +76,43 @@ pub struct Downloaded {
     pub optional: (OptionalParts, Vec<String>),
     /// When all of it expires.
     pub expires: UnixTime,
+    /// What the stored file of the shared parameters is now.
+    pub checked: Option<Checked>,
 }
 
 /// A part whose bytes have the listed hash.
 pub(super) struct Content {
     /// File name without folder.
     pub(super) name: String,
+    /// As the directory lists it.
+    pub(super) part: Part,
     /// Its bytes.
-    pub(super) bytes: Bytes,
-    /// It lies on the disk already.
-    pub(super) unchanged: bool,
+    pub(super) held: Held,
     /// What goes beside it.
     pub(super) metadata: Metadata,
+}
+
+/// Where the bytes of a part are.
+pub(super) enum Held {
+    /// Shared parameters, in a file.
+    Shared(SharedPart),
+    /// In memory.
+    Small {
+        /// All of them.
+        bytes: Bytes,
+        /// They lie on the disk already.
+        unchanged: bool,
+    },
+}
+
+impl Content {
+    /// The bytes, but for shared parameters.
+    fn small(&self) -> Option<&Bytes> {
+        match &self.held {
+            Held::Small { bytes, .. } => Some(bytes),
+            Held::Shared(_) => None,
+        }
+    }
 }
 
 impl Job<'_> {
@@ -96,15 +129,18 @@ impl Job<'_> {
         let version = version_of(&verified);
         let mut contents = Vec::new();
         for (part, name) in self.parts(&verified)? {
-            let bytes = self.fetch_part(&url, part, &name).await?;
-            contents.push(content(part, name, bytes, &verified));
+            let held = match part.content_identifier.as_str() {
+                SHARED_PARAMETERS => Held::Shared(self.fetch_shared(&url, part).await?),
+                _ => self.fetch_part(&url, part, &name).await?,
+            };
+            contents.push(content(part, name, held, &verified));
         }
         let (folder, instance) = (self.folder.to_owned(), self.instance.to_owned());
         let (accept, known, expires) = (self.accept, self.known, verified.directory().expires);
         blocking(move || {
-            let read = read(&contents, &instance, version, accept, known)?;
-            store::write(&folder, &instance, &contents)?;
-            Ok(Downloaded { expires, ..read })
+            let read = read(&mut contents, &instance, version, accept, known)?;
+            let checked = store::write(&folder, &instance, &mut contents)?;
+            Ok(Downloaded { expires, checked, ..read })
         })
         .await
     }
@@ -171,27 +207,45 @@ impl Job<'_> {
         Ok(found)
     }
 
-    /// The stored bytes when they have the listed hash (the flag then is `true`), else those that the source has.
-    async fn fetch_part(&self, base: &str, part: &Part, name: &str) -> Result<(Bytes, bool), DownloadError> {
-        if let Some(stored) = self.stored_part(part, name).await? {
-            return Ok((stored, true));
+    /// The stored file of the shared parameters when it has the listed hash, else a new one.
+    async fn fetch_shared(&self, base: &str, part: &Part) -> Result<SharedPart, DownloadError> {
+        let here = || (self.folder.to_owned(), self.instance.to_owned(), part.clone());
+        let ((folder, instance, listed), checked) = (here(), self.checked.clone());
+        let stored = move || SharedPart::stored(&folder, &instance, &listed, checked.as_ref());
+        if let Some(stored) = blocking(stored).await? {
+            return Ok(stored);
+        }
+        let url = location::resolve(base, &part.location);
+        let (pieces, received) = tokio::sync::mpsc::channel(MAX_PIECES);
+        let (folder, instance, listed) = here();
+        let receiving = blocking(move || SharedPart::receive(&folder, &instance, &listed, received));
+        let sending = self.http.get_by_pieces(&url, MAX_DOCUMENT_BYTES, pieces);
+        let (sent, received) = tokio::join!(sending, receiving);
+        // If it could not be written, the answer was given up for that.
+        let received = received?;
+        let status = sent.map_err(|error| unreachable_part(part, error.to_string()))?;
+        check_status(part, &url, status)?;
+        received.ok_or_else(|| DownloadError::PartHash(part.location.clone()))
+    }
+
+    /// The stored bytes when they have the listed hash, else those that the source has.
+    async fn fetch_part(&self, base: &str, part: &Part, name: &str) -> Result<Held, DownloadError> {
+        if let Some(bytes) = self.stored_part(part, name).await? {
+            return Ok(Held::Small { bytes, unchanged: true });
         }
         let limit = match part.content_identifier.as_str() {
-            SHARED_PARAMETERS | PRIVATE_PARAMETERS => MAX_DOCUMENT_BYTES,
+            PRIVATE_PARAMETERS => MAX_DOCUMENT_BYTES,
             _ => MAX_OPTIONAL_BYTES,
         };
         let url = location::resolve(base, &part.location);
-        let failed =
-            |reason: String| DownloadError::PartUnreachable { location: part.location.clone(), reason };
-        let answer = self.http.get(&url, limit).await.map_err(|error| failed(error.to_string()))?;
-        if answer.status != 200 {
-            return Err(failed(format!("{url} answered with status {}", answer.status)));
-        }
+        let answer = self.http.get(&url, limit).await;
+        let answer = answer.map_err(|error| unreachable_part(part, error.to_string()))?;
+        check_status(part, &url, answer.status)?;
         let (listed, body) = (part.clone(), answer.body.clone());
         if !blocking(move || Ok(is_part(&listed, &body))).await? {
             return Err(DownloadError::PartHash(part.location.clone()));
         }
-        Ok((answer.body, false))
+        Ok(Held::Small { bytes: answer.body, unchanged: false })
     }
 
     async fn stored_part(&self, part: &Part, name: &str) -> Result<Option<Bytes>, DownloadError> {
@@ -205,12 +259,23 @@ impl Job<'_> {
     }
 }
 
+fn unreachable_part(part: &Part, reason: String) -> DownloadError {
+    DownloadError::PartUnreachable { location: part.location.clone(), reason }
+}
+
+fn check_status(part: &Part, url: &str, status: u16) -> Result<(), DownloadError> {
+    match status {
+        200 => Ok(()),
+        status => Err(unreachable_part(part, format!("{url} answered with status {status}"))),
+    }
+}
+
 /// Runs what takes long on a thread of its own: megabytes of hashes and XML, and files that are synced.
-async fn blocking<T: Send + 'static>(
+pub(super) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, DownloadError> + Send + 'static,
 ) -> Result<T, DownloadError> {
-    let joined = tokio::task::spawn_blocking(work).await;
-    joined.unwrap_or_else(|error| Err(DownloadError::Unusable(error.to_string())))
+    let done = background::run("globalconf", work).await;
+    done.unwrap_or_else(|error| Err(DownloadError::Unusable(error.to_string())))
 }
 
 /// A directory without a version was written before there were others.
@@ -218,12 +283,7 @@ fn version_of(verified: &VerifiedDirectory) -> u32 {
     verified.directory().version.unwrap_or(MIN_VERSION)
 }
 
-fn content(
-    part: &Part,
-    name: String,
-    (bytes, unchanged): (Bytes, bool),
-    verified: &VerifiedDirectory,
-) -> Content {
+fn content(part: &Part, name: String, held: Held, verified: &VerifiedDirectory) -> Content {
     let metadata = Metadata {
         content_identifier: Some(part.content_identifier.clone()),
         instance_identifier: Some(part.instance.clone()),
@@ -232,7 +292,7 @@ fn content(
         content_location: Some(part.location.clone()),
         configuration_version: Some(version_of(verified).to_string()),
     };
-    Content { name, bytes, unchanged, metadata }
+    Content { name, part: part.clone(), held, metadata }
 }
 
 /// The name a part is stored under: what the directory asks for, else the last segment of its location. Shared and private parameters
@@ -257,54 +317,48 @@ fn file_name(part: &Part) -> Option<String> {
 
 /// Parses what was fetched; the schema decides, and the instance must be the one that the directory says.
 fn read(
-    contents: &[Content],
+    contents: &mut [Content],
     instance: &str,
     version: u32,
     accept: Accept,
     known: Option<Arc<Instance>>,
 ) -> Result<Downloaded, DownloadError> {
-    let find = |name: &str| contents.iter().find(|content| content.name == name);
-    let shared = find(SHARED_PARAMETERS_FILE).ok_or(DownloadError::PartMissing("shared parameters"))?;
-    let same = |known: &Arc<Instance>| known.version() == version && known.is_read_from(&shared.bytes);
-    let parsed = match known.filter(same) {
-        Some(known) => known,
-        None => Arc::new(Instance::read(&shared.bytes, version).map_err(|source| malformed(shared, source))?),
-    };
-    check_instance(shared, parsed.name(), instance)?;
+    let shared = contents.iter_mut().find_map(|content| match &mut content.held {
+        Held::Shared(shared) => Some(shared),
+        Held::Small { .. } => None,
+    });
+    let parsed = shared.ok_or(DownloadError::PartMissing("shared parameters"))?.parse(version, known)?;
+    check_instance(SHARED_PARAMETERS_FILE, parsed.name(), instance)?;
+    let small = || contents.iter().filter_map(|content| Some((content, content.small()?)));
+    let find = |name: &str| small().find(|(content, _)| content.name == name).map(|(_, bytes)| bytes);
     let private = match find(PRIVATE_PARAMETERS_FILE) {
-        Some(content) => {
-            let read = PrivateParameters::read(&content.bytes, version);
-            let private = read.map_err(|source| malformed(content, source))?;
-            check_instance(content, &private.instance, instance)?;
+        Some(bytes) => {
+            let read = PrivateParameters::read(bytes, version);
+            let location = PRIVATE_PARAMETERS_FILE.to_owned();
+            let private = read.map_err(|source| DownloadError::PartContent { location, source })?;
+            check_instance(PRIVATE_PARAMETERS_FILE, &private.instance, instance)?;
             Some(Arc::new(private))
         }
         None if accept == Accept::Everything => return Err(DownloadError::PartMissing("private parameters")),
         None => None,
     };
-    let (optional, mut problems) =
-        OptionalParts::read(|name| find(name).map(|content| content.bytes.to_vec()));
-    for content in contents {
+    let (optional, mut problems) = OptionalParts::read(|name| find(name).map(|bytes| bytes.to_vec()));
+    for (content, bytes) in small() {
         let identifier = content.metadata.content_identifier.as_deref().unwrap_or_default();
-        let known = [SHARED_PARAMETERS_FILE, PRIVATE_PARAMETERS_FILE].contains(&content.name.as_str());
-        if !known
-            && !OptionalParts::reads(&content.name)
-            && optional_parts::check(identifier, &content.bytes).is_err()
-        {
+        let known = content.name == PRIVATE_PARAMETERS_FILE || OptionalParts::reads(&content.name);
+        if !known && optional_parts::check(identifier, bytes).is_err() {
             problems.push(format!("{}: not XML that is taken", content.name));
         }
     }
-    // The expiry is filled in by who has the directory.
-    Ok(Downloaded { shared: parsed, private, optional: (optional, problems), expires: UnixTime(0) })
+    let optional = (optional, problems);
+    // The rest is filled in by who has the directory and the files.
+    Ok(Downloaded { shared: parsed, private, optional, expires: UnixTime(0), checked: None })
 }
 
-fn malformed(content: &Content, source: ParametersError) -> DownloadError {
-    DownloadError::PartContent { location: content.name.clone(), source }
-}
-
-fn check_instance(content: &Content, found: &str, expected: &str) -> Result<(), DownloadError> {
+fn check_instance(name: &str, found: &str, expected: &str) -> Result<(), DownloadError> {
     if found == expected {
         return Ok(());
     }
-    let (location, found, expected) = (content.name.clone(), found.to_owned(), expected.to_owned());
+    let (location, found, expected) = (name.to_owned(), found.to_owned(), expected.to_owned());
     Err(DownloadError::PartInstance { location, found, expected })
 }

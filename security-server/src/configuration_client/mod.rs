@@ -5,12 +5,16 @@
 //! | this | [`ConfigurationClient`]: one run after another, what is published, what is told |
 //! | [`location`] | where to look, in which order, with whose certificates |
 //! | [`download`] | one location: version, directory, parts, everything verified before anything is written |
+//! | [`shared_part`] | shared parameters as a file: received, hashed, read, put in place |
 //! | [`store`] | files in the reference's layout |
 //!
 //! A run that fails changes nothing: what was good stays until it expires, and then [`GlobalConf::check_valid`] says so to every
 //! exchange. Expired federated instances are taken out of the snapshot. Integrity comes from the signature alone, never from TLS.
 //! A directory that is older than the stored one beyond [`ConfigurationSettings::age_tolerance`], or of a lower version, is refused, since
 //! whoever can play an old one back could undo a removal.
+//!
+//! A new configuration is downloaded, read and built on threads of low priority while exchanges go on under the old one; the old one is
+//! freed there too, once the last exchange that has it is done.
 //!
 //! It knows nothing of the relay and serves any kind of server. Metrics: `causeway_globalconf_runs_total{outcome}`,
 //! `causeway_globalconf_expires_seconds`, `causeway_globalconf_last_success_seconds` (Unix time).
@@ -21,6 +25,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use host::background;
 use host::clock::Clock;
 use host::http::Client;
 use host::shutdown::Shutdown;
@@ -37,6 +42,7 @@ use crate::config::ConfigurationSettings;
 pub mod download;
 mod error;
 pub mod location;
+mod shared_part;
 pub mod store;
 #[cfg(test)]
 mod tests;
@@ -45,6 +51,7 @@ pub use error::DownloadError;
 
 use download::{Accept, Downloaded};
 use location::Location;
+use shared_part::Checked;
 
 /// Longest anchor file.
 const MAX_ANCHOR_BYTES: u64 = 4 << 20;
@@ -52,6 +59,10 @@ const MAX_ANCHOR_BYTES: u64 = 4 << 20;
 const MAX_LOCATIONS: usize = 50;
 /// Wait after the first failure while there is no configuration at all; it doubles up to the interval.
 const FIRST_RETRY: Duration = Duration::from_secs(1);
+
+/// How long an old configuration is waited for, and how often it is looked at.
+const OUTLIVED: Duration = Duration::from_secs(30);
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What is published: `None` until the first configuration was verified.
 pub type Published = Arc<ArcSwap<Option<Arc<GlobalConf>>>>;
@@ -109,6 +120,8 @@ struct Memory {
     instances: HashMap<String, Arc<Instance>>,
     /// URL of the location that worked last, by instance.
     last_good: HashMap<String, String>,
+    /// What the stored files of shared parameters were found to be, by instance.
+    checked: HashMap<String, Checked>,
 }
 
 impl ConfigurationClient {
@@ -264,6 +277,7 @@ impl ConfigurationClient {
         store::remove_other_instances(&self.folder, &kept);
         memory.instances.retain(|instance, _| kept.contains(instance));
         memory.last_good.retain(|instance, _| kept.contains(instance));
+        memory.checked.retain(|instance, _| kept.contains(instance));
         self.publish(builder.build().map_err(|error| DownloadError::Unusable(error.to_string()))?);
         Ok((source, errors))
     }
@@ -295,8 +309,11 @@ impl ConfigurationClient {
         let candidates = location::candidates(anchor, sources, last_good);
         let mut failures = Vec::new();
         for location in candidates.into_iter().take(MAX_LOCATIONS) {
-            match self.location(&location, anchor, accept, known).await {
-                Ok(found) => {
+            let checked = memory.checked.get(&anchor.instance);
+            match self.location(&location, anchor, accept, (known, checked)).await {
+                Ok(mut found) => {
+                    memory.checked.remove(&anchor.instance);
+                    memory.checked.extend(found.checked.take().map(|now| (anchor.instance.clone(), now)));
                     memory.last_good.insert(anchor.instance.clone(), location.url.clone());
                     memory.instances.insert(anchor.instance.clone(), Arc::clone(&found.shared));
                     return Ok((found, location.url));
@@ -315,7 +332,7 @@ impl ConfigurationClient {
         location: &Location,
         anchor: &Anchor,
         accept: Accept,
-        known: Option<&Arc<Instance>>,
+        (known, checked): (Option<&Arc<Instance>>, Option<&Checked>),
     ) -> Result<Downloaded, DownloadError> {
         let now = self.clock.now();
         let job = download::Job {
@@ -326,6 +343,7 @@ impl ConfigurationClient {
             accept,
             age_tolerance: self.settings.age_tolerance,
             known: known.cloned(),
+            checked: checked.cloned(),
         };
         job.run(now).await
     }
@@ -358,7 +376,14 @@ impl ConfigurationClient {
         if let Some(expires) = conf.expires() {
             metrics::gauge!("causeway_globalconf_expires_seconds").set(seconds(expires));
         }
-        self.published.store(Arc::new(Some(Arc::new(conf))));
+        self.swap(conf);
+    }
+
+    /// Lets exchanges that begin now have `conf`. The one before is freed by nobody who has other things to do.
+    fn swap(&self, conf: GlobalConf) {
+        let before = self.published.swap(Arc::new(Some(Arc::new(conf))));
+        // Where no thread is to be had, whoever has it last frees it.
+        let _ = std::thread::Builder::new().name("globalconf".to_owned()).spawn(move || free(before));
     }
 
     fn drop_expired(&self) {
@@ -368,7 +393,19 @@ impl ConfigurationClient {
             return;
         };
         tracing::warn!(left = ?rest.instances(), "the configuration of a federated instance has expired");
-        self.published.store(Arc::new(Some(Arc::new(rest))));
+        self.swap(rest);
+    }
+}
+
+/// Waits until no exchange has a configuration any more, then frees it; after [`OUTLIVED`], leaves it to the last that has it.
+fn free(before: Arc<Option<Arc<GlobalConf>>>) {
+    background::lower_priority();
+    let in_use = |conf: &Arc<Option<Arc<GlobalConf>>>| {
+        Arc::strong_count(conf) > 1 || conf.as_ref().as_ref().is_some_and(|conf| Arc::strong_count(conf) > 1)
+    };
+    let began = std::time::Instant::now();
+    while in_use(&before) && began.elapsed() < OUTLIVED {
+        std::thread::sleep(LOOK_AGAIN);
     }
 }
 

@@ -19,11 +19,12 @@ use proto::globalconf::metadata::{self, Metadata};
 use proto::globalconf::{INSTANCE_FILE, MAX_DOCUMENT_BYTES, SHARED_PARAMETERS_FILE, folder_name};
 use proto::time::UnixTime;
 
-use super::download::Content;
+use super::download::{Content, Held};
 use super::error::DownloadError;
+use super::shared_part::Checked;
 
 /// Other tools of the server's group read these files.
-const MODE: u32 = 0o640;
+pub(super) const MODE: u32 = 0o640;
 
 /// What the stored directory of an instance said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -44,32 +45,49 @@ pub fn stored(folder: &Path, instance: &str) -> Stored {
     })
 }
 
-fn path(folder: &Path, instance: &str, name: &str) -> PathBuf {
+/// Where a part is stored.
+pub(super) fn path(folder: &Path, instance: &str, name: &str) -> PathBuf {
     folder.join(folder_name(instance)).join(name)
 }
 
-/// A stored part, if it is there and not larger than any part may be.
+/// A stored part that is read whole, if it is there and not larger than any part may be.
 pub(super) fn read(folder: &Path, instance: &str, name: &str) -> Result<Option<Vec<u8>>, DownloadError> {
     let file = path(folder, instance, name);
-    let failed = |source| DownloadError::StoredFile { file: file.clone(), source };
-    let opened = match fs::File::open(&file) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        opened => opened.map_err(failed)?,
-    };
+    let Some(opened) = open(&file)? else { return Ok(None) };
     let mut bytes = Vec::new();
-    opened.take(MAX_DOCUMENT_BYTES as u64 + 1).read_to_end(&mut bytes).map_err(failed)?;
+    let read = opened.take(MAX_DOCUMENT_BYTES as u64 + 1).read_to_end(&mut bytes);
+    read.map_err(|source| DownloadError::StoredFile { file, source })?;
     Ok((bytes.len() <= MAX_DOCUMENT_BYTES).then_some(bytes))
 }
 
+/// A stored file, if it is there.
+pub(super) fn open(file: &Path) -> Result<Option<fs::File>, DownloadError> {
+    match fs::File::open(file) {
+        Ok(opened) => Ok(Some(opened)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(source) => Err(DownloadError::StoredFile { file: file.to_owned(), source }),
+    }
+}
+
 /// Stores the parts of an instance, each with its metadata, and removes what is not among them.
-pub(super) fn write(folder: &Path, instance: &str, contents: &[Content]) -> Result<(), DownloadError> {
+/// What the shared parameters are then is for the next run.
+pub(super) fn write(
+    folder: &Path,
+    instance: &str,
+    contents: &mut [Content],
+) -> Result<Option<Checked>, DownloadError> {
+    let mut checked = None;
     let dir = folder.join(folder_name(instance));
     fs::create_dir_all(&dir).map_err(|source| DownloadError::SaveFile { file: dir.clone(), source })?;
-    for content in contents {
-        let file = dir.join(&content.name);
-        if !content.unchanged {
-            write_atomic(&file, &content.bytes, MODE)
-                .map_err(|source| DownloadError::SaveFile { file: file.clone(), source })?;
+    for content in &mut *contents {
+        match &mut content.held {
+            Held::Shared(shared) => checked = shared.store(&content.part)?,
+            Held::Small { unchanged: true, .. } => {}
+            Held::Small { bytes, unchanged: false } => {
+                let file = dir.join(&content.name);
+                write_atomic(&file, bytes, MODE)
+                    .map_err(|source| DownloadError::SaveFile { file: file.clone(), source })?;
+            }
         }
         let beside = dir.join(format!("{}{}", content.name, metadata::SUFFIX));
         write_atomic(&beside, &content.metadata.write(), MODE)
@@ -85,7 +103,7 @@ pub(super) fn write(folder: &Path, instance: &str, contents: &[Content]) -> Resu
             remove(&entry.path(), fs::remove_file(entry.path()));
         }
     }
-    Ok(())
+    Ok(checked)
 }
 
 /// The folder belongs to `instance` or to nobody yet.

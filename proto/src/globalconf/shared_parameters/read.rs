@@ -1,22 +1,115 @@
 //! Reading `shared-params.xml`, element by element in the order of the schemas, versions 2 to 6.
 
-use std::collections::HashMap;
+use std::io::Read;
 
+use super::ids::Ids;
 use super::{
-    AcmeServer, ApprovedCa, ApprovedTsa, CaInfo, CostType, GlobalGroup, Member, OcspInfo, SecurityServer,
-    SharedParameters, Source,
+    AcmeServer, ApprovedCa, ApprovedTsa, CaInfo, CostType, GlobalGroup, ListedServer, Member, OcspInfo,
+    Registry, SharedParameters, Source,
 };
 use crate::globalconf::check_version;
-use crate::globalconf::reader::{DocumentError, Reader};
-use crate::id::{ClientId, GlobalGroupId, MemberId, ServerId};
+use crate::globalconf::reader::{DocumentError, Place, Reader};
+use crate::globalconf::windows::Windows;
+use crate::id::{GlobalGroupId, MemberId};
 
-/// What an `id` stands for: a member, and a subsystem of it, by position.
-type Ids = HashMap<String, (usize, Option<usize>)>;
-
-pub(super) fn document(xml: &[u8], version: u32) -> Result<SharedParameters, DocumentError> {
+/// Reads a document by windows that begin with `window` bytes.
+pub(super) fn document(
+    input: &mut dyn Read,
+    version: u32,
+    registry: &mut dyn Registry,
+    window: usize,
+) -> Result<SharedParameters, DocumentError> {
     check_version(version)?;
-    let mut opened = Reader::open(xml, "conf")?;
-    let reader = &mut opened;
+    let mut reading =
+        Reading { version, part: Part::Head, found: SharedParameters::default(), ids: Ids::default() };
+    let mut windows = Windows::new(input, window)?;
+    loop {
+        let mut complete = None;
+        let outcome =
+            windows.reader("conf").and_then(|reader| reading.window(reader, registry, &mut complete));
+        match outcome {
+            Err(error @ (DocumentError::DuplicateId(_) | DocumentError::UnknownId(_))) => return Err(error),
+            // Anything else may only mean that the window ends there.
+            _ if !windows.is_last() => windows.next(complete)?,
+            Err(error) => return Err(error),
+            Ok(rest) => return Ok(rest.behind(reading.found)),
+        }
+    }
+}
+
+/// The part of a document that is read next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Part {
+    Head,
+    Members,
+    Servers,
+    Groups,
+}
+
+/// What was read of a document until now.
+struct Reading {
+    version: u32,
+    part: Part,
+    found: SharedParameters,
+    ids: Ids,
+}
+
+/// What follows the lists.
+struct Rest {
+    member_classes: Vec<(String, String)>,
+    ocsp_freshness_seconds: u64,
+}
+
+impl Rest {
+    fn behind(self, head: SharedParameters) -> SharedParameters {
+        let Self { member_classes, ocsp_freshness_seconds } = self;
+        SharedParameters { member_classes, ocsp_freshness_seconds, ..head }
+    }
+}
+
+impl Reading {
+    /// Goes on where the window before ended, through to the end of the document. After each child that is complete, `complete` says
+    /// how far the window was read, and the child is not read again.
+    fn window(
+        &mut self,
+        mut opened: Reader<'_>,
+        registry: &mut dyn Registry,
+        complete: &mut Option<Place>,
+    ) -> Result<Rest, DocumentError> {
+        let (reader, version) = (&mut opened, self.version);
+        if self.part == Part::Head {
+            self.found = head(reader, version)?;
+            self.part = Part::Members;
+            *complete = Some(reader.place());
+        }
+        while self.part == Part::Members && reader.at("member")? {
+            let (member, ids) = member(reader, version, &self.found.instance)?;
+            self.ids.take(&ids)?;
+            registry.member(member);
+            *complete = Some(reader.place());
+        }
+        self.part = self.part.max(Part::Servers);
+        while self.part == Part::Servers && reader.at("securityServer")? {
+            registry.server(server(reader, version, &self.ids)?);
+            *complete = Some(reader.place());
+        }
+        self.part = Part::Groups;
+        while reader.at("globalGroup")? {
+            registry.group(group(reader, &self.found.instance)?);
+            *complete = Some(reader.place());
+        }
+        // Central services are gone from the product and mean nothing.
+        while reader.at("centralService")? {
+            reader.skip()?;
+        }
+        let rest = rest(reader)?;
+        opened.close(version >= 3)?;
+        Ok(rest)
+    }
+}
+
+/// All before the lists.
+fn head(reader: &mut Reader<'_>, version: u32) -> Result<SharedParameters, DocumentError> {
     let instance = reader.text("instanceIdentifier")?;
     let sources = if version >= 3 { sources(reader)? } else { Vec::new() };
     let mut found = SharedParameters { instance, sources, ..SharedParameters::default() };
@@ -26,32 +119,18 @@ pub(super) fn document(xml: &[u8], version: u32) -> Result<SharedParameters, Doc
     while reader.at("approvedTSA")? {
         found.approved_tsas.push(approved_tsa(reader, version)?);
     }
-    let mut ids = Ids::new();
-    while reader.at("member")? {
-        let member = member(reader, version, &found.instance, found.members.len(), &mut ids)?;
-        found.members.push(member);
-    }
-    while reader.at("securityServer")? {
-        let server = server(reader, version, &found.members, &ids)?;
-        found.servers.push(server);
-    }
-    drop(ids);
-    while reader.at("globalGroup")? {
-        let group = group(reader, &found.instance)?;
-        found.groups.push(group);
-    }
-    // Central services are gone from the product and mean nothing.
-    while reader.at("centralService")? {
-        reader.skip()?;
-    }
-    reader.enter("globalSettings")?;
-    while reader.at("memberClass")? {
-        found.member_classes.push(member_class(reader)?);
-    }
-    found.ocsp_freshness_seconds = reader.seconds("ocspFreshnessSeconds")?;
-    reader.leave()?;
-    opened.close(version >= 3)?;
     Ok(found)
+}
+
+fn rest(reader: &mut Reader<'_>) -> Result<Rest, DocumentError> {
+    reader.enter("globalSettings")?;
+    let mut member_classes = Vec::new();
+    while reader.at("memberClass")? {
+        member_classes.push(member_class(reader)?);
+    }
+    let ocsp_freshness_seconds = reader.seconds("ocspFreshnessSeconds")?;
+    reader.leave()?;
+    Ok(Rest { member_classes, ocsp_freshness_seconds })
 }
 
 fn sources(reader: &mut Reader<'_>) -> Result<Vec<Source>, DocumentError> {
@@ -148,23 +227,19 @@ fn approved_tsa(reader: &mut Reader<'_>, version: u32) -> Result<ApprovedTsa, Do
     Ok(found)
 }
 
-/// `position` is the member's place in the document, for the references of servers.
+/// A member, and the ids of it and its subsystems.
 fn member(
     reader: &mut Reader<'_>,
     version: u32,
     instance: &str,
-    position: usize,
-    ids: &mut Ids,
-) -> Result<Member, DocumentError> {
-    let id = reader.enter("member")?;
-    note_id(ids, id, (position, None))?;
+) -> Result<(Member, Vec<Option<String>>), DocumentError> {
+    let mut ids = vec![reader.enter("member")?];
     let (class, class_description) = member_class(reader)?;
     let code = reader.text("memberCode")?;
     let name = reader.text("name")?;
     let mut subsystems = Vec::new();
     while reader.at("subsystem")? {
-        let id = reader.enter("subsystem")?;
-        note_id(ids, id, (position, Some(subsystems.len())))?;
+        ids.push(reader.enter("subsystem")?);
         let code = reader.text("subsystemCode")?;
         let name = if version >= 5 { reader.optional_text("subsystemName")? } else { None };
         reader.leave()?;
@@ -172,17 +247,7 @@ fn member(
     }
     reader.leave()?;
     let id = MemberId { instance: instance.to_owned(), class, code };
-    Ok(Member { id, class_description, name, subsystems })
-}
-
-fn note_id(ids: &mut Ids, id: Option<String>, what: (usize, Option<usize>)) -> Result<(), DocumentError> {
-    let Some(id) = id else { return Ok(()) };
-    let id = id.trim().to_owned();
-    if ids.contains_key(&id) {
-        return Err(DocumentError::DuplicateId(id));
-    }
-    ids.insert(id, what);
-    Ok(())
+    Ok((Member { id, class_description, name, subsystems }, ids))
 }
 
 fn member_class(reader: &mut Reader<'_>) -> Result<(String, String), DocumentError> {
@@ -192,24 +257,15 @@ fn member_class(reader: &mut Reader<'_>) -> Result<(String, String), DocumentErr
     Ok(found)
 }
 
-fn server(
-    reader: &mut Reader<'_>,
-    version: u32,
-    members: &[Member],
-    ids: &Ids,
-) -> Result<SecurityServer, DocumentError> {
+fn server(reader: &mut Reader<'_>, version: u32, ids: &Ids) -> Result<ListedServer, DocumentError> {
     reader.enter("securityServer")?;
-    let owner = reader.text("owner")?;
-    let owner = match client_by_id(&owner, members, ids)? {
-        ClientId { member, subsystem: None } => member,
-        ClientId { subsystem: Some(_), .. } => return Err(DocumentError::UnknownId(owner)),
-    };
+    let owner = ids.member(&reader.text("owner")?)?;
     let code = reader.text("serverCode")?;
     let address = reader.optional_text("address")?;
     let auth_cert_hashes = reader.binaries("authCertHash")?;
     let mut clients = Vec::new();
     while reader.at("client")? {
-        clients.push(client_by_id(&reader.text("client")?, members, ids)?);
+        clients.push(ids.client(&reader.text("client")?)?);
     }
     let maintenance = if version >= 5 && reader.at("inMaintenanceMode")? {
         reader.enter("inMaintenanceMode")?;
@@ -220,18 +276,7 @@ fn server(
         None
     };
     reader.leave()?;
-    Ok(SecurityServer { id: ServerId { owner, code }, address, auth_cert_hashes, clients, maintenance })
-}
-
-fn client_by_id(id: &str, members: &[Member], ids: &Ids) -> Result<ClientId, DocumentError> {
-    let unknown = || DocumentError::UnknownId(id.to_owned());
-    let &(member, subsystem) = ids.get(id.trim()).ok_or_else(unknown)?;
-    let member = members.get(member).ok_or_else(unknown)?;
-    let subsystem = match subsystem {
-        Some(position) => Some(member.subsystems.get(position).ok_or_else(unknown)?.0.clone()),
-        None => None,
-    };
-    Ok(ClientId { member: member.id.clone(), subsystem })
+    Ok(ListedServer { owner, code, address, auth_cert_hashes, clients, maintenance })
 }
 
 fn group(reader: &mut Reader<'_>, instance: &str) -> Result<GlobalGroup, DocumentError> {
