@@ -2,18 +2,16 @@
 //!
 //! | Row | What is measured |
 //! |---|---|
-//! | append | durable records a second with 1, 16 and 128 waiting, of 4 and 100 KiB, beside a bare loop that writes as many bytes to a preallocated file, the next when one is full, and syncs once for all that wait |
+//! | append | durable records a second with 1, 16 and 128 waiting, of 4 and 100 KiB, beside the bare disk and a hand-over of the same records without a log ([`crate::bare`]) |
 //! | tree | CPU time of the Merkle tree over all records, beside that of logging them |
 //! | rebuild | the index of a log, made anew from its segments |
 //! | lookup | one record by message id and client |
 //! | stamp | records that waited for a timestamping service, stamped once it is back (the service runs in this process) |
 //! | verify | containers ([`crate::containers`]) on one core, beside `openssl speed` of the same run |
 //!
-//! The bare loop and the log take turns, so that a busy machine is busy for both.
+//! The loops and the log take turns, so that a busy machine is busy for all.
 
 use std::collections::VecDeque;
-use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -37,6 +35,7 @@ use security_server::message_log::timestamper::{Surroundings, Timestamper};
 use security_server::message_log::{Direction, Entry, MessageLog};
 use serde::Serialize;
 
+use crate::bare::{bare_loop, handed_over};
 use crate::containers::{self, Containers, cpu_seconds};
 use crate::no_service::NoService;
 
@@ -46,6 +45,8 @@ const SIGNATURE_BYTES: usize = 6 << 10;
 const HEAD_BYTES: usize = 400;
 const WAITING: [usize; 3] = [1, 16, 128];
 const SIZES: [usize; 2] = [4 << 10, 100 << 10];
+/// How often the loops take turns in a row of appends.
+const TURNS: u32 = 2;
 /// Records on their way at once when a log is filled.
 const FILLING: usize = 512;
 
@@ -80,7 +81,12 @@ struct AppendRow {
     waiting: usize,
     log_per_second: f64,
     bare_per_second: f64,
+    handed_per_second: f64,
+    /// To the bare loop.
     ratio: f64,
+    /// CPU time of this process for each record of the log, and of the hand-over.
+    log_cpu_micros: f64,
+    handed_cpu_micros: f64,
 }
 
 #[derive(Debug, Default, Serialize)]
@@ -119,18 +125,7 @@ async fn measure(args: &Args, dir: &Path) -> anyhow::Result<Outcome> {
     for bytes in SIZES {
         for waiting in WAITING {
             eprintln!("{} KiB, {waiting} waiting", bytes >> 10);
-            let (mut bare, mut log) = (0.0, 0.0);
-            for turn in 0..2 {
-                bare += bare_loop(&dir.join(format!("bare-{turn}")), bytes, waiting, time / 2)? / 2.0;
-                log += appends(&dir.join("append"), bytes, waiting, time / 2).await? / 2.0;
-            }
-            outcome.append.push(AppendRow {
-                bytes,
-                waiting,
-                log_per_second: log,
-                bare_per_second: bare,
-                ratio: log / bare,
-            });
+            outcome.append.push(append_row(dir, bytes, waiting, time / TURNS).await?);
         }
     }
     if args.records > 0 {
@@ -152,31 +147,51 @@ async fn measure(args: &Args, dir: &Path) -> anyhow::Result<Outcome> {
     Ok(outcome)
 }
 
-/// Writes `waiting` times `bytes` to preallocated files and syncs, over and over; records a second. A file is never written to twice,
-/// as a log's is not: space that was written before is quicker.
-fn bare_loop(path: &Path, bytes: usize, waiting: usize, time: Duration) -> anyhow::Result<f64> {
-    const CAPACITY: u64 = 256 << 20;
-    let reserved = || -> anyhow::Result<File> {
-        let file = File::options().read(true).write(true).create_new(true).open(path)?;
-        rustix::fs::fallocate(&file, rustix::fs::FallocateFlags::empty(), 0, CAPACITY)?;
-        file.sync_all()?;
-        Ok(file)
-    };
-    let mut file = reserved()?;
-    let batch = noise(bytes * waiting, 7);
-    let (began, mut at, mut written) = (Instant::now(), 0, 0_u64);
-    while began.elapsed() < time {
-        if at + batch.len() as u64 > CAPACITY {
-            std::fs::remove_file(path)?;
-            (file, at) = (reserved()?, 0);
-        }
-        file.write_all_at(&batch, at)?;
-        file.sync_data()?;
-        (at, written) = (at + batch.len() as u64, written + waiting as u64);
+/// Every loop in turn, [`TURNS`] times, each for this time.
+async fn append_row(dir: &Path, bytes: usize, waiting: usize, time: Duration) -> anyhow::Result<AppendRow> {
+    let body = Bytes::from(noise(bytes, 3));
+    let (mut bare, mut log, mut handed) = (0.0, Cost::default(), Cost::default());
+    for turn in 0..TURNS {
+        bare += bare_loop(&dir.join(format!("bare-{turn}")), bytes, waiting, time)? / f64::from(TURNS);
+        let cpu = cpu_seconds()?;
+        log.add(appends(&dir.join("append"), bytes, waiting, time).await?, time, cpu_seconds()? - cpu);
+        let (cpu, signatures) = (cpu_seconds()?, Arc::new(Signatures::default()));
+        let make = {
+            let body = body.clone();
+            move |number| entry(number, &body, signatures.of(number / waiting as u64))
+        };
+        let rate = handed_over(&dir.join(format!("handed-{turn}")), &body, waiting, time, make).await?;
+        handed.add(rate, time, cpu_seconds()? - cpu);
     }
-    let rate = written as f64 / began.elapsed().as_secs_f64();
-    std::fs::remove_file(path)?;
-    Ok(rate)
+    Ok(AppendRow {
+        bytes,
+        waiting,
+        log_per_second: log.per_second / f64::from(TURNS),
+        bare_per_second: bare,
+        handed_per_second: handed.per_second / f64::from(TURNS),
+        ratio: log.per_second / f64::from(TURNS) / bare,
+        log_cpu_micros: log.cpu_micros(),
+        handed_cpu_micros: handed.cpu_micros(),
+    })
+}
+
+/// Of all turns of one loop.
+#[derive(Debug, Default)]
+struct Cost {
+    per_second: f64,
+    records: f64,
+    cpu: f64,
+}
+
+impl Cost {
+    fn add(&mut self, rate: f64, time: Duration, cpu: f64) {
+        self.per_second += rate;
+        self.records += rate * time.as_secs_f64();
+        self.cpu += cpu;
+    }
+    fn cpu_micros(&self) -> f64 {
+        self.cpu * 1e6 / self.records
+    }
 }
 
 /// As many tasks as wait, each appending one record after the other; records a second.
@@ -353,7 +368,7 @@ fn entry(number: u64, body: &Bytes, signature: Bytes) -> Entry {
     }
 }
 
-fn noise(length: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn noise(length: usize, seed: u64) -> Vec<u8> {
     let mut state = seed;
     let mut next = || {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -432,13 +447,21 @@ impl Surroundings for Tsa {
 
 impl Outcome {
     fn text(&self) -> String {
-        let mut out =
-            format!("{:>8} {:>8} {:>12} {:>12} {:>6}\n", "KiB", "waiting", "log/s", "bare/s", "ratio");
+        let mut out = format!(
+            "{:>8} {:>8} {:>12} {:>12} {:>6} {:>12} {:>12} {:>12}\n",
+            "KiB", "waiting", "log/s", "bare/s", "ratio", "handed/s", "log CPU µs", "handed CPU µs"
+        );
         for row in &self.append {
-            let AppendRow { bytes, waiting, log_per_second, bare_per_second, ratio } = row;
-            let kib = bytes >> 10;
+            let kib = row.bytes >> 10;
             out.push_str(&format!(
-                "{kib:>8} {waiting:>8} {log_per_second:>12.0} {bare_per_second:>12.0} {ratio:>6.2}\n"
+                "{kib:>8} {:>8} {:>12.0} {:>12.0} {:>6.2} {:>12.0} {:>12.1} {:>12.1}\n",
+                row.waiting,
+                row.log_per_second,
+                row.bare_per_second,
+                row.ratio,
+                row.handed_per_second,
+                row.log_cpu_micros,
+                row.handed_cpu_micros
             ));
         }
         let mut line = |name: &str, value: Option<f64>, unit: &str| {
