@@ -289,9 +289,7 @@ fn finish(
         }
     })?;
     index.forget(&heads, records)?;
-    std::fs::remove_file(segment::path_of(dir, number))?;
-    host::files::sync_dir(dir)?;
-    Ok(())
+    Ok(segment::remove(dir, number)?)
 }
 
 /// Finishes removals that a crash interrupted: segments that have a mark and are still there.

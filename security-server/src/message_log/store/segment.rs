@@ -6,6 +6,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bytes::Bytes;
 use host::files;
@@ -23,6 +24,9 @@ const COPY_BELOW: usize = 2 * 1024;
 const MAX_SLICES: usize = 1024;
 /// A run of zeros that a walk takes in one step.
 static ZEROS: [u8; 4096] = [0; 4096];
+/// Of a removed segment, given back in one step, and the time left to commits between two.
+const GIVEN_BACK_BYTES: u64 = 8 * 1024 * 1024;
+const BETWEEN_STEPS: Duration = Duration::from_millis(3);
 /// How much a walk reads at once.
 const WINDOW_BYTES: usize = 1024 * 1024;
 
@@ -41,6 +45,22 @@ pub(crate) fn list(dir: &Path) -> io::Result<Vec<u64>> {
     }
     numbers.sort_unstable();
     Ok(numbers)
+}
+
+/// Removes segment `number`; durable on return. Its space is given back in steps: hundreds of MiB at once keep the file system's
+/// journal, and a disk that is told of every block that falls free, for as long, and commits wait for both.
+pub(crate) fn remove(dir: &Path, number: u64) -> io::Result<()> {
+    let path = path_of(dir, number);
+    let file = OpenOptions::new().write(true).open(&path)?;
+    std::fs::remove_file(&path)?;
+    files::sync_dir(dir)?;
+    let mut length = file.metadata()?.len();
+    while length > 0 {
+        length = length.saturating_sub(GIVEN_BACK_BYTES);
+        file.set_len(length)?;
+        std::thread::sleep(BETWEEN_STEPS);
+    }
+    Ok(())
 }
 
 /// What a frame holds besides its head, with its checksum, which is made by whoever brings it and not by the one writer.
