@@ -9,21 +9,36 @@
 const MAX_YIELDS: u32 = 8;
 
 /// Of one batch: whether to yield before it is closed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Company {
+    /// Yields in a row that may bring nobody.
+    patience: u32,
     /// The batch before this one had more than one.
     before: bool,
     yields: u32,
     /// How many there were at the last yield.
     had: usize,
+    /// Yields since somebody came.
+    fruitless: u32,
+}
+
+impl Default for Company {
+    fn default() -> Self {
+        Self::patient(1)
+    }
 }
 
 impl Company {
+    /// Goes on until so many yields in a row have brought nobody.
+    pub(crate) const fn patient(patience: u32) -> Self {
+        Self { patience, before: false, yields: 0, had: 0, fruitless: 0 }
+    }
+
     /// Whether to yield now that the batch has `taken`.
     pub(crate) fn may_bring_more(&mut self, taken: usize) -> bool {
         let in_company = self.before || taken > 1;
-        let grows = self.yields == 0 || taken > self.had;
-        if !in_company || !grows || self.yields >= MAX_YIELDS {
+        self.fruitless = if self.yields > 0 && taken == self.had { self.fruitless + 1 } else { 0 };
+        if !in_company || self.fruitless >= self.patience || self.yields >= MAX_YIELDS {
             return false;
         }
         (self.yields, self.had) = (self.yields + 1, taken);
@@ -32,7 +47,7 @@ impl Company {
 
     /// For the batch after one of `taken`.
     pub(crate) fn after(self, taken: usize) -> Self {
-        Self { before: taken > 1, ..Self::default() }
+        Self { before: taken > 1, ..Self::patient(self.patience) }
     }
 }
 
@@ -54,6 +69,9 @@ mod tests {
         let mut next = load.after(5);
         assert!(next.may_bring_more(1), "there was company the last time");
         assert!(!next.may_bring_more(1));
+        let mut patient = Company::patient(2);
+        let asked = [2, 2, 2, 3, 3].map(|taken| patient.may_bring_more(taken));
+        assert_eq!(asked, [true, true, false, true, true], "two yields in a row may bring nobody");
         let mut growing = Company::default();
         let yields = (2..).take_while(|taken| growing.may_bring_more(*taken)).count();
         assert_eq!(yields as u32, MAX_YIELDS, "however it grows");

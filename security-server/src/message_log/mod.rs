@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`store`] | append-only segments, one writer, group commit, the index |
 //! | [`policy`] | what of a message is logged |
+//! | `draft` | what a caller makes of a message before the writer sees it |
 //! | [`spool`] | bodies on their way in, and where they lie |
 //! | [`crypt`] | encryption at rest |
 //! | [`record`] | records as they are read back |
@@ -32,6 +33,7 @@ pub mod background;
 pub mod container;
 pub mod crypt;
 pub mod download;
+mod draft;
 pub mod expiry;
 pub mod held;
 pub mod holders;
@@ -52,31 +54,30 @@ pub mod tree;
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
 use host::clock::Clock;
-use pki::digest::{DigestAlgorithm, DigestValue};
+use pki::digest::DigestValue;
 use pki::note::{Signer, Verifier};
 use proto::id::{ClientId, ServiceId};
 use proto::time::UnixTime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use self::archive::keys::Ending;
-use self::crypt::DataKey;
 use self::services::Services;
 use self::settings::LogSettings;
 pub use self::spool::{Spool, Stored};
 use self::store::faults::Faults;
-use self::store::format::{BodyRef, Chain, MAX_PART_BYTES, Part, RecordHead};
-use self::store::index::{Facts, Index};
+use self::store::format::Chain;
+use self::store::index::Index;
+use self::store::queue::Entrance;
 use self::store::reader::Reader;
 use self::store::recovery::{self, Recovered, Tail};
 pub use self::store::recovery::{Damage, Report};
-use self::store::segment::{Payload, Writable};
-use self::store::writer::{Document, Draft, Queued, Request, Shared, Start, Writer, lock, random};
+use self::store::segment::Writable;
+use self::store::writer::{Document, Queued, Request, Shared, Start, Writer, lock, random};
 use self::timestamper::{Order, Surroundings, Timestamper, Timestamping, state_path};
 
 /// Records and stamps that may wait for the writer.
@@ -85,8 +86,6 @@ const QUEUE: usize = 4096;
 const BODY_QUEUE: usize = 128;
 /// Requests to stamp at once that may wait.
 const ORDERS: usize = 16;
-/// Documents whose digests are remembered.
-const REMEMBERED: usize = 32;
 /// How often free space is looked at.
 const SPACE_CHECK_MS: i64 = 1000;
 
@@ -102,7 +101,7 @@ pub struct MessageLog {
 struct Inner {
     dir: PathBuf,
     settings: LogSettings,
-    queue: Sender<Queued>,
+    queue: Entrance<Queued>,
     slots: Arc<Semaphore>,
     body_slots: Arc<Semaphore>,
     shared: Arc<Shared>,
@@ -397,8 +396,7 @@ impl MessageLog {
     /// Writes what waits, syncs the index and ends the writer; later appends fail with [`LogError::Closed`].
     pub async fn close(&self) {
         let (answer, closed) = oneshot::channel();
-        let sent = self.inner.queue.send(Queued { request: Request::Close { answer }, _slot: None });
-        if sent.is_ok() {
+        if self.inner.queue.put(Queued { request: Request::Close { answer }, _slot: None }) {
             let _ = closed.await;
         }
     }
@@ -416,100 +414,8 @@ impl Inner {
     }
 
     fn send(&self, request: Request, place: OwnedSemaphorePermit) -> Result<(), LogError> {
-        self.queue.send(Queued { request, _slot: Some(place) }).map_err(|_| LogError::Closed)
-    }
-
-    /// What of a message goes into its record.
-    fn kept<'a>(&self, entry: &'a Entry) -> Kept<'a> {
-        let whole = self.settings.bodies.keeps(&entry.service.client, entry.consumer_side);
-        let message = match whole {
-            true => entry.message.clone(),
-            false => policy::stripped(&entry.message, entry.rest, entry.direction == Direction::Response),
-        };
-        let attachments =
-            entry.attachments.iter().map(|stored| (whole && stored.is_for_log()).then_some(stored)).collect();
-        Kept { message, stripped: !whole, attachments }
-    }
-
-    /// Everything of a record that can be made without knowing its place.
-    fn draft(&self, entry: &Entry, kept: &Kept<'_>) -> Result<Draft, LogError> {
-        let key_id = self.settings.keys.current(&entry.local().member);
-        let mut payload = vec![kept.message.clone()];
-        let mut length = kept.message.len() as u64;
-        let chain = entry.hash_chain.as_ref().map(|(_, chain)| chain);
-        if let Some(chain) = chain {
-            payload.push(chain.clone());
-            length += chain.len() as u64;
-        }
-        let (mut attachments, mut epoch) = (Vec::new(), None);
-        for (stored, kept) in entry.attachments.iter().zip(&kept.attachments) {
-            if kept.is_none() {
-                attachments.push(BodyRef { length: stored.len(), left_out: true, ..BodyRef::default() });
-                continue;
-            }
-            let inline_at = stored.in_memory().map(|bytes| {
-                payload.push(bytes.clone());
-                length += bytes.len() as u64;
-                length - bytes.len() as u64
-            });
-            let (extents, written_in) = stored.extents();
-            epoch = written_in.or(epoch);
-            let (extents, wrapped_key) = (extents.to_vec(), self.wrapped(key_id, stored.data_key())?);
-            attachments.push(BodyRef {
-                length: stored.len(),
-                inline_at,
-                extents,
-                left_out: false,
-                wrapped_key,
-            });
-        }
-        if length > MAX_PART_BYTES as u64 {
-            return Err(LogError::BodyTooLarge { limit: MAX_PART_BYTES as u64 });
-        }
-        let data_key =
-            key_id.map(|_| DataKey::new()).transpose().map_err(|e| LogError::Disk(e.to_string()))?;
-        let wrapped_key = self.wrapped(key_id, data_key.as_ref())?;
-        if let Some(data_key) = &data_key {
-            let sealed = data_key.seal(0, payload.concat()).map_err(|e| LogError::Disk(e.to_string()))?;
-            payload = vec![sealed.into()];
-        }
-        let head = RecordHead {
-            wrapped_key,
-            key_id: key_id.unwrap_or_default().to_owned(),
-            message_bytes: kept.message.len() as u64,
-            stripped: kept.stripped,
-            chain_bytes: chain.map_or(0, |chain| chain.len() as u64),
-            chain_sha256: chain.map_or_else(Vec::new, |chain| DigestAlgorithm::Sha256.digest(chain).value),
-            attachments,
-            ..head_of(entry)
-        };
-        let chain_result = entry.hash_chain.as_ref().map(|(result, _)| self.document(result));
-        let (payload, signature) = (Payload::new(payload), self.document(&entry.signature));
-        let facts = Facts::of(&head, signature.sha512);
-        // Encoded here, on the exchange's own thread: the one writer only adds what nobody else knows.
-        let head = prost::Message::encode_to_vec(&head);
-        Ok(Draft { head, facts, payload, signature, chain_result, epoch })
-    }
-
-    /// A data key under the member's; empty when there is none.
-    fn wrapped(&self, key_id: Option<&str>, data: Option<&DataKey>) -> Result<Vec<u8>, LogError> {
-        let wrapped = key_id.zip(data).map(|(id, data)| self.settings.keys.wrap(id, data));
-        wrapped.transpose().map(Option::unwrap_or_default).map_err(|e| LogError::Disk(e.to_string()))
-    }
-
-    /// A document with its digest. The messages of a batch share one, so the digests of the last few are remembered by where
-    /// their bytes lie, which cannot change while we hold them.
-    fn document(&self, bytes: &Bytes) -> Document {
-        let same =
-            |d: &&Document| std::ptr::eq(d.bytes.as_ptr(), bytes.as_ptr()) && d.bytes.len() == bytes.len();
-        if let Some(found) = lock(&self.remembered).iter().find(same) {
-            return found.clone();
-        }
-        let document = Document { bytes: bytes.clone(), sha512: pki::digest::sha512(bytes) };
-        let mut remembered = lock(&self.remembered);
-        remembered.push_front(document.clone());
-        remembered.truncate(REMEMBERED);
-        document
+        let taken = self.queue.put(Queued { request, _slot: Some(place) });
+        taken.then_some(()).ok_or(LogError::Closed)
     }
 
     /// Space that is free on the log's disk.
@@ -532,14 +438,6 @@ impl Inner {
     }
 }
 
-/// The parts of a message that its record holds.
-struct Kept<'a> {
-    message: Bytes,
-    stripped: bool,
-    /// `None` for those that are left out.
-    attachments: Vec<Option<&'a Stored>>,
-}
-
 /// A file that is gone when it is closed, on the log's own disk.
 fn nameless(dir: &Path) -> std::io::Result<std::fs::File> {
     use std::os::unix::fs::OpenOptionsExt;
@@ -550,29 +448,6 @@ fn nameless(dir: &Path) -> std::io::Result<std::fs::File> {
     Ok(file)
 }
 
-fn head_of(entry: &Entry) -> RecordHead {
-    let parts = entry.parts.iter().map(|(uri, digest)| Part {
-        uri: uri.clone(),
-        algorithm: digest.algorithm.uri().to_owned(),
-        digest: digest.value.clone(),
-    });
-    RecordHead {
-        at: entry.at.0,
-        good_until: entry.until.0,
-        response: entry.direction == Direction::Response,
-        consumer_side: entry.consumer_side,
-        rest: entry.rest,
-        message_id: entry.message_id.clone(),
-        request_id: entry.request_id.clone(),
-        client: (&entry.client).into(),
-        provider: (&entry.service.client).into(),
-        service_code: entry.service.code.clone(),
-        service_version: entry.service.version.clone(),
-        parts: parts.collect(),
-        ..RecordHead::default()
-    }
-}
-
 /// Finds where the log ends, brings the index there, and starts the thread that writes from there on.
 fn start_writer(
     dir: &Path,
@@ -580,7 +455,7 @@ fn start_writer(
     clock: Clock,
     faults: Faults,
     shared: &Arc<Shared>,
-) -> Result<(Index, Sender<Queued>, Signer), String> {
+) -> Result<(Index, Entrance<Queued>, Signer), String> {
     let words = |e: std::io::Error| e.to_string();
     std::fs::create_dir_all(dir).map_err(words)?;
     let (index_store, known) = Index::open_store(dir).map_err(|e| e.to_string())?;
@@ -618,7 +493,7 @@ fn start_writer(
     })
     .map_err(words)?;
     writer.prepare().map_err(|e| e.to_string())?;
-    let (queue, requests) = channel();
+    let (queue, requests) = store::queue::queue();
     store::writer::start(writer, requests).map_err(words)?;
     Ok((index, queue, signer))
 }

@@ -6,11 +6,12 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::index::{Added, Commit, Index};
 use super::recovery::Tail;
 use super::segment::Writable;
+use super::steps::Step;
 use super::writer::{Answer, Shared, lock};
 use crate::message_log::{LogError, RecordId};
 
@@ -43,8 +44,9 @@ pub(super) struct Departure {
 impl Departure {
     /// Syncs, and answers whoever can be answered then.
     pub(super) fn land(self) {
-        let synced = self.file.sync();
-        self.flights.landed(self.number, synced);
+        let began = Instant::now();
+        let synced = Step::Sync.timed(|| self.file.sync());
+        self.flights.landed(self.number, synced, began.elapsed());
     }
 }
 
@@ -60,21 +62,31 @@ pub(super) struct Flights {
 struct State {
     /// `None` once the log is closed.
     index: Option<Index>,
-    /// In the order of the log; each with the outcome of its sync.
-    air: VecDeque<(u64, Flight, Option<bool>)>,
+    /// In the order of the log; each with the outcome of its sync and when that was.
+    air: VecDeque<(u64, Flight, Option<(bool, Instant)>)>,
     next: u64,
     /// Where the log ends, as far as everything before is synced.
     synced: Tail,
     failed: Option<String>,
     /// One was refused, and so are all behind it.
     broken: bool,
+    /// How long the last sync took.
+    sync: Duration,
 }
 
 impl Flights {
     pub(super) fn new(shared: Arc<Shared>, index: Index, synced: Tail) -> Self {
         *lock(&shared.tail) = Some(synced.clone());
         let air = VecDeque::new();
-        let state = State { index: Some(index), air, next: 0, synced, failed: None, broken: false };
+        let state = State {
+            index: Some(index),
+            air,
+            next: 0,
+            synced,
+            failed: None,
+            broken: false,
+            sync: Duration::ZERO,
+        };
         Self { shared, state: Mutex::new(state), empty: Condvar::new() }
     }
 
@@ -91,17 +103,18 @@ impl Flights {
         Some(Departure { number, flights: self.clone(), file })
     }
 
-    fn landed(&self, number: u64, synced: io::Result<()>) {
+    fn landed(&self, number: u64, synced: io::Result<()>, took: Duration) {
         let mut state = lock(&self.state);
+        state.sync = took;
         if let Err(error) = &synced {
             let reason = error.to_string();
             self.shared.fail(&reason);
             state.failed.get_or_insert(reason);
         }
         if let Some((_, _, outcome)) = state.air.iter_mut().find(|(known, ..)| *known == number) {
-            *outcome = Some(synced.is_ok());
+            *outcome = Some((synced.is_ok(), Instant::now()));
         }
-        while let Some(well) = state.air.front().and_then(|(.., outcome)| *outcome) {
+        while let Some((well, synced)) = state.air.front().and_then(|(.., outcome)| *outcome) {
             let Some((_, flight, _)) = state.air.pop_front() else { break };
             state.broken |= !well;
             if state.broken {
@@ -109,6 +122,7 @@ impl Flights {
                 refuse(flight.pending, &reason);
                 continue;
             }
+            Step::Order.took(synced.elapsed());
             state.synced = flight.tail.clone();
             *lock(&self.shared.tail) = Some(flight.tail.clone());
             answer(flight, state.index.as_ref());
@@ -116,6 +130,12 @@ impl Flights {
         if state.air.is_empty() {
             self.empty.notify_all();
         }
+    }
+
+    /// Commits that are under way, and how long the last sync took.
+    pub(super) fn under_way(&self) -> (usize, Duration) {
+        let state = lock(&self.state);
+        (state.air.iter().map(|(_, flight, _)| flight.pending.len()).sum(), state.sync)
     }
 
     /// Has a batch of `commits` wait until what is under way has landed, unless it has `enough` and is not the smaller one; `false` when
@@ -161,10 +181,8 @@ impl Flights {
 }
 
 fn answer(flight: Flight, index: Option<&Index>) {
-    metrics::counter!("causeway_message_log_fsync_total").increment(1);
-    metrics::histogram!("causeway_message_log_commit_seconds").record(flight.began.elapsed().as_secs_f64());
-    metrics::histogram!("causeway_message_log_batch_records").record(flight.pending.len() as f64);
-    let (mut added, mut records) = (Vec::with_capacity(flight.pending.len()), Vec::new());
+    let (took, commits) = (flight.began.elapsed(), flight.pending.len());
+    let (mut added, mut records) = (Vec::with_capacity(commits), Vec::with_capacity(commits));
     let mut stamps = Vec::new();
     for pending in flight.pending {
         match pending {
@@ -180,11 +198,15 @@ fn answer(flight: Flight, index: Option<&Index>) {
     }
     // The index hears first, so that whoever was answered can wait for the index.
     if let Some(index) = index {
-        index.tell(Commit { added, heads: flight.heads, tail: Some(flight.tail) });
+        let commit = Commit { added, heads: flight.heads, tail: Some(flight.tail) };
+        Step::Index.timed(|| index.tell(commit));
     }
     // A receiver that is gone is an exchange that was given up; its record stays.
     records.into_iter().for_each(|(answer, id)| drop(answer.send(Ok(id))));
     stamps.into_iter().for_each(|answer| drop(answer.send(Ok(()))));
+    metrics::counter!("causeway_message_log_fsync_total").increment(1);
+    metrics::histogram!("causeway_message_log_commit_seconds").record(took.as_secs_f64());
+    metrics::histogram!("causeway_message_log_batch_records").record(commits as f64);
 }
 
 /// Nobody's request of these is done.
@@ -252,21 +274,29 @@ mod tests {
         ];
         for (order, expected, synced) in cases {
             let air = VecDeque::new();
-            let state = State { index: None, air, next: 0, synced: tail(0), failed: None, broken: false };
+            let state = State {
+                index: None,
+                air,
+                next: 0,
+                synced: tail(0),
+                failed: None,
+                broken: false,
+                sync: Duration::ZERO,
+            };
             let shared = Arc::new(Shared::default());
             let flights =
                 Arc::new(Flights { shared: shared.clone(), state: Mutex::new(state), empty: Condvar::new() });
             let mut waiters = depart(&flights, 3);
             for ((number, well), expected) in order.iter().zip(expected) {
                 let result = if *well { Ok(()) } else { Err(io::Error::other("a test says so")) };
-                flights.landed(*number, result);
+                flights.landed(*number, result, Duration::ZERO);
                 assert_eq!(told(&mut waiters), *expected, "{order:?}");
             }
             let failed = order.iter().any(|(_, well)| !well);
             assert_eq!(shared.check().is_err(), failed, "{order:?}");
             assert_eq!(told(&mut depart(&flights, 1)) == "r", failed, "until it was settled nothing departs");
             if !failed {
-                flights.landed(3, Ok(()));
+                flights.landed(3, Ok(()), Duration::ZERO);
             }
             let (end, reason) = flights.settle();
             assert_eq!((end.end, reason.is_some()), (if failed { synced } else { 1 }, failed), "{order:?}");

@@ -25,6 +25,8 @@ use pki::digest::{DigestAlgorithm, DigestValue};
 use proto::id::{ClientId, MemberId, ServiceId};
 use ring::digest::{Context, SHA256};
 
+use super::fields::Fields;
+
 /// Of a segment file.
 pub(crate) const FILE_MAGIC: [u8; 16] = *b"causeway-log v1\n";
 /// Where the first frame stands.
@@ -308,6 +310,15 @@ pub(crate) struct Client {
     pub(crate) subsystem: Option<String>,
 }
 
+/// A [`Client`] by the names that somebody else keeps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Named<'a> {
+    pub(crate) instance: &'a str,
+    pub(crate) class: &'a str,
+    pub(crate) code: &'a str,
+    pub(crate) subsystem: Option<&'a str>,
+}
+
 /// Head of [`Kind::Record`]. The payload is the message, then the hash chain, then the bodies that are inline.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct RecordHead {
@@ -363,16 +374,39 @@ pub(crate) struct RecordHead {
     pub(crate) key_id: String,
 }
 
-/// The fields of a [`RecordHead`] that the writer alone knows. They stand behind the others, which whoever brings the record has
+/// A [`DocumentRef`] that is about to be written.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PlacedDocument {
+    pub(crate) extent: Extent,
+    pub(crate) sha512: [u8; 64],
+}
+
+impl PlacedDocument {
+    fn put(&self, fields: &mut Fields<'_>) {
+        let Extent { segment, offset, length } = self.extent;
+        fields.message(1, |fields| {
+            fields.number(1, segment);
+            fields.number(2, offset);
+            fields.number(3, length);
+        });
+        fields.bytes(2, &self.sha512);
+    }
+}
+
+/// Adds the fields of a [`RecordHead`] that the writer alone knows. They stand behind the others, which whoever brings the record has
 /// encoded: the order of fields says nothing.
-#[derive(Clone, PartialEq, prost::Message)]
-pub(crate) struct PlacedHead {
-    #[prost(uint64, tag = "1")]
-    pub(crate) sequence: u64,
-    #[prost(message, optional, tag = "14")]
-    pub(crate) signature: Option<DocumentRef>,
-    #[prost(message, optional, tag = "15")]
-    pub(crate) chain_result: Option<DocumentRef>,
+pub(crate) fn place_head(
+    head: &mut Vec<u8>,
+    sequence: u64,
+    signature: &PlacedDocument,
+    chain_result: Option<&PlacedDocument>,
+) {
+    let mut fields = Fields(head);
+    fields.number(1, sequence);
+    fields.message(14, |fields| signature.put(fields));
+    if let Some(chain_result) = chain_result {
+        fields.message(15, |fields| chain_result.put(fields));
+    }
 }
 
 /// Head of [`Kind::Stamp`]. The payload is the leaves of a batch in order, 64 bytes each: SHA-512 of each record's signature
@@ -397,6 +431,30 @@ pub(crate) struct StampHead {
     /// SHA-256 of the payload.
     #[prost(bytes = "vec", tag = "6")]
     pub(crate) leaves_sha256: Vec<u8>,
+}
+
+impl<'a> From<&'a Client> for Named<'a> {
+    fn from(stored: &'a Client) -> Self {
+        let Client { instance, class, code, subsystem } = stored;
+        Self { instance, class, code, subsystem: subsystem.as_deref() }
+    }
+}
+
+impl<'a> From<&'a ClientId> for Named<'a> {
+    fn from(id: &'a ClientId) -> Self {
+        let (member, subsystem) = (&id.member, id.subsystem.as_deref());
+        Self { instance: &member.instance, class: &member.class, code: &member.code, subsystem }
+    }
+}
+
+impl Named<'_> {
+    /// As the fields of a [`Client`].
+    pub(crate) fn put(&self, fields: &mut Fields<'_>) {
+        fields.text(1, self.instance);
+        fields.text(2, self.class);
+        fields.text(3, self.code);
+        fields.optional_text(4, self.subsystem);
+    }
 }
 
 impl From<&ClientId> for Client {
@@ -502,15 +560,20 @@ mod tests {
     #[test]
     fn what_the_writer_adds_to_a_head_is_part_of_it() {
         use prost::Message;
-        let of = |offset| {
-            let extent = Extent { segment: 3, offset, length: 9 };
-            Some(DocumentRef { extent, sha512: vec![offset as u8; 64] })
+        let of = |offset| PlacedDocument {
+            extent: Extent { segment: 3, offset, length: u64::MAX },
+            sha512: [offset as u8; 64],
         };
+        let read =
+            |placed: PlacedDocument| DocumentRef { extent: placed.extent, sha512: placed.sha512.to_vec() };
         let brought = RecordHead { at: 5, message_id: "id".into(), good_until: 6, ..RecordHead::default() };
-        let placed = PlacedHead { sequence: 7, signature: of(64), chain_result: of(128) };
-        let bytes = [brought.encode_to_vec(), placed.encode_to_vec()].concat();
-        let expected = RecordHead { sequence: 7, signature: of(64), chain_result: of(128), ..brought };
-        assert_eq!(RecordHead::decode(bytes.as_slice()).unwrap(), expected);
+        for chain_result in [None, Some(of(0))] {
+            let mut bytes = brought.encode_to_vec();
+            place_head(&mut bytes, 7, &of(64), chain_result.as_ref());
+            let (signature, chain_result) = (Some(read(of(64))), chain_result.map(read));
+            let expected = RecordHead { sequence: 7, signature, chain_result, ..brought.clone() };
+            assert_eq!(RecordHead::decode(bytes.as_slice()).unwrap(), expected);
+        }
     }
 
     #[test]

@@ -17,6 +17,7 @@
 //! | `n` | how far the log was durable, at most [`WITNESS_EVERY`] ago |
 //!
 //! Numbers are big-endian.
+mod by_number;
 mod contents;
 mod notes;
 mod ranges;
@@ -40,7 +41,7 @@ use tokio::sync::oneshot;
 use self::contents::Contents;
 use self::notes::{Note, Notes};
 use self::runs::{Merge, Run, Runs};
-use super::format::{CHAIN_BYTES, Client, Kind, RecordHead, StampHead};
+use super::format::{CHAIN_BYTES, Client, Kind, Named, RecordHead, StampHead};
 use super::recovery::{Tail, bounds};
 use super::segment::{ReadError, Readable, Step};
 use super::writer::lock;
@@ -90,21 +91,21 @@ impl Waiting {
 /// What the index keeps of a record besides its place: made by whoever brings the record, so that its head need not come along.
 #[derive(Clone, Debug)]
 pub(crate) struct Facts {
-    /// Of message id and local client.
-    id: [u8; 16],
-    response: bool,
-    at: i64,
-    until: i64,
+    /// Of message id and local client, see [`id_hash`].
+    pub(crate) id: [u8; 16],
+    pub(crate) response: bool,
+    pub(crate) at: i64,
+    pub(crate) until: i64,
     /// SHA-512 of its signature document.
-    signature: [u8; 64],
+    pub(crate) signature: [u8; 64],
     /// Segments that parts of its bodies lie in.
-    bodies: Vec<u64>,
+    pub(crate) bodies: Vec<u64>,
 }
 
 impl Facts {
-    pub(crate) fn of(head: &RecordHead, signature: [u8; 64]) -> Self {
+    fn of(head: &RecordHead, signature: [u8; 64]) -> Self {
         Self {
-            id: id_hash(&head.message_id, head.local()),
+            id: id_hash(&head.message_id, &head.local().into()),
             response: head.response,
             at: head.at,
             until: head.good_until,
@@ -420,8 +421,11 @@ fn decode_number(bytes: &[u8]) -> Option<u64> {
     Some(u64::from_be_bytes(bytes.try_into().ok()?))
 }
 
-fn encode_place(place: Place) -> Vec<u8> {
-    [place.segment.to_be_bytes(), place.offset.to_be_bytes()].concat()
+fn encode_place(place: Place) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&place.segment.to_be_bytes());
+    bytes[8..].copy_from_slice(&place.offset.to_be_bytes());
+    bytes
 }
 
 fn decode_place(value: &[u8]) -> Option<Place> {
@@ -440,11 +444,11 @@ fn decode_tail(value: &[u8]) -> Option<Tail> {
 }
 
 /// What an id and its client are found by.
-fn id_hash(id: &str, local: &Client) -> [u8; 16] {
-    let subsystem = local.subsystem.as_deref();
+pub(crate) fn id_hash(id: &str, local: &Named<'_>) -> [u8; 16] {
+    let Named { instance, class, code, subsystem } = *local;
     let kind = if subsystem.is_some() { "s" } else { "m" };
     let mut hashed = Context::new(&SHA256);
-    for part in [id, &local.instance, &local.class, &local.code, subsystem.unwrap_or_default(), kind] {
+    for part in [id, instance, class, code, subsystem.unwrap_or_default(), kind] {
         hashed.update(part.as_bytes());
         hashed.update(&[0]);
     }

@@ -11,6 +11,7 @@ use std::sync::mpsc::{Receiver, channel};
 
 use super::faults::Faults;
 use super::segment::{Writable, path_of};
+use super::steps::Step;
 
 /// The spare: none, or one on its way.
 #[derive(Debug)]
@@ -44,8 +45,10 @@ impl Spare {
         let (made, coming) = channel();
         let (path, faults) = (self.path(), self.faults.clone());
         let thread = std::thread::Builder::new().name("log-spare".into()).spawn(move || {
-            let file = super::writer::random_salt()
-                .and_then(|salt| Ok((Writable::create_at(&path, salt, capacity, faults)?, salt)));
+            let file = super::writer::random_salt().and_then(|salt| {
+                let file = Step::Spare.timed(|| Writable::create_at(&path, salt, capacity, faults))?;
+                Ok((file, salt))
+            });
             let _ = made.send(file.map(|(file, salt)| Made { file, salt, capacity }));
         });
         self.coming = thread.is_ok().then_some(coming);

@@ -3,11 +3,7 @@
 //! There is no timer. While a sync is under way requests gather, and they make up the next batch: one alone when the server is idle,
 //! hundreds under load. The writer has two hands ([`Desk`]): threads that take turns in gathering and writing, so that a batch is
 //! written while the one before is being synced, and two syncs are on their way at most; [`super::flights`] answers them in order.
-//! A sync costs the same for one record as for fifty: a batch of few ([`WORTH_A_SYNC`]), or one smaller than the one under way, waits
-//! for that one and takes along what comes meanwhile.
-//! Where syncs are quick and cores are short, few would gather; so a batch that has company, now or the last time, lets whoever is
-//! ready to run go first, as long as that brings more ([`Company`]). A batch without a commit (parts of bodies on their way) is
-//! written and not synced.
+//! When a batch departs: [`super::gathering`]. A batch without a commit (parts of bodies on their way) is written and not synced.
 //!
 //! **Zeros ahead.** The first write to a reserved block makes the file system note that it holds data, and a sync then waits for its
 //! journal as well. So a small batch that comes to such blocks writes zeros to the next ones along with it ([`AHEAD_BYTES`]), and
@@ -16,10 +12,9 @@
 //! **Failure.** When the disk refuses, nothing of the batch or of those behind it is acknowledged, the segment is cut back to its last synced byte, and a
 //! new one is started as soon as the disk takes it; until then everything is refused with the reason. Parts of bodies written since
 //! the last sync may be lost with it, so they carry an epoch, and a record that names parts of an earlier epoch is refused.
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,14 +26,16 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::faults::Faults;
 use super::flights::{self, Departure, Flight, Flights, Pending};
 use super::format::{
-    BodyHead, Chain, DocumentHead, DocumentRef, Extent, FILE_HEAD_BYTES, Kind, PlacedHead, SealHead,
-    StampHead, StartHead, VoidHead, next_chain, padded,
+    self, BodyHead, Chain, DocumentHead, Extent, FILE_HEAD_BYTES, Kind, PlacedDocument, SealHead, StampHead,
+    StartHead, VoidHead, next_chain, padded,
 };
+use super::gathering::Habit;
 use super::index::{Added, Facts, Index, Place};
+use super::queue::{Came, Exit};
 use super::recovery::Tail;
 use super::segment::{Payload, Run, Writable};
 use super::spare::{Made, Spare};
-use crate::company::Company;
+use super::steps::Step;
 use crate::message_log::{LogError, RecordId};
 
 /// Most requests in one batch, and most bytes after which it is closed.
@@ -52,8 +49,6 @@ const FRAME_OVERHEAD: u64 = 128;
 const PLACED_BYTES: usize = 256;
 /// Batches that are under way at the same time.
 const HANDS: usize = 2;
-/// Commits for which a batch does not wait until the one before it is synced.
-const WORTH_A_SYNC: usize = 8;
 /// Zeros written ahead, by batches of at most half of it.
 const AHEAD_BYTES: u64 = 256 * 1024;
 const PAGE_BYTES: u64 = 4096;
@@ -63,7 +58,7 @@ const RETRY: Duration = Duration::from_millis(500);
 /// A record that is ready but for its number and place.
 #[derive(Debug)]
 pub(crate) struct Draft {
-    /// A [`super::format::RecordHead`] without what a [`PlacedHead`] says.
+    /// A [`super::format::RecordHead`] without what a [`format::place_head`] adds.
     pub(crate) head: Vec<u8>,
     pub(crate) facts: Facts,
     pub(crate) payload: Payload,
@@ -179,6 +174,8 @@ pub(crate) struct Writer {
     segment: Option<Open>,
     /// Whose turn it is.
     hand: usize,
+    /// Taken from the queue and not looked at yet.
+    ready: VecDeque<Queued>,
     /// Written, and about to be written.
     written: Tail,
     next: Tail,
@@ -191,29 +188,8 @@ pub(crate) struct Writer {
     /// Documents of this segment, so that the records of a batch share them.
     documents: HashMap<[u8; 64], Extent>,
     last_try: Option<Instant>,
-    company: Company,
+    habit: Habit,
     spare: Spare,
-}
-
-/// A batch that is being put together.
-struct Gathering {
-    taken: usize,
-    company: Company,
-}
-
-impl Gathering {
-    /// What waits; when nothing does, what those bring who are ready to run.
-    fn next(&mut self, queue: &Receiver<Queued>) -> Option<Request> {
-        loop {
-            if let Ok(queued) = queue.try_recv() {
-                return Some(queued.request);
-            }
-            if !self.company.may_bring_more(self.taken) {
-                return None;
-            }
-            std::thread::yield_now();
-        }
-    }
 }
 
 struct Open {
@@ -254,14 +230,14 @@ impl Open {
 struct Desk {
     /// `None` once the log is closed.
     writer: Option<Writer>,
-    queue: Receiver<Queued>,
+    queue: Exit<Queued>,
 }
 
 /// Starts both hands, which serve requests until the log is closed or everybody has gone.
 ///
 /// # Errors
 /// The system gives no thread.
-pub(crate) fn start(writer: Writer, queue: Receiver<Queued>) -> std::io::Result<()> {
+pub(crate) fn start(writer: Writer, queue: Exit<Queued>) -> std::io::Result<()> {
     let desk = Arc::new(Mutex::new(Desk { writer: Some(writer), queue }));
     for hand in 0..HANDS {
         let desk = desk.clone();
@@ -297,16 +273,20 @@ impl Desk {
     fn turn(&mut self, hand: usize) -> Turn {
         let Some(writer) = &mut self.writer else { return Turn::Closed };
         writer.hand = hand;
-        let closed = match self.queue.recv_timeout(RETRY) {
-            Ok(first) => match writer.gather(first.request, &self.queue) {
+        let came = match writer.ready.is_empty() {
+            true => self.queue.wait(&mut writer.ready, RETRY),
+            false => Came::Something,
+        };
+        let closed = match came {
+            Came::Something => match writer.gather(&self.queue) {
                 Some(answer) => Some(answer),
                 None => return writer.commit().map_or(Turn::Idle, Turn::Sync),
             },
-            Err(RecvTimeoutError::Timeout) => {
+            Came::Nothing => {
                 writer.while_idle();
                 return Turn::Idle;
             }
-            Err(RecvTimeoutError::Disconnected) => None,
+            Came::End => None,
         };
         if let Some(writer) = self.writer.take() {
             writer.finish(closed);
@@ -329,6 +309,7 @@ impl Writer {
         Ok(Self {
             segment: open.transpose()?,
             hand: 0,
+            ready: VecDeque::new(),
             written: tail.clone(),
             next: tail,
             run: Run::default(),
@@ -337,7 +318,7 @@ impl Writer {
             pending: Vec::new(),
             documents: HashMap::new(),
             last_try: None,
-            company: Company::default(),
+            habit: Habit::default(),
             spare,
             flights: Arc::new(flights),
             start,
@@ -350,30 +331,26 @@ impl Writer {
     }
 
     /// Takes a batch; gives whoever wants the log closed.
-    fn gather(&mut self, first: Request, queue: &Receiver<Queued>) -> Option<oneshot::Sender<()>> {
+    fn gather(&mut self, queue: &Exit<Queued>) -> Option<oneshot::Sender<()>> {
         self.notice_failure();
-        let mut batch = Gathering { taken: 0, company: self.company };
-        let mut next = Some(first);
-        while let Some(request) = next {
-            if let Request::Close { answer } = request {
-                return Some(answer);
+        let mut batch = self.habit.begin(&self.flights, self.ready.len());
+        'open: loop {
+            while let Some(queued) = self.ready.pop_front() {
+                if let Request::Close { answer } = queued.request {
+                    return Some(answer);
+                }
+                self.take(queued.request);
+                if batch.took_one(self.pending.len(), MAX_BATCH) || self.run.len() >= MAX_BATCH_BYTES {
+                    break 'open;
+                }
             }
-            self.take(request);
-            batch.taken += 1;
-            let full = batch.taken >= MAX_BATCH || self.run.len() >= MAX_BATCH_BYTES;
-            next = if full { None } else { batch.next(queue) };
-            let commits = self.pending.len();
-            if next.is_none()
-                && !full
-                && commits > 0
-                && self.flights.wait_behind_larger(commits, WORTH_A_SYNC)
+            if !batch.brings_more(queue, &mut self.ready)
+                && !batch.waits(&self.habit, &self.flights, self.pending.len())
             {
-                // Whoever was answered just now may bring the next thing.
-                batch.company = self.company;
-                next = batch.next(queue);
+                break;
             }
         }
-        self.company = batch.company.after(batch.taken);
+        self.habit.learn(&batch, &self.flights, self.pending.len(), self.ready.len());
         None
     }
 
@@ -430,16 +407,14 @@ impl Writer {
         if let Err(reason) = self.make_room(needed as usize) {
             return drop(answer.send(Err(reason)));
         }
-        let signature = Some(self.put_document(draft.signature));
+        let signature = self.put_document(draft.signature);
         let chain_result = draft.chain_result.map(|document| self.put_document(document));
         let sequence = self.next.next_sequence;
         self.next.next_sequence += 1;
         let mut heads = std::mem::take(&mut self.heads);
         let start = heads.len();
         heads.extend_from_slice(&draft.head);
-        PlacedHead { sequence, signature, chain_result }
-            .encode(&mut heads)
-            .expect("a vector grows as far as is needed");
+        format::place_head(&mut heads, sequence, &signature, chain_result.as_ref());
         let extent = self.put(Kind::Record, &heads[start..], &draft.payload);
         let head = start..heads.len();
         self.heads = heads;
@@ -464,7 +439,7 @@ impl Writer {
         self.pending.push(Pending::Stamp(answer, Added::Stamp { place, head }));
     }
 
-    fn put_document(&mut self, document: Document) -> DocumentRef {
+    fn put_document(&mut self, document: Document) -> PlacedDocument {
         let extent = match self.documents.get(&document.sha512) {
             Some(extent) => *extent,
             None => {
@@ -477,7 +452,7 @@ impl Writer {
                 extent
             }
         };
-        DocumentRef { extent, sha512: document.sha512.to_vec() }
+        PlacedDocument { extent, sha512: document.sha512 }
     }
 
     /// Adds a frame at the end; [`Self::make_room`] has been called.
@@ -504,6 +479,13 @@ impl Writer {
 
     /// Closes the segment, with everything put so far, and starts the next.
     fn roll(&mut self, needed: u64) -> Result<(), LogError> {
+        let began = Instant::now();
+        let rolled = self.begin_next(needed);
+        Step::Roll.took(began.elapsed());
+        rolled
+    }
+
+    fn begin_next(&mut self, needed: u64) -> Result<(), LogError> {
         let head = SealHead { next_sequence: self.next.next_sequence }.encode_to_vec();
         self.put(Kind::Seal, &head, &Payload::default());
         if !self.write() {
@@ -613,7 +595,8 @@ impl Writer {
     fn write(&mut self) -> bool {
         let Some(open) = &mut self.segment else { return false };
         let zeros = open.zeros_behind(self.next.end, self.run.len());
-        if let Err(e) = open.files[self.hand].write(&self.run, self.written.end, zeros as usize) {
+        let file = &open.files[self.hand];
+        if let Err(e) = Step::Write.timed(|| file.write(&self.run, self.written.end, zeros as usize)) {
             self.refuse(&e);
             return false;
         }
@@ -729,7 +712,7 @@ fn refuse(request: Request, reason: &LogError) {
 /// Gives back what a full segment has reserved behind its end; nothing waits for it, and a crash leaves zeros there.
 fn cut(file: Arc<Writable>, end: u64) {
     let work = move || {
-        if let Err(error) = file.cut(end) {
+        if let Err(error) = Step::Cut.timed(|| file.cut(end)) {
             tracing::warn!(%error, "the rest of a full segment was not given back");
         }
     };

@@ -2,7 +2,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::message_log::store::format::Kind;
+use crate::message_log::store::format::{Kind, RecordHead};
 use crate::message_log::store::segment::{Readable, Step, path_of};
 
 /// Offsets of the frames of one segment, with their kinds.

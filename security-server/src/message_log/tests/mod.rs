@@ -15,6 +15,7 @@ use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
+use pki::digest::DigestAlgorithm;
 use proto::id::MemberId;
 
 use super::policy::BodyLogging;

@@ -9,6 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use host::store::{Store, StoreError};
 use pki::merkle::{self, Hash};
 
+use super::by_number::ByNumber;
 use super::ranges::Ranges;
 use super::runs::{Entry, Merge, Run, Runs, entry, sequence_of};
 use super::{
@@ -49,9 +50,10 @@ pub(super) struct Contents {
 /// What is not in the store yet.
 #[derive(Debug, Default)]
 struct Recent {
-    places: BTreeMap<u64, (Place, Hash)>,
-    waiting: BTreeMap<u64, Waiting>,
-    ids: BTreeSet<Entry>,
+    places: ByNumber<(Place, Hash)>,
+    waiting: ByNumber<Waiting>,
+    /// As they came.
+    ids: Vec<Entry>,
     /// Segment and record: the record lies in a later segment and has its body in this one.
     used: BTreeSet<(u64, u64)>,
     stamps: BTreeMap<u64, StampRange>,
@@ -142,7 +144,7 @@ impl Contents {
         recent.places.insert(number, (place, merkle::leaf(head)));
         let (leaf, at, until) = (facts.signature, facts.at, facts.until);
         recent.waiting.insert(number, Waiting { sequence: number, leaf, at, until });
-        recent.ids.insert(entry(&facts.id, facts.response, number));
+        recent.ids.push(entry(&facts.id, facts.response, number));
         let elsewhere = facts.bodies.iter().filter(|segment| **segment != place.segment);
         recent.used.extend(elsewhere.map(|segment| (*segment, number)));
         self.unstamped.insert(number, number);
@@ -168,13 +170,15 @@ impl Contents {
         let mut changes = Vec::new();
         self.write_places(&mut changes)?;
         self.write_waiting(&mut changes)?;
-        let recent = std::mem::take(&mut self.recent);
+        let mut recent = std::mem::take(&mut self.recent);
         for (segment, number) in &recent.used {
             changes.push((used_key(*segment, *number), Some(Vec::new())));
         }
         changes.extend(recent.stamps.values().map(stamp_change));
         self.last_places = None;
-        self.runs.add(&recent.ids.into_iter().collect::<Vec<_>>())?;
+        recent.ids.sort_unstable();
+        recent.ids.dedup();
+        self.runs.add(&recent.ids)?;
         // What tells how far the rest has come goes last: the store keeps the order of its changes.
         self.write_unstamped(&mut changes);
         changes.push(self.runs.directory());
@@ -204,13 +208,15 @@ impl Contents {
     }
 
     fn write_places(&self, changes: &mut Vec<Change>) -> Result<(), StoreError> {
-        let records: Vec<_> = self.recent.places.iter().collect();
-        for of_block in records.chunk_by(|(one, _), (next, _)| *one / BLOCK == *next / BLOCK) {
+        let records = self.recent.places.from(0);
+        for of_block in records.chunk_by(|(one, _), (next, _)| one / BLOCK == next / BLOCK) {
             let Some((first, _)) = of_block.first() else { continue };
             let key = numbered(b's', *first / BLOCK);
             let mut value = self.store.get(TREE, &key)?.unwrap_or_default();
             for (number, (place, leaf)) in of_block {
-                put(&mut value, **number, PLACE_BYTES, &[encode_place(*place).as_slice(), leaf].concat());
+                let slot = slot(&mut value, *number, PLACE_BYTES);
+                slot[..16].copy_from_slice(&encode_place(*place));
+                slot[16..].copy_from_slice(leaf);
             }
             changes.push((key, Some(value)));
         }
@@ -218,18 +224,21 @@ impl Contents {
     }
 
     fn write_waiting(&self, changes: &mut Vec<Change>) -> Result<(), StoreError> {
-        let records: Vec<_> = self.recent.waiting.values().collect();
+        let records = self.recent.waiting.from(0);
         let mut written = BTreeSet::new();
-        for of_block in records.chunk_by(|one, next| one.sequence / BLOCK == next.sequence / BLOCK) {
-            let Some(block) = of_block.first().map(|waiting| waiting.sequence / BLOCK) else { continue };
+        for of_block in records.chunk_by(|(one, _), (next, _)| one / BLOCK == next / BLOCK) {
+            let Some(block) = of_block.first().map(|(number, _)| number / BLOCK) else { continue };
             if !self.unstamped.meets(block * BLOCK..=block * BLOCK + BLOCK - 1) {
                 continue;
             }
             let key = numbered(b'u', block);
             let mut value = self.store.get(TREE, &key)?.unwrap_or_default();
-            for waiting in of_block {
-                let times = [waiting.at.to_be_bytes(), waiting.until.to_be_bytes()].concat();
-                put(&mut value, waiting.sequence, WAITING_BYTES, &[waiting.leaf.as_slice(), &times].concat());
+            for (number, waiting) in of_block {
+                let slot = slot(&mut value, *number, WAITING_BYTES);
+                let (leaf, times) = slot.split_at_mut(LEAF_BYTES);
+                leaf.copy_from_slice(&waiting.leaf);
+                times[..8].copy_from_slice(&waiting.at.to_be_bytes());
+                times[8..].copy_from_slice(&waiting.until.to_be_bytes());
             }
             written.insert(block);
             changes.push((key, Some(value)));
@@ -274,7 +283,7 @@ impl Contents {
             if found.len() == limit {
                 break;
             }
-            if let Some(waiting) = self.recent.waiting.get(&number) {
+            if let Some(waiting) = self.recent.waiting.get(number) {
                 found.push(waiting.clone());
                 continue;
             }
@@ -292,7 +301,7 @@ impl Contents {
         if !self.unstamped.contains(number) {
             return Ok(None);
         }
-        if let Some(waiting) = self.recent.waiting.get(&number) {
+        if let Some(waiting) = self.recent.waiting.get(number) {
             return Ok(Some(waiting.clone()));
         }
         let value = self.store.get(TREE, &numbered(b'u', number / BLOCK))?;
@@ -301,7 +310,7 @@ impl Contents {
 
     /// Where a record lies.
     pub(super) fn place(&mut self, number: u64) -> Result<Option<Place>, StoreError> {
-        if let Some((place, _)) = self.recent.places.get(&number) {
+        if let Some((place, _)) = self.recent.places.get(number) {
             return Ok(Some(*place));
         }
         let block = number / BLOCK;
@@ -322,7 +331,7 @@ impl Contents {
             let numbers = block * BLOCK..(block + 1) * BLOCK;
             found.extend(numbers.filter_map(|number| Some((number, place_in(&value, number)?.1))));
         }
-        let recent = self.recent.places.range(first..).take(limit);
+        let recent = self.recent.places.from(first).iter().take(limit);
         found.extend(recent.map(|(number, (_, leaf))| (*number, *leaf)));
         Ok(found.range(first..).take(limit).map(|(number, leaf)| (*number, *leaf)).collect())
     }
@@ -353,10 +362,10 @@ impl Contents {
         local: &Client,
         limit: usize,
     ) -> Result<Vec<u64>, StoreError> {
-        let hash = id_hash(id, local);
+        let hash = id_hash(id, &local.into());
         let mut found = self.runs.find(&hash, limit)?;
-        let recent = self.recent.ids.range(entry(&hash, false, 0)..=entry(&hash, true, u64::MAX));
-        found.extend(recent.take(limit));
+        // All of them are looked at: some thousands, and in no order.
+        found.extend(self.recent.ids.iter().filter(|entry| entry[..16] == hash).take(limit));
         found.sort_unstable();
         found.dedup();
         let mut numbers = Vec::new();
@@ -467,10 +476,11 @@ fn at(number: u64, size: usize) -> usize {
     (number % BLOCK) as usize * size
 }
 
-fn put(block: &mut Vec<u8>, number: u64, size: usize, bytes: &[u8]) {
+/// The same for writing, in a block that is long enough then.
+fn slot(block: &mut Vec<u8>, number: u64, size: usize) -> &mut [u8] {
     let start = at(number, size);
     block.resize(block.len().max(start + size), 0);
-    block[start..start + size].copy_from_slice(bytes);
+    &mut block[start..start + size]
 }
 
 fn place_in(block: &[u8], number: u64) -> Option<(Place, Hash)> {

@@ -31,6 +31,14 @@ impl Ranges {
     }
 
     pub(super) fn insert(&mut self, mut first: u64, mut last: u64) {
+        // New records come behind all others.
+        if let Some(mut newest) = self.by_first.last_entry()
+            && newest.get().checked_add(1) == Some(first)
+        {
+            self.numbers += last - first + 1;
+            newest.insert(last);
+            return;
+        }
         self.remove(first, last);
         if let Some((before, end)) = self.by_first.range(..first).next_back().map(|(f, l)| (*f, *l))
             && end + 1 == first
