@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use pki::asic::{self, Content};
+use pki::asic::{self, Attachment, Content};
 use pki::cert::Certificate;
 use pki::digest::DigestAlgorithm;
 use pki::hash_chain::{MESSAGE_URI, SIGNATURE_CHAIN_URI, SIGNATURE_RESULT_URI, Tree};
@@ -237,7 +237,7 @@ impl Made {
             signature: &self.signature,
             signature_chain: Some((&self.result, &self.chain)),
             batch_timestamp: Some((&self.result, &self.chain, &self.token)),
-            attachments: vec![Some(Box::new(&b"{\"a\": 1}"[..]))],
+            attachments: vec![Some(Attachment::Bytes(b"{\"a\": 1}"))],
             time: NOW,
         };
         asic::write(content, &mut container).expect("a container");

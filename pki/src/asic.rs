@@ -1,7 +1,8 @@
 //! ASiC-E containers: write one message as evidence, read it back, verify it [TS 102 918].
 //!
 //! A container is a ZIP with the message, its signature, the hash chains and timestamp that belong to it, and two manifests for
-//! readers of the general standard. [`write()`] makes one as the stock servers do. [`Container::open`] reads one within bounds and
+//! readers of the general standard. [`write()`] makes one as the stock servers do, and a
+//! [`Writer`] many that have much in common. [`Container::open`] reads one within bounds and
 //! [`Container::verify`] proves it, offline and at the time of its own timestamp, in the order of the stock verifier, because the
 //! first check that fails chooses the code.
 //!
@@ -18,13 +19,14 @@ use proto::time::UnixTime;
 use crate::cert::Certificate;
 use crate::globalconf::GlobalConf;
 
+mod deflate;
 mod message;
 mod read;
 mod verify;
 mod write;
 
 pub use read::Container;
-pub use write::{Content, write};
+pub use write::{Attachment, Content, Writer, write};
 
 /// Media type, and what the `mimetype` entry holds.
 pub const MEDIA_TYPE: &str = "application/vnd.etsi.asic-e+zip";

@@ -12,6 +12,7 @@
 //! | does this signature prove this message of this member | [`message_signature`] | all of the above |
 //! | is the container evidence | [`asic`] | TS 102 918 |
 //! | is the archive file one link of its chain | [`archive`] | UG-SS |
+//! | how files of ready entries are put together | [`pack`] | APPNOTE 6.3 |
 //! | who may read an archive file, who wrote it | [`openpgp`] | RFC 9580 |
 //! | is the log the one it was | [`merkle`], [`note`] | RFC 9162 §2.1, C2SP signed-note |
 //! | who is who | [`globalconf`] | [PR-GCONF] |
@@ -37,6 +38,7 @@ pub mod name;
 pub mod note;
 pub mod ocsp;
 pub mod openpgp;
+pub mod pack;
 pub mod pem;
 mod pkcs12;
 pub mod profile;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::io::{Cursor, Read};
 use std::path::Path;
 
-use pki::asic::{self, Container, Content};
+use pki::asic::{self, Attachment, Container, Content};
 use pki::globalconf::GlobalConf;
 use proto::soap::{self, Soap};
 use proto::time::UnixTime;
@@ -158,9 +158,7 @@ fn write_again(container: &[u8]) -> Result<(), String> {
             let chain = get("ts-hashchain.xml").expect("a result comes with its chain");
             (result, chain, get("META-INF/timestamp.tst").expect("and its token"))
         }),
-        attachments: attachments
-            .map(|(_, data)| Some(Box::new(data.as_slice()) as Box<dyn Read + Send>))
-            .collect(),
+        attachments: attachments.map(|(_, data)| Some(Attachment::Bytes(data))).collect(),
         time: UnixTime::from_secs(1_795_285_932),
     };
     let mut out = Cursor::new(Vec::new());

@@ -18,7 +18,7 @@ fn content<'a>(attachments: &'a [&'a [u8]]) -> Content<'a> {
         signature: b"<signature/>",
         signature_chain: Some((b"<result/>", b"<chain/>")),
         batch_timestamp: Some((b"<ts-result/>", b"<ts-chain/>", b"token")),
-        attachments: attachments.iter().map(|data| Some(Box::new(*data) as Box<dyn Read + Send>)).collect(),
+        attachments: attachments.iter().map(|data| Some(Attachment::Bytes(data))).collect(),
         time: TIME,
     }
 }
@@ -97,6 +97,38 @@ fn a_plain_container_has_only_what_belongs_to_it() {
     );
 }
 
+/// Whatever came before, in whichever order, a container holds its own documents.
+#[test]
+fn a_writer_of_many_writes_what_one_for_each_would() {
+    let long = "<a>repeated</a>".repeat(9000);
+    let documents: Vec<String> = (0..40)
+        .map(|number| match number % 4 {
+            0 => format!("<signature>{number}</signature>"),
+            1 => "<signature>the same</signature>".to_owned(),
+            2 => long.clone(),
+            _ => String::new(),
+        })
+        .collect();
+    let mut writer = Writer::default();
+    for (number, document) in documents.iter().enumerate() {
+        let made = || Content {
+            signature: document.as_bytes(),
+            batch_timestamp: Some((document.as_bytes(), b"<ts-chain/>", b"\x30\x80token")),
+            signature_chain: (number % 3 == 0).then_some((document.as_bytes(), &b"<chain/>"[..])),
+            ..content(&[b"one", long.as_bytes()])
+        };
+        let mut together = Cursor::new(Vec::new());
+        writer.write(made(), &mut together).expect("memory takes it");
+        let (mut together, mut alone) = (ZipArchive::new(together).expect("it is a ZIP"), written(made()));
+        let (expected, names) = (names(&mut alone), names(&mut together));
+        assert_eq!(names, expected);
+        for name in expected.iter().filter(|name| *name != "META-INF/timestamp.tst") {
+            assert_eq!(text(&mut together, name), text(&mut alone, name), "{name} of {number}");
+        }
+        assert_eq!(text(&mut together, "META-INF/signatures.xml"), *document);
+    }
+}
+
 #[test]
 fn large_attachments_stream() {
     struct Endless(u64);
@@ -110,8 +142,11 @@ fn large_attachments_stream() {
     }
     let size = 64 << 20;
     let mut out = Cursor::new(Vec::new());
-    write(Content { attachments: vec![Some(Box::new(Endless(size)))], ..content(&[]) }, &mut out)
-        .expect("memory takes it");
+    write(
+        Content { attachments: vec![Some(Attachment::Reader(Box::new(Endless(size))))], ..content(&[]) },
+        &mut out,
+    )
+    .expect("memory takes it");
     assert!(out.get_ref().len() < 1 << 20, "it was deflated on its way");
     let mut archive = ZipArchive::new(out).expect("it is a ZIP");
     assert_eq!(archive.by_name("attachment1").expect("it is there").size(), size);

@@ -1,23 +1,31 @@
 //! Writing containers: entries, order, comment and times as the stock servers have them.
+//!
+//! Neighbours share most of what is in them: the messages of one batch a signature document, thousands of records a timestamp. So a
+//! [`Writer`] remembers the last documents with what they were deflated to, and takes that when the same document comes again.
 
+use std::collections::VecDeque;
 use std::io::{self, Read, Seek, Write};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use flate2::Compression;
+use flate2::write::DeflateEncoder;
 use proto::time::UnixTime;
-use zip::write::FullFileOptions;
-use zip::{CompressionMethod, DateTime, ZipWriter};
 
+use super::deflate::Deflater;
 use super::{
     ASIC_MANIFEST, ATTACHMENT, MANIFEST, MEDIA_TYPE, MESSAGE, MIMETYPE, SIGNATURE, SIGNATURE_CHAIN,
     SIGNATURE_CHAIN_RESULT, TIMESTAMP, TIMESTAMP_CHAIN, TIMESTAMP_CHAIN_RESULT,
 };
 use crate::digest::DigestAlgorithm;
+use crate::pack::{self, Head, Method, Pack};
 
-/// Of deflating: entries are small, and what is long in them is Base64. The highest level makes them one per cent smaller.
-const LEVEL: i64 = 2;
-/// Header id of the extended timestamp extra field.
-const EXTENDED_TIMESTAMP: u16 = 0x5455;
+/// Of deflating what is not small: what is long in it is mostly Base64, and the highest level makes it one per cent smaller.
+const LEVEL: u32 = 2;
+/// Documents that are remembered: of two batches on their way, and some before.
+const KEPT: usize = 24;
+/// Larger documents are not remembered.
+const MAX_KEPT_BYTES: usize = 64 << 10;
 
 /// One message as it lies in the log, ready to become a container. All bytes exact.
 pub struct Content<'a> {
@@ -29,79 +37,162 @@ pub struct Content<'a> {
     pub signature_chain: Option<(&'a [u8], &'a [u8])>,
     /// `ts-hashchainresult.xml`, `ts-hashchain.xml` and the token of a batch timestamp.
     pub batch_timestamp: Option<(&'a [u8], &'a [u8], &'a [u8])>,
-    /// `attachment1` …: readers, so that large ones stream; each below 4 GiB. `None` for one that is proven by its digest only.
-    pub attachments: Vec<Option<Box<dyn Read + Send + 'a>>>,
+    /// `attachment1` …, each below 4 GiB. `None` for one that is proven by its digest only.
+    pub attachments: Vec<Option<Attachment<'a>>>,
     /// Modification time of the entries.
     pub time: UnixTime,
 }
 
-/// Writes the container.
+/// An attachment.
+pub enum Attachment<'a> {
+    /// It is in memory.
+    Bytes(&'a [u8]),
+    /// A reader, so that a large one streams.
+    Reader(Box<dyn Read + Send + 'a>),
+}
+
+/// Writes one container.
 ///
 /// # Errors
 /// What `out` or an attachment reader says.
 pub fn write<W: Write + Seek>(content: Content<'_>, out: W) -> io::Result<()> {
-    let mut zip = ZipWriter::new(out);
-    zip.set_comment(format!("mimetype={MEDIA_TYPE}"))?;
-    let options = options(content.time)?;
-    let manifest = manifest(&content);
-    let asic_manifest = content.batch_timestamp.map(|(result, ..)| asic_manifest(result));
-    let entries = [
-        (MIMETYPE, Some(MEDIA_TYPE.as_bytes())),
-        (MESSAGE, Some(content.message)),
-        (SIGNATURE, Some(content.signature)),
-        (SIGNATURE_CHAIN_RESULT, content.signature_chain.map(|(result, _)| result)),
-        (SIGNATURE_CHAIN, content.signature_chain.map(|(_, chain)| chain)),
-        (TIMESTAMP_CHAIN_RESULT, content.batch_timestamp.map(|(result, ..)| result)),
-        (TIMESTAMP_CHAIN, content.batch_timestamp.map(|(_, chain, _)| chain)),
-        (MANIFEST, Some(manifest.as_bytes())),
-        (ASIC_MANIFEST, asic_manifest.as_deref().map(str::as_bytes)),
-        (TIMESTAMP, content.batch_timestamp.map(|(.., token)| token)),
-    ];
-    for (name, data) in entries {
-        if let Some(data) = data {
-            zip.start_file(name, options.clone())?;
-            zip.write_all(data)?;
+    Writer::default().write(content, out)
+}
+
+/// Writes containers, one after the other.
+#[derive(Default)]
+pub struct Writer {
+    deflater: Deflater,
+    /// The one used last stands first.
+    kept: VecDeque<Ready>,
+    /// The last chain result with its manifest.
+    asic_manifest: Option<(Vec<u8>, String)>,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").field("kept", &self.kept.len()).finish_non_exhaustive()
+    }
+}
+
+/// Whose a document is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Share {
+    /// Of one container.
+    None,
+    /// Of those of a batch of messages.
+    Few,
+    /// Of thousands: to deflate it as far as it goes costs nothing.
+    Many,
+}
+
+/// A document, and what it is deflated to.
+struct Ready {
+    document: Vec<u8>,
+    crc: u32,
+    deflated: Vec<u8>,
+}
+
+impl Writer {
+    /// Writes one container.
+    ///
+    /// # Errors
+    /// What `out` or an attachment reader says.
+    pub fn write<W: Write + Seek>(&mut self, content: Content<'_>, out: W) -> io::Result<()> {
+        let mut pack = Pack::new(out);
+        let manifest = manifest(&content);
+        let asic_manifest = content.batch_timestamp.map(|(result, ..)| self.asic_manifest(result));
+        use Share::{Few, Many, None as Own};
+        let entries = [
+            (MIMETYPE, Many, Some(MEDIA_TYPE.as_bytes())),
+            (MESSAGE, Own, Some(content.message)),
+            (SIGNATURE, Few, Some(content.signature)),
+            (SIGNATURE_CHAIN_RESULT, Few, content.signature_chain.map(|(result, _)| result)),
+            (SIGNATURE_CHAIN, Own, content.signature_chain.map(|(_, chain)| chain)),
+            (TIMESTAMP_CHAIN_RESULT, Many, content.batch_timestamp.map(|(result, ..)| result)),
+            (TIMESTAMP_CHAIN, Own, content.batch_timestamp.map(|(_, chain, _)| chain)),
+            (MANIFEST, Many, Some(manifest.as_bytes())),
+            (ASIC_MANIFEST, Many, asic_manifest.as_deref().map(str::as_bytes)),
+            (TIMESTAMP, Many, content.batch_timestamp.map(|(.., token)| token)),
+        ];
+        for (name, share, document) in entries {
+            let Some(document) = document else { continue };
+            self.put_shared(&mut pack, &head(name, content.time), document, share)?;
         }
+        for (number, attachment) in (1..).zip(content.attachments) {
+            let name = format!("{ATTACHMENT}{number}");
+            let head = head(&name, content.time);
+            match attachment {
+                Some(Attachment::Bytes(bytes)) => self.put(&mut pack, &head, bytes)?,
+                Some(Attachment::Reader(mut reader)) => pack.stream(&head, &mut *reader, LEVEL)?,
+                None => {}
+            }
+        }
+        pack.finish(&format!("mimetype={MEDIA_TYPE}"))?.flush()
     }
-    for (number, attachment) in (1..).zip(content.attachments) {
-        let Some(mut attachment) = attachment else { continue };
-        zip.start_file(format!("{ATTACHMENT}{number}"), options.clone())?;
-        io::copy(&mut attachment, &mut zip)?;
+
+    fn put<W: Write + Seek>(
+        &mut self,
+        pack: &mut Pack<W>,
+        head: &Head<'_>,
+        mut document: &[u8],
+    ) -> io::Result<()> {
+        let Some(deflated) = self.deflater.deflate(document) else {
+            return pack.stream(head, &mut document, LEVEL);
+        };
+        let (length, packed) = (document.len() as u64, deflated.len() as u64);
+        pack.put(&Head { crc: pack::crc(document), length, packed, ..*head }, &deflated)
     }
-    zip.finish()?;
-    Ok(())
+
+    /// The same for a document that may have come before.
+    fn put_shared<W: Write + Seek>(
+        &mut self,
+        pack: &mut Pack<W>,
+        head: &Head<'_>,
+        document: &[u8],
+        share: Share,
+    ) -> io::Result<()> {
+        if share == Share::None || document.len() > MAX_KEPT_BYTES {
+            return self.put(pack, head, document);
+        }
+        let ready = match self.kept.iter().position(|ready| ready.document == document) {
+            Some(at) => self.kept.remove(at),
+            None => None,
+        };
+        let ready = ready.map_or_else(|| self.ready(document, share), Ok)?;
+        let (length, packed) = (document.len() as u64, ready.deflated.len() as u64);
+        let written = pack.put(&Head { crc: ready.crc, length, packed, ..*head }, &ready.deflated);
+        self.kept.push_front(ready);
+        self.kept.truncate(KEPT);
+        written
+    }
+
+    fn ready(&mut self, document: &[u8], share: Share) -> io::Result<Ready> {
+        let quick = if share == Share::Few { self.deflater.deflate(document) } else { None };
+        let deflated = match quick {
+            Some(deflated) => deflated,
+            None => {
+                let mut thorough = DeflateEncoder::new(Vec::new(), Compression::default());
+                thorough.write_all(document)?;
+                thorough.finish()?
+            }
+        };
+        Ok(Ready { document: document.to_vec(), crc: pack::crc(document), deflated })
+    }
+
+    fn asic_manifest(&mut self, chain_result: &[u8]) -> String {
+        if let Some((_, text)) = self.asic_manifest.as_ref().filter(|(of, _)| of == chain_result) {
+            return text.clone();
+        }
+        let text = asic_manifest(chain_result);
+        self.asic_manifest = Some((chain_result.to_vec(), text.clone()));
+        text
+    }
 }
 
 /// Deflated, also `mimetype`; the time in both forms, the old one as UTC.
-fn options(time: UnixTime) -> io::Result<FullFileOptions<'static, 'static>> {
-    let mut options = FullFileOptions::default()
-        .compression_method(CompressionMethod::Deflated)
-        .compression_level(Some(LEVEL))
-        .last_modified_time(dos_time(time));
-    if let Ok(seconds) = i32::try_from(time.as_secs()) {
-        let [a, b, c, d] = seconds.to_le_bytes();
-        options.add_extra_field(EXTENDED_TIMESTAMP, [1, a, b, c, d], false)?;
-    }
-    Ok(options)
-}
-
-/// Years before 1980 or after 2107 cannot be written; the extended field has them.
-fn dos_time(time: UnixTime) -> DateTime {
-    time::OffsetDateTime::from_unix_timestamp(time.as_secs())
-        .ok()
-        .and_then(|at| {
-            let year = u16::try_from(at.year()).ok()?;
-            DateTime::from_date_and_time(
-                year,
-                at.month().into(),
-                at.day(),
-                at.hour(),
-                at.minute(),
-                at.second(),
-            )
-            .ok()
-        })
-        .unwrap_or(DateTime::DEFAULT)
+fn head(name: &str, time: UnixTime) -> Head<'_> {
+    Head { name, time, extended_time: true, method: Method::Deflated, crc: 0, length: 0, packed: 0 }
 }
 
 /// OpenDocument manifest of everything outside META-INF but `mimetype`.
