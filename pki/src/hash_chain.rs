@@ -27,9 +27,11 @@ use crate::digest::{DigestAlgorithm, DigestValue};
 use crate::strict::{self, DS, Elements, StrictError};
 
 mod build;
+mod flat;
 mod written;
 
 pub use build::Tree;
+pub use flat::FlatTree;
 
 /// `/message.xml`.
 pub const MESSAGE_URI: &str = "/message.xml";

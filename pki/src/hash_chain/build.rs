@@ -68,21 +68,21 @@ impl Tree {
         for (number, (sibling_first, sibling)) in way.iter().enumerate() {
             writer.begin_step();
             if *sibling_first {
-                writer.hash_value(sibling);
+                writer.hash_value(sibling.algorithm, &sibling.value);
             }
             match parts.as_slice() {
-                [(uri, digest)] if number == last => writer.data_ref(uri, digest),
+                [(uri, digest)] if number == last => writer.data_ref(uri, digest.algorithm, &digest.value),
                 _ => writer.step_ref(number + 1),
             }
             if !sibling_first {
-                writer.hash_value(sibling);
+                writer.hash_value(sibling.algorithm, &sibling.value);
             }
             writer.end_step();
         }
         if way.is_empty() || parts.len() != 1 {
             writer.begin_step();
             for (uri, digest) in parts {
-                writer.data_ref(uri, digest);
+                writer.data_ref(uri, digest.algorithm, &digest.value);
             }
             writer.end_step();
         }
@@ -150,28 +150,28 @@ impl ChainWriter {
         let _ = writeln!(self.out, "        <ns2:StepRef URI=\"#STEP{number}\"/>");
     }
 
-    pub(super) fn hash_value(&mut self, digest: &DigestValue) {
+    pub(super) fn hash_value(&mut self, algorithm: DigestAlgorithm, digest: &[u8]) {
         self.out.push_str("        <ns2:HashValue>\n");
-        self.digest(digest);
+        self.digest(algorithm, digest);
         self.out.push_str("        </ns2:HashValue>\n");
     }
 
-    pub(super) fn data_ref(&mut self, uri: &str, digest: &DigestValue) {
+    pub(super) fn data_ref(&mut self, uri: &str, algorithm: DigestAlgorithm, digest: &[u8]) {
         self.out.push_str("        <ns2:DataRef URI=\"");
         self.out.push_str(&quick_xml::escape::escape(uri));
         self.out.push_str("\">\n");
-        self.digest(digest);
+        self.digest(algorithm, digest);
         self.out.push_str("        </ns2:DataRef>\n");
     }
 
-    fn digest(&mut self, digest: &DigestValue) {
-        if digest.algorithm != self.algorithm {
+    fn digest(&mut self, algorithm: DigestAlgorithm, digest: &[u8]) {
+        if algorithm != self.algorithm {
             self.out.push_str("            <DigestMethod Algorithm=\"");
-            self.out.push_str(digest.algorithm.uri());
+            self.out.push_str(algorithm.uri());
             self.out.push_str("\"/>\n");
         }
         self.out.push_str("            <DigestValue>");
-        STANDARD.encode_string(&digest.value, &mut self.out);
+        STANDARD.encode_string(digest, &mut self.out);
         self.out.push_str("</DigestValue>\n");
     }
 

@@ -60,7 +60,7 @@ fn read_step<'a>(
         }
         if line == "<ns2:HashValue>" {
             let digest = read_digest(lines, default)?;
-            writer.hash_value(&digest);
+            writer.hash_value(digest.algorithm, &digest.value);
             values.push(Value::Hash(digest));
         } else if let Some(uri) = inside(line, "<ns2:StepRef URI=\"", "\"/>") {
             writer.step_ref(uri.strip_prefix("#STEP")?.parse().ok()?);
@@ -68,7 +68,7 @@ fn read_step<'a>(
         } else {
             let uri = plain(inside(line, "<ns2:DataRef URI=\"", "\">")?)?;
             let digest = read_digest(lines, default)?;
-            writer.data_ref(uri, &digest);
+            writer.data_ref(uri, digest.algorithm, &digest.value);
             values.push(Value::Data { uri, transform: None, digest });
         }
     }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use pki::digest::{DigestAlgorithm, DigestValue};
-use pki::hash_chain::{self, Tree};
+use pki::hash_chain::{self, FlatTree};
 use proto::id::{ClientId, ServiceId};
 use proto::time::UnixTime;
 
@@ -247,7 +247,7 @@ fn decode<M: prost::Message + Default>(frame: &Frame) -> Option<M> {
 }
 
 fn document(reader: &Reader, reference: &DocumentRef) -> Result<Bytes, ReadError> {
-    reader.payload(&reference.extent, Kind::Document)
+    reader.document(&reference.extent)
 }
 
 /// The payload of a record in clear.
@@ -277,16 +277,20 @@ fn attachment(reader: &Arc<Reader>, key_id: &str, payload: &Bytes, body: &BodyRe
     Some(Stored::from(payload.slice(at..end)))
 }
 
-/// Stamps kept with their trees.
-const STAMPS_KEPT: usize = 4;
+/// Stamps kept with their trees, each 1.4 MB for ten thousand records: records are read in order, or seldom.
+const STAMPS_KEPT: usize = 2;
 
 /// A stamp as it lies in the log, with the tree that its leaves make.
 #[derive(Debug)]
 pub(crate) struct StampFrame {
     head: StampHead,
-    leaves: Bytes,
+    token: Bytes,
+    /// The chain result.
+    result: Bytes,
     /// `None` when the stamp is one record's own.
-    tree: Option<Tree>,
+    tree: Option<FlatTree>,
+    /// The tree's result is the stamped one to the byte, so that each of its chains leads there.
+    is_its_result: bool,
 }
 
 fn read_stamp(reader: &Reader, id: RecordId, place: Place, number: usize) -> Result<Stamp, ReadError> {
@@ -299,7 +303,7 @@ fn read_stamp(reader: &Reader, id: RecordId, place: Place, number: usize) -> Res
     }
     let batch = frame.tree.as_ref().map(|tree| chain_in_batch(&frame, tree, number)).transpose();
     let batch = batch.map_err(damaged)?;
-    let (token, service) = (head.token.clone().into(), head.service.clone());
+    let (token, service) = (frame.token.clone(), head.service.clone());
     Ok(Stamp { token, at: UnixTime(head.stamped_at), service, batch })
 }
 
@@ -313,7 +317,8 @@ fn stamp_frame(reader: &Reader, place: Place) -> Result<Arc<StampFrame>, ReadErr
     let Place { segment, offset } = place;
     let damaged = |what| ReadError::Damaged { segment, offset, what };
     let frame = reader.frame(segment, offset, Kind::Stamp)?;
-    let head = decode::<StampHead>(&frame).ok_or_else(|| damaged("the head of a stamp cannot be read"))?;
+    let mut head =
+        decode::<StampHead>(&frame).ok_or_else(|| damaged("the head of a stamp cannot be read"))?;
     let leaves = frame.payload;
     let alone = head.chain_result.is_empty();
     let whole = DigestAlgorithm::Sha256.digest(&leaves).value == head.leaves_sha256
@@ -321,8 +326,11 @@ fn stamp_frame(reader: &Reader, place: Place) -> Result<Arc<StampFrame>, ReadErr
     if !alone && !whole {
         return Err(damaged("the leaves of a stamp are not those that were stamped"));
     }
-    let tree = (!alone).then(|| tree_of(leaves.chunks(LEAF_BYTES)));
-    let frame = Arc::new(StampFrame { head, leaves, tree });
+    let tree = (!alone).then(|| tree_of(&leaves));
+    let is_its_result = tree.as_ref().is_some_and(|tree| tree.result_xml() == head.chain_result);
+    let (token, result) = (std::mem::take(&mut head.token), std::mem::take(&mut head.chain_result));
+    let frame =
+        Arc::new(StampFrame { head, token: token.into(), result: result.into(), tree, is_its_result });
     let mut kept = lock(&reader.stamps);
     kept.push_front((place, frame.clone()));
     kept.truncate(STAMPS_KEPT);
@@ -330,24 +338,24 @@ fn stamp_frame(reader: &Reader, place: Place) -> Result<Arc<StampFrame>, ReadErr
 }
 
 /// The record's own chain is made from the leaves of all, and must lead to the very result that was stamped.
-fn chain_in_batch(frame: &StampFrame, tree: &Tree, number: usize) -> Result<(Bytes, Bytes), &'static str> {
-    let StampFrame { head, leaves, .. } = frame;
+fn chain_in_batch(
+    frame: &StampFrame,
+    tree: &FlatTree,
+    number: usize,
+) -> Result<(Bytes, Bytes), &'static str> {
+    let StampFrame { result, is_its_result, .. } = frame;
     let chain = tree.chain_xml(number);
-    let leaf = DigestValue {
-        algorithm: DigestAlgorithm::Sha512,
-        value: leaves[number * LEAF_BYTES..][..LEAF_BYTES].to_vec(),
-    };
-    let part = [(hash_chain::SIGNATURES_URI.to_owned(), leaf)];
-    hash_chain::verify(&head.chain_result, &chain, hash_chain::TIMESTAMP_CHAIN_URI, &part, false)
-        .map_err(|_| "the chain of a stamp does not lead to its result")?;
-    Ok((head.chain_result.clone().into(), chain.into()))
+    if !is_its_result {
+        let value = tree.leaf(number).unwrap_or_default().to_vec();
+        let leaf = DigestValue { algorithm: DigestAlgorithm::Sha512, value };
+        let part = [(hash_chain::SIGNATURES_URI.to_owned(), leaf)];
+        hash_chain::verify(result, &chain, hash_chain::TIMESTAMP_CHAIN_URI, &part, false)
+            .map_err(|_| "the chain of a stamp does not lead to its result")?;
+    }
+    Ok((result.clone(), chain.into()))
 }
 
 /// The tree of a batch timestamp over these leaves, each the SHA-512 of a signature document.
-pub(super) fn tree_of<'a>(leaves: impl Iterator<Item = &'a [u8]>) -> Tree {
-    let message = |leaf: &[u8]| {
-        let digest = DigestValue { algorithm: DigestAlgorithm::Sha512, value: leaf.to_vec() };
-        vec![(hash_chain::SIGNATURES_URI.to_owned(), digest)]
-    };
-    Tree::build(DigestAlgorithm::Sha512, hash_chain::TIMESTAMP_CHAIN_URI, leaves.map(message).collect())
+pub(super) fn tree_of(leaves: &[u8]) -> FlatTree {
+    FlatTree::build(hash_chain::TIMESTAMP_CHAIN_URI, hash_chain::SIGNATURES_URI, leaves)
 }

@@ -431,7 +431,7 @@ impl Timestamper {
         let for_tree = leaves.clone();
         let settings = self.log.inner.settings.background;
         let result = background::run("log-stamper", settings, Haste::Patient, move || {
-            tree_of(for_tree.chunks(DigestAlgorithm::Sha512.ring().output_len())).result_xml().to_vec()
+            tree_of(&for_tree).result_xml().to_vec()
         })
         .await?;
         let token = self.log.inner.services.ask(&result).await?;
