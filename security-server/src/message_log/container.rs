@@ -1,10 +1,10 @@
 //! ASiC-E containers of records: what an auditor takes away.
 //!
 //! A record that was stamped alone gets its token put into a copy of its signature document; the logged document stays as it was.
-use std::io::{Read, Seek, Write};
+use std::io::{Seek, Write};
 
 use bytes::Bytes;
-use pki::asic::{self, Content};
+use pki::asic::{self, Attachment, Content};
 use pki::xades;
 
 use super::record::Record;
@@ -38,6 +38,15 @@ impl Record {
     /// # Errors
     /// [`ContainerError`].
     pub fn write_container<W: Write + Seek>(&self, out: W) -> Result<(), ContainerError> {
+        self.write_container_by(&mut asic::Writer::default(), out)
+    }
+
+    /// The same by a writer that has written those of its neighbours.
+    pub(super) fn write_container_by<W: Write + Seek>(
+        &self,
+        writer: &mut asic::Writer,
+        out: W,
+    ) -> Result<(), ContainerError> {
         let stamp = self.stamp.as_ref().ok_or(ContainerError::NotStamped(self.id.0))?;
         let signature = match &stamp.batch {
             Some(_) => self.signature.clone(),
@@ -46,19 +55,15 @@ impl Record {
                 .map_err(|e| ContainerError::Signature { record: self.id.0, reason: e.to_string() })?,
         };
         let batch = stamp.batch.as_ref().map(|(result, chain)| (&result[..], &chain[..], &stamp.token[..]));
-        let reader = |stored: &Stored| {
-            (!stored.is_left_out()).then(|| Box::new(stored.reader()) as Box<dyn Read + Send>)
-        };
-        let attachments = self.attachments.iter().map(reader).collect();
         let content = Content {
             message: &self.message,
             signature: &signature,
             signature_chain: self.hash_chain.as_ref().map(|(result, chain)| (&result[..], &chain[..])),
             batch_timestamp: batch,
-            attachments,
+            attachments: self.attachments.iter().map(attachment).collect(),
             time: self.at,
         };
-        Ok(asic::write(content, out)?)
+        Ok(writer.write(content, out)?)
     }
 
     /// The name of its container, as the reference gives it: escaped message id, direction, number in base 32.
@@ -68,6 +73,15 @@ impl Record {
             Direction::Response => "response",
         };
         format!("{}-{direction}-{}.asice", escaped_id(&self.message_id), base32(self.id.0))
+    }
+}
+
+/// As it lies there; one that is proven by its digest only is not in the container.
+fn attachment(stored: &Stored) -> Option<Attachment<'_>> {
+    match stored.in_memory() {
+        _ if stored.is_left_out() => None,
+        Some(bytes) => Some(Attachment::Bytes(bytes)),
+        None => Some(Attachment::Reader(Box::new(stored.reader()))),
     }
 }
 

@@ -1,93 +1,118 @@
 //! One archive file: containers stored in a ZIP, `linkinginfo` at its end; encrypted where that is asked, and never in clear then.
+//!
+//! Everything is known of a container before it is written, so that the file grows from its beginning to its end: it is hashed,
+//! encrypted and synced as it does.
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Cursor, Read, Seek, Write};
+use std::io::{self, BufWriter, Cursor, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use pki::archive::{LINKING_INFO, Linking};
-use pki::digest::DigestAlgorithm;
+use pki::asic;
+use pki::digest::{DigestAlgorithm, Hasher};
 use pki::openpgp::PublicKey;
+use pki::pack::{self, Head, Method, Pack};
 use proto::time::UnixTime;
-use zip::write::{SimpleFileOptions, StreamWriter};
-use zip::{CompressionMethod, ZipWriter};
 
 use super::keys::Keyring;
 use super::seal::Sealer;
 use super::state::{ArchiveFile, Last};
 use crate::message_log::container::ContainerError;
-use crate::message_log::download::dos_time;
 use crate::message_log::record::Record;
 use crate::message_log::store::writer::random;
 
 /// Containers of records up to this size are made in memory.
 const IN_MEMORY: u64 = 8 << 20;
+/// Of the memory that containers are made in, what is kept from one to the next.
+const KEPT_BYTES: usize = 256 << 10;
 const PREFIX: &str = ".mlog-";
 const SUFFIX: &str = ".tmp";
-/// Bytes of containers after which they are synced: one great sync at the end would hold up the commits of messages.
-pub(super) const SYNC_BYTES: u64 = 4 << 20;
+/// Bytes after which they are synced: one great sync at the end would hold up the commits of messages.
+const SYNC_BYTES: u64 = 4 << 20;
+/// Written at once.
+const CHUNK_BYTES: usize = 128 << 10;
 /// Longest group in a file name, which has 255 bytes at most; what tells files apart is the digest.
 const MAX_GROUP_BYTES: usize = 190;
 
-/// Where the ZIP goes.
-enum Zip {
-    Plain(ZipWriter<BufWriter<File>>),
-    /// What is encrypted cannot be gone back to: its entries have their lengths behind them, and readers that do not look at the
-    /// directory first need them deflated for that.
-    Sealed(ZipWriter<StreamWriter<Sealer>>),
+/// A file that is hashed, and synced, as it grows.
+pub(super) struct Steady {
+    file: File,
+    hasher: Hasher,
+    bytes: u64,
+    synced: u64,
 }
 
-impl Zip {
-    fn start(&mut self, name: &str, at: UnixTime, length: u64) -> io::Result<()> {
-        let options = SimpleFileOptions::default()
-            .last_modified_time(dos_time(at))
-            .large_file(length >= u64::from(u32::MAX));
-        match self {
-            Self::Plain(zip) => zip.start_file(name, options.compression_method(CompressionMethod::Stored)),
-            Self::Sealed(zip) => {
-                let method = options.compression_method(CompressionMethod::Deflated);
-                zip.start_file(name, method.compression_level(Some(1)))
-            }
-        }
-        .map_err(io::Error::from)
+impl Steady {
+    fn new(file: File) -> Self {
+        Self { file, hasher: DigestAlgorithm::Sha256.hasher(), bytes: 0, synced: 0 }
     }
 
-    /// Puts on the disk what was written; what is encrypted gets there by itself ([`Sealer`]).
-    fn sync(&self) -> io::Result<()> {
-        match self {
-            Self::Plain(zip) => zip.get_ref().map_or(Ok(()), |out| out.get_ref().sync_data()),
-            Self::Sealed(_) => Ok(()),
-        }
+    /// Durable on return; its length and SHA-256.
+    fn finish(self) -> io::Result<(u64, String)> {
+        self.file.sync_all()?;
+        Ok((self.bytes, hex::encode(self.hasher.finish().value)))
     }
+}
 
-    fn finish(self) -> io::Result<File> {
+impl Write for Steady {
+    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
+        let count = self.file.write(data)?;
+        self.hasher.update(&data[..count]);
+        self.bytes += count as u64;
+        if self.bytes >= self.synced + SYNC_BYTES {
+            self.file.sync_data()?;
+            self.synced = self.bytes;
+        }
+        Ok(count)
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+/// Where the ZIP goes.
+enum Out {
+    Plain(BufWriter<Steady>),
+    Sealed(Sealer),
+}
+
+impl Out {
+    fn finish(self) -> io::Result<Steady> {
         match self {
-            Self::Plain(zip) => zip.finish()?.into_inner().map_err(io::IntoInnerError::into_error),
-            Self::Sealed(zip) => zip.finish()?.into_inner().finish(),
+            Self::Plain(out) => out.into_inner().map_err(io::IntoInnerError::into_error),
+            Self::Sealed(out) => out.finish(),
         }
     }
 
     /// Nobody writes to the file any more on return.
     fn give_up(self) {
-        if let Self::Sealed(zip) = self {
-            let _ = zip.finish().map(|out| out.into_inner().finish());
+        if let Self::Sealed(out) = self {
+            let _ = out.finish();
         }
     }
 }
 
-impl Write for Zip {
+impl Write for Out {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         match self {
-            Self::Plain(zip) => zip.write(data),
-            Self::Sealed(zip) => zip.write(data),
+            Self::Plain(out) => out.write(data),
+            Self::Sealed(out) => out.write(data),
         }
     }
     fn flush(&mut self) -> io::Result<()> {
         match self {
-            Self::Plain(zip) => zip.flush(),
-            Self::Sealed(zip) => zip.flush(),
+            Self::Plain(out) => out.flush(),
+            Self::Sealed(out) => out.flush(),
         }
     }
+}
+
+/// What containers are made with, one after the other, whichever file they are for.
+#[derive(Debug, Default)]
+pub(super) struct Maker {
+    writer: asic::Writer,
+    container: Vec<u8>,
 }
 
 /// To whom a file is encrypted.
@@ -100,13 +125,11 @@ pub(super) struct Sealing {
 /// A file being written.
 pub(super) struct Writer {
     group: String,
-    zip: Zip,
+    zip: Pack<Out>,
     sealed: bool,
     temporary: PathBuf,
     linking: Linking,
     bytes: u64,
-    /// As many of them are on the disk, about.
-    synced: u64,
     records: u64,
     first: u64,
     times: Option<(UnixTime, UnixTime)>,
@@ -122,22 +145,19 @@ impl Writer {
     ) -> io::Result<Self> {
         let name = format!("{PREFIX}{:016x}{SUFFIX}", u64::from_le_bytes(random::<8>()?));
         let temporary = dir.join(name);
-        let file = File::options().read(true).write(true).create_new(true).mode(0o600).open(&temporary)?;
-        let sealed = sealing.is_some();
-        let zip = match sealing {
-            None => Zip::Plain(ZipWriter::new(BufWriter::new(file))),
-            Some(Sealing { keyring, to, now }) => {
-                Zip::Sealed(ZipWriter::new_stream(Sealer::start(file, keyring, to, now)?))
-            }
+        let file = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
+        let (sealed, file) = (sealing.is_some(), Steady::new(file));
+        let out = match sealing {
+            None => Out::Plain(BufWriter::with_capacity(CHUNK_BYTES, file)),
+            Some(Sealing { keyring, to, now }) => Out::Sealed(Sealer::start(file, keyring, to, now)?),
         };
         Ok(Self {
             group: group.to_owned(),
-            zip,
+            zip: Pack::new(out),
             sealed,
             temporary,
             linking: Linking::after(last.map(|last| (last.digest.as_str(), last.file.as_str()))),
             bytes: 0,
-            synced: 0,
             records: 0,
             first: u64::MAX,
             times: None,
@@ -153,49 +173,49 @@ impl Writer {
     }
 
     /// Adds the container of a record. After an error that is the record's the file is as before.
-    pub(super) fn add(&mut self, record: &Record) -> Result<(), ContainerError> {
+    pub(super) fn add(&mut self, record: &Record, maker: &mut Maker) -> Result<(), ContainerError> {
         let size = record.message.len() as u64 + record.attachments.iter().map(|a| a.len()).sum::<u64>();
-        if size <= IN_MEMORY {
-            let mut container = Cursor::new(Vec::new());
-            record.write_container(&mut container)?;
-            let length = container.get_ref().len() as u64;
-            container.set_position(0);
-            return Ok(self.put(record, container, length)?);
+        if size > IN_MEMORY {
+            return self.add_large(record, &mut maker.writer);
         }
+        maker.container.clear();
+        maker.container.shrink_to(KEPT_BYTES);
+        record.write_container_by(&mut maker.writer, Cursor::new(&mut maker.container))?;
+        let container = &maker.container;
+        let name = record.container_name();
+        let digest = DigestAlgorithm::Sha512.digest(container).value;
+        self.zip.put(&head(&name, record.at, pack::crc(container), container.len() as u64), container)?;
+        self.added(record, &name, &digest, container.len() as u64);
+        Ok(())
+    }
+
+    /// One that is too large for memory is made in a file without a name.
+    fn add_large(&mut self, record: &Record, writer: &mut asic::Writer) -> Result<(), ContainerError> {
         let dir = self.temporary.parent().unwrap_or(Path::new("."));
         let mut container = crate::message_log::nameless(dir)?;
         let mut out = BufWriter::new(&mut container);
-        record.write_container(&mut out)?;
+        record.write_container_by(writer, &mut out)?;
         out.flush()?;
         drop(out);
-        let length = container.stream_position()?.max(container.metadata()?.len());
-        container.rewind()?;
-        Ok(self.put(record, BufReader::new(container), length)?)
+        let (mut hasher, mut crc) = (DigestAlgorithm::Sha512.hasher(), pack::Crc::default());
+        let length = passed(&mut container, |data| {
+            hasher.update(data);
+            crc.update(data);
+            Ok(())
+        })?;
+        let name = record.container_name();
+        self.zip.begin(&head(&name, record.at, crc.sum(), length))?;
+        passed(&mut container, |data| self.zip.write_all(data))?;
+        self.added(record, &name, &hasher.finish().value, length);
+        Ok(())
     }
 
-    fn put(&mut self, record: &Record, mut container: impl Read, length: u64) -> io::Result<()> {
-        let name = record.container_name();
-        self.zip.start(&name, record.at, length)?;
-        let mut hasher = DigestAlgorithm::Sha512.hasher();
-        let mut buffer = vec![0; 64 << 10];
-        loop {
-            let count = container.read(&mut buffer)?;
-            if count == 0 {
-                break;
-            }
-            hasher.update(&buffer[..count]);
-            self.zip.write_all(&buffer[..count])?;
-        }
-        self.linking.add(&name, &hasher.finish().value);
+    fn added(&mut self, record: &Record, name: &str, sha512: &[u8], length: u64) {
+        self.linking.add(name, sha512);
         (self.bytes, self.records) = (self.bytes + length, self.records + 1);
-        if self.bytes >= self.synced + SYNC_BYTES {
-            self.zip.sync()?;
-            self.synced = self.bytes;
-        }
         self.first = self.first.min(record.id.0);
         let (from, to) = self.times.unwrap_or((record.at, record.at));
         self.times = Some((from.min(record.at), to.max(record.at)));
-        Ok(())
     }
 
     /// Writes the end, durable on return; the file and its last digest. `None` when no record came, and no file is left then.
@@ -204,12 +224,9 @@ impl Writer {
             self.discard();
             return Ok(None);
         };
-        self.zip.start(LINKING_INFO, to, 0)?;
-        self.zip.write_all(self.linking.text().as_bytes())?;
-        let mut file = self.zip.finish()?;
-        file.sync_all()?;
-        let bytes = file.metadata()?.len();
-        let sha256 = sha256(&mut file)?;
+        let text = self.linking.text().as_bytes();
+        self.zip.put(&head(LINKING_INFO, to, pack::crc(text), text.len() as u64), text)?;
+        let (bytes, sha256) = self.zip.finish("")?.finish()?.finish()?;
         let digest = self.linking.digest().to_owned();
         let temporary = self.temporary.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let file = ArchiveFile {
@@ -226,19 +243,30 @@ impl Writer {
 
     /// The step failed, or there is nothing in it.
     pub(super) fn discard(self) {
-        self.zip.give_up();
+        self.zip.into_inner().give_up();
         // What stays is removed at the next start.
         let _ = std::fs::remove_file(&self.temporary);
     }
 }
 
-fn sha256(file: &mut File) -> io::Result<String> {
+/// Containers are deflated inside.
+fn head(name: &str, time: UnixTime, crc: u32, length: u64) -> Head<'_> {
+    Head { name, time, extended_time: false, method: Method::Stored, crc, length, packed: length }
+}
+
+/// Hands on all of a file, from its beginning; its length.
+fn passed(file: &mut File, mut take: impl FnMut(&[u8]) -> io::Result<()>) -> io::Result<u64> {
     file.rewind()?;
-    let (mut hasher, mut buffer) = (DigestAlgorithm::Sha256.hasher(), vec![0; 64 << 10]);
+    let (mut buffer, mut length) = (vec![0; CHUNK_BYTES], 0);
     loop {
-        match file.read(&mut buffer)? {
-            0 => return Ok(hex::encode(hasher.finish().value)),
-            count => hasher.update(&buffer[..count]),
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(length),
+            Ok(count) => {
+                take(&buffer[..count])?;
+                length += count as u64;
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
 }

@@ -36,7 +36,7 @@ use std::time::Duration;
 use host::shutdown::Shutdown;
 use proto::time::UnixTime;
 
-use self::file::{Sealing, Writer};
+use self::file::{Maker, Sealing, Writer};
 use self::keys::{EncryptionSettings, Keyring, KeyringError};
 use self::state::{Last, State};
 pub use self::target::Target;
@@ -158,7 +158,8 @@ impl Archiver<'_> {
         }
         let mut next = state.clone();
         let (open, keyring) = (BTreeMap::new(), self.keyring()?);
-        let mut run = Run { archiver: self, state: &mut next, open, keyring, expired: None };
+        let maker = Maker::default();
+        let mut run = Run { archiver: self, state: &mut next, open, maker, keyring, expired: None };
         let written = run.take(state.archived_to + 1, to).and_then(|taken| run.finish().map(|()| taken));
         let taken = match written {
             Ok(taken) => taken,
@@ -214,6 +215,7 @@ struct Run<'a, 'b> {
     archiver: &'a Archiver<'b>,
     state: &'a mut State,
     open: BTreeMap<String, Writer>,
+    maker: Maker,
     /// Numbers of records that retention removed, once they were asked for.
     expired: Option<Vec<std::ops::Range<u64>>>,
     keyring: Option<Arc<Keyring>>,
@@ -260,7 +262,7 @@ impl Run<'_, '_> {
             self.open.insert(group.clone(), writer.map_err(|source| io_error(dir, source))?);
         }
         let Some(writer) = self.open.get_mut(&group) else { return Ok(()) };
-        match writer.add(record) {
+        match writer.add(record, &mut self.maker) {
             Ok(()) => drop(self.state.unreadable.remove(&record.id.0)),
             Err(ContainerError::Io(source)) if source.kind() != io::ErrorKind::Other => {
                 return Err(io_error(dir, source));

@@ -2,7 +2,6 @@
 //!
 //! The ZIP goes through a pipe to a thread that signs and encrypts it into the file. There is one thread for each file that is open,
 //! `MAX_OPEN` at most, and each holds a few times `pki::openpgp::CHUNK_BYTES`.
-use std::fs::File;
 use std::io::{self, BufWriter, PipeWriter, Write};
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -10,57 +9,36 @@ use std::thread::JoinHandle;
 use pki::openpgp::{self, PublicKey};
 use proto::time::UnixTime;
 
-use super::file::SYNC_BYTES;
+use super::file::Steady;
 use super::keys::Keyring;
-
-/// A file that is synced as it grows.
-struct Steady {
-    file: File,
-    unsynced: u64,
-}
-
-impl Write for Steady {
-    fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let count = self.file.write(data)?;
-        self.unsynced += count as u64;
-        if self.unsynced >= SYNC_BYTES {
-            self.file.sync_data()?;
-            self.unsynced = 0;
-        }
-        Ok(count)
-    }
-    fn flush(&mut self) -> io::Result<()> {
-        self.file.flush()
-    }
-}
 
 /// Where a ZIP is written to be encrypted.
 pub(super) struct Sealer {
     pipe: BufWriter<PipeWriter>,
-    thread: JoinHandle<io::Result<File>>,
+    thread: JoinHandle<io::Result<Steady>>,
 }
 
 impl Sealer {
     /// Encrypts what is written here into `file`.
     pub(super) fn start(
-        file: File,
+        file: Steady,
         keyring: Arc<Keyring>,
         to: Vec<PublicKey>,
         now: UnixTime,
     ) -> io::Result<Self> {
         let (reader, pipe) = io::pipe()?;
         let work = move || {
-            let mut out = BufWriter::new(Steady { file, unsynced: 0 });
+            let mut out = BufWriter::new(file);
             let to: Vec<&PublicKey> = to.iter().collect();
             openpgp::seal(reader, &mut out, &to, keyring.own(), now).map_err(io::Error::other)?;
-            Ok(out.into_inner().map_err(io::IntoInnerError::into_error)?.file)
+            out.into_inner().map_err(io::IntoInnerError::into_error)
         };
         let thread = std::thread::Builder::new().name("archive-seal".into()).spawn(work)?;
         Ok(Self { pipe: BufWriter::new(pipe), thread })
     }
 
     /// All was written; the file once it is whole.
-    pub(super) fn finish(self) -> io::Result<File> {
+    pub(super) fn finish(self) -> io::Result<Steady> {
         let flushed = self.pipe.into_inner().map_err(io::IntoInnerError::into_error);
         let written = flushed.map(drop);
         let sealed = self.thread.join().map_err(|_| io::Error::other("encryption was given up"))?;
