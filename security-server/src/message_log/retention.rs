@@ -23,7 +23,7 @@ use super::archive::state::State;
 use super::aside;
 use super::expiry::{self, Mark, Reason};
 use super::store::format::{Client, Kind, RecordHead, StampHead, StartHead};
-use super::store::index::{Index, Place};
+use super::store::index::{Gone, Index};
 use super::store::recovery::start_of;
 use super::store::segment::{self, ReadError, Readable, Step};
 use super::store::writer::lock;
@@ -237,7 +237,7 @@ fn next_by_mark(log: &MessageLog, number: u64, signer: &Signer) -> Option<StartH
 fn summary(log: &MessageLog, number: u64) -> Result<Summary, RetentionError> {
     let mut known = Summary::default();
     walk(&log.inner.dir, number, |seen| match seen {
-        Said::Record(_, head) => {
+        Said::Record(head) => {
             let party = head.local();
             match known.newest.iter_mut().find(|(known, _)| known == party) {
                 Some((_, at)) => *at = (*at).max(head.at),
@@ -250,7 +250,7 @@ fn summary(log: &MessageLog, number: u64) -> Result<Summary, RetentionError> {
 }
 
 enum Said {
-    Record(Place, Box<RecordHead>),
+    Record(Box<RecordHead>),
     Stamp(StampHead),
 }
 
@@ -261,7 +261,7 @@ fn walk(dir: &std::path::Path, number: u64, mut take: impl FnMut(Said)) -> Resul
         match walker.step()? {
             Step::Frame(seen) if seen.kind == Kind::Record => {
                 if let Ok(head) = RecordHead::decode(seen.head.as_slice()) {
-                    take(Said::Record(Place { segment: number, offset: seen.offset }, Box::new(head)));
+                    take(Said::Record(Box::new(head)));
                 }
             }
             Step::Frame(seen) if seen.kind == Kind::Stamp => {
@@ -282,13 +282,14 @@ fn finish(
     records: (u64, u64),
     index: &Index,
 ) -> Result<(), RetentionError> {
-    let mut heads = Vec::new();
+    let mut gone = Vec::new();
     walk(dir, number, |said| {
-        if let Said::Record(place, head) = said {
-            heads.push((place, *head));
+        if let Said::Record(head) = said {
+            let others = head.extents().map(|extent| extent.segment).filter(|segment| *segment != number);
+            gone.push(Gone { sequence: head.sequence, bodies_in: others.collect() });
         }
     })?;
-    index.forget(&heads, records)?;
+    index.forget(&gone, records)?;
     Ok(segment::remove(dir, number)?)
 }
 

@@ -148,6 +148,14 @@ impl Commit {
     }
 }
 
+/// A record whose segment goes.
+#[derive(Debug)]
+pub(crate) struct Gone {
+    pub(crate) sequence: u64,
+    /// Other segments that have parts of its bodies.
+    pub(crate) bodies_in: Vec<u64>,
+}
+
 /// What the store knows of the log when it is opened.
 pub(crate) struct Known {
     /// Up to here the index has everything.
@@ -248,11 +256,7 @@ impl Index {
 
     /// Takes records out whose segment goes: these, and whatever has a number from the first of `numbers` to the one before the second,
     /// since the heads of damaged ones cannot be read. Durable on return.
-    pub(crate) fn forget(
-        &self,
-        records: &[(Place, RecordHead)],
-        numbers: (u64, u64),
-    ) -> Result<(), LogError> {
+    pub(crate) fn forget(&self, records: &[Gone], numbers: (u64, u64)) -> Result<(), LogError> {
         let mut contents = lock(&self.contents);
         let before = contents.unstamped();
         contents.forget(records, numbers).map_err(disk)?;

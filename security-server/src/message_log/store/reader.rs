@@ -14,6 +14,9 @@ use crate::message_log::record::StampFrame;
 
 /// Segments kept open.
 const MAX_OPEN: usize = 32;
+/// Documents kept, of up to [`KEPT_BYTES`] each: the records of a batch name the same ones.
+const DOCUMENTS_KEPT: usize = 16;
+const KEPT_BYTES: usize = 64 << 10;
 
 /// Reads frames of any segment.
 #[derive(Debug)]
@@ -24,11 +27,14 @@ pub(crate) struct Reader {
     open: Mutex<VecDeque<Arc<Readable>>>,
     /// Stamps of batches, each with its tree, as long as records are read in order.
     pub(crate) stamps: Mutex<VecDeque<(Place, Arc<StampFrame>)>>,
+    /// The one read last stands first.
+    documents: Mutex<VecDeque<(Extent, Bytes)>>,
 }
 
 impl Reader {
     pub(crate) fn new(dir: &Path, keys: Arc<Keys>) -> Self {
-        Self { dir: dir.to_owned(), keys, open: Mutex::default(), stamps: Mutex::default() }
+        let (open, stamps, documents) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { dir: dir.to_owned(), keys, open, stamps, documents }
     }
 
     /// The frame of this kind at a place.
@@ -50,8 +56,23 @@ impl Reader {
         }
     }
 
+    /// A document that the records of a batch share.
+    pub(crate) fn document(&self, extent: &Extent) -> Result<Bytes, ReadError> {
+        if let Some((_, known)) = lock(&self.documents).iter().find(|(known, _)| known == extent) {
+            return Ok(known.clone());
+        }
+        let document = self.payload(extent, Kind::Document)?;
+        if document.len() <= KEPT_BYTES {
+            let mut kept = lock(&self.documents);
+            kept.push_front((*extent, document.clone()));
+            kept.truncate(DOCUMENTS_KEPT);
+        }
+        Ok(document)
+    }
+
     /// Lets go of a segment that was removed.
     pub(crate) fn forget(&self, number: u64) {
+        lock(&self.documents).retain(|(extent, _)| extent.segment != number);
         lock(&self.open).retain(|readable| readable.number != number);
     }
 

@@ -27,6 +27,9 @@ static ZEROS: [u8; 4096] = [0; 4096];
 /// Of a removed segment, given back in one step, and the time left to commits between two.
 const GIVEN_BACK_BYTES: u64 = 8 * 1024 * 1024;
 const BETWEEN_STEPS: Duration = Duration::from_millis(3);
+/// What a frame is read with at first: enough for most.
+const MOSTLY_BYTES: usize = 3 * 1024;
+const ENDS_INSIDE: &str = "the segment ends inside a frame";
 /// How much a walk reads at once.
 const WINDOW_BYTES: usize = 1024 * 1024;
 
@@ -334,14 +337,18 @@ impl Readable {
     /// The frame at `offset`, head and payload checked.
     pub(crate) fn frame(&self, offset: u64) -> Result<Frame, ReadError> {
         let damaged = |what| ReadError::Damaged { segment: self.number, offset, what };
-        let mut bytes = [0; PREFIX_BYTES];
-        self.read_exact(&mut bytes, offset)?;
+        let failed = |source| ReadError::Io { segment: self.number, source };
+        let mut bytes = vec![0; MOSTLY_BYTES];
+        let read = read_up_to(&self.file, &mut bytes, offset).map_err(failed)?;
+        let prefix = bytes[..read].get(..PREFIX_BYTES).ok_or_else(|| damaged(ENDS_INSIDE))?;
         let prefix =
-            Prefix::decode(&bytes, tag(self.salt, offset)).ok_or_else(|| damaged("there is no frame"))?;
-        let mut rest =
-            vec![0; (prefix.payload_at() - PREFIX_BYTES as u64) as usize + prefix.payload_bytes as usize];
-        self.read_exact(&mut rest, offset + PREFIX_BYTES as u64)?;
-        let payload = Bytes::from(rest).split_off_head(&prefix);
+            Prefix::decode(prefix, tag(self.salt, offset)).ok_or_else(|| damaged("there is no frame"))?;
+        bytes.resize(prefix.payload_at() as usize + prefix.payload_bytes as usize, 0);
+        if bytes.len() > read {
+            self.read_exact(&mut bytes[read..], offset + read as u64)?;
+        }
+        let rest = Bytes::from(bytes).split_off(PREFIX_BYTES);
+        let payload = rest.split_off_head(&prefix);
         let (chain, head, payload) = payload;
         if crc32c::crc32c_append(crc32c::crc32c(&chain), &head) != prefix.head_crc {
             return Err(damaged("the head of a frame has another checksum"));
@@ -366,7 +373,7 @@ impl Readable {
     fn read_exact(&self, buffer: &mut [u8], offset: u64) -> Result<(), ReadError> {
         self.file.read_exact_at(buffer, offset).map_err(|source| match source.kind() {
             io::ErrorKind::UnexpectedEof => {
-                ReadError::Damaged { segment: self.number, offset, what: "the segment ends inside a frame" }
+                ReadError::Damaged { segment: self.number, offset, what: ENDS_INSIDE }
             }
             _ => ReadError::Io { segment: self.number, source },
         })

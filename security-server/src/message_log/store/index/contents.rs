@@ -13,10 +13,10 @@ use super::by_number::ByNumber;
 use super::ranges::Ranges;
 use super::runs::{Entry, Merge, Run, Runs, entry, sequence_of};
 use super::{
-    Added, Change, Commit, Facts, MARKER, Place, TREE, WITNESS, Waiting, decode_number, encode_place,
+    Added, Change, Commit, Facts, Gone, MARKER, Place, TREE, WITNESS, Waiting, decode_number, encode_place,
     encode_tail, id_hash, numbered,
 };
-use crate::message_log::store::format::{Client, RecordHead, StampHead};
+use crate::message_log::store::format::{Client, StampHead};
 use crate::message_log::store::recovery::Tail;
 
 /// Records in one value, whether of places or of what waits: a few KB, since the store reads and writes some sixteen values as one page.
@@ -385,11 +385,7 @@ impl Contents {
     }
 
     /// Takes records out whose segment goes, and all from the first of `numbers` to the one before the second; durable on return.
-    pub(super) fn forget(
-        &mut self,
-        records: &[(Place, RecordHead)],
-        (first, next): (u64, u64),
-    ) -> Result<(), StoreError> {
+    pub(super) fn forget(&mut self, records: &[Gone], (first, next): (u64, u64)) -> Result<(), StoreError> {
         self.write()?;
         (self.last_places, self.last_stamp) = (None, None);
         let mut changes = Vec::new();
@@ -397,10 +393,9 @@ impl Contents {
         if first < next {
             gone.insert(first, next - 1);
         }
-        for (place, head) in records {
-            gone.insert(head.sequence, head.sequence);
-            let elsewhere = head.extents().filter(|extent| extent.segment != place.segment);
-            changes.extend(elsewhere.map(|extent| (used_key(extent.segment, head.sequence), None)));
+        for Gone { sequence, bodies_in } in records {
+            gone.insert(*sequence, *sequence);
+            changes.extend(bodies_in.iter().map(|segment| (used_key(*segment, *sequence), None)));
         }
         for (first, last) in gone.iter() {
             self.unstamped.remove(first, last);
