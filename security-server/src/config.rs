@@ -206,14 +206,16 @@ host::settings! {
         pub keep_records_for: u64 = 30,
         /// Days for local subsystems of their own: INSTANCE/CLASS/CODE/SUBSYSTEM=DAYS, separated by commas.
         pub keep_records_for_subsystems: String = String::new(),
-        /// Bytes of the log above which archived records go earlier; 0 is without bound.
+        /// Bytes of the log above which archived records go earlier; 0 is without bound. From half of it on archiving stands back less
+        /// and less, and records are timestamped as soon as timestamp-records-limit of them wait.
         pub max_log_size: u64 = 0,
         /// Seconds between looks at what may be removed.
         pub clean_interval: u64 = 43_200,
-        /// How far archiving, retention, the tree and timestamps stand back behind messages: 0 (not at all) to 19. They do not stand
-        /// back when space is short: the log above max-log-size, or less than twice min-free-space.
+        /// How far archiving, retention, the tree and timestamps stand back behind messages: 0 (not at all) to 19. Archiving does not
+        /// stand back when space is short: the log above max-log-size, or less than twice min-free-space.
         pub background_niceness: u8 = 15,
-        /// Per cent of one core that archiving may take while messages come; without messages it takes what there is.
+        /// Per cent of one core that archiving may take while messages come; without messages, and the further the log is above
+        /// max-log-size, it takes more.
         pub background_share: u8 = 25,
         /// Seconds between signed heads of the log's tree, at least 60.
         pub tree_head_interval: u64 = 3_600,

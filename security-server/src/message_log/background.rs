@@ -4,7 +4,9 @@
 //! exchange may not wait for them. So each runs on a thread of its own with the niceness of `background-niceness`, and the long ones ask
 //! [`Pace`] after each step: while messages come they use at most `background-share` of one core; an idle server lets them run.
 //!
-//! When space is short, archiving is what makes some, and runs as anything else does ([`Haste::Urgent`]).
+//! Archiving is what makes space. The nearer the log comes to the size that it may have, the more archiving gets: first it gives way
+//! less and less, then its share grows ([`Haste::Pressed`]), so that under a load that stays it settles where it keeps up, and does not
+//! rest and rush by turns. When the disk itself is short of space it runs as anything else does ([`Haste::Urgent`]).
 //!
 //! Threads are made for each piece of work, since Linux lets an unprivileged thread lower its priority and never raise it again. What
 //! holds a lock that the log's own threads need must be short: they would wait for a thread that gets no time.
@@ -31,8 +33,46 @@ pub struct BackgroundSettings {
 pub(super) enum Haste {
     /// Exchanges come first.
     Patient,
+    /// So many per cent of the way to where it may not wait any longer: from 100 on it does not give way, at [`MOST_PRESSURE`] it
+    /// does not pause.
+    Pressed(u8),
     /// Exchanges will be refused if it is not done.
     Urgent,
+}
+
+/// Of [`Haste::Pressed`].
+pub(super) const MOST_PRESSURE: u8 = 200;
+
+impl Haste {
+    /// How a log of `bytes` presses that may have `most`: from half of it on, and in full at half as much again.
+    pub(super) fn of_size(bytes: u64, most: u64) -> Self {
+        let percent = u128::from(bytes) * 200 / u128::from(most.max(1));
+        match percent.saturating_sub(100).min(u128::from(MOST_PRESSURE)) {
+            0 => Self::Patient,
+            pressure => Self::Pressed(pressure as u8),
+        }
+    }
+
+    fn niceness(self, settings: BackgroundSettings) -> i32 {
+        let niceness = i32::from(settings.niceness);
+        match self {
+            Self::Patient => niceness,
+            Self::Pressed(pressure) => niceness * (100 - i32::from(pressure)).max(0) / 100,
+            Self::Urgent => 0,
+        }
+    }
+
+    /// Part of the time that is worked while messages come; 1 never pauses.
+    fn share(self, settings: BackgroundSettings) -> f64 {
+        let share = f64::from(settings.share) / 100.0;
+        match self {
+            Self::Patient => share,
+            Self::Pressed(pressure) => {
+                share + (1.0 - share) * f64::from(pressure.saturating_sub(100)) / 100.0
+            }
+            Self::Urgent => 1.0,
+        }
+    }
 }
 
 /// Runs `task` on a thread of its own.
@@ -47,9 +87,9 @@ pub(super) async fn run<T: Send + 'static>(
 ) -> Result<T, LogError> {
     let (answer, done) = tokio::sync::oneshot::channel();
     let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        if haste == Haste::Patient {
+        if haste.niceness(settings) > 0 {
             // Of this thread alone. Where it is refused the work is only less polite.
-            let _ = rustix::process::setpriority_process(None, i32::from(settings.niceness));
+            let _ = rustix::process::setpriority_process(None, haste.niceness(settings));
         }
         // It fails when nobody waits any more.
         let _ = answer.send(task());
@@ -62,39 +102,45 @@ pub(super) async fn run<T: Send + 'static>(
 #[derive(Debug)]
 pub(super) struct Pace<'a> {
     log: &'a MessageLog,
-    /// Part of the time that is worked while messages come; 1 never pauses.
     share: f64,
     since: Instant,
+    /// What the thread had worked by then.
+    worked: Option<Duration>,
     records: u64,
 }
 
 impl<'a> Pace<'a> {
     pub(super) fn new(log: &'a MessageLog, haste: Haste) -> Self {
-        let share = match haste {
-            Haste::Patient => f64::from(log.inner.settings.background.share) / 100.0,
-            Haste::Urgent => 1.0,
-        };
-        Self { log, share, since: Instant::now(), records: log.records() }
+        let share = haste.share(log.inner.settings.background);
+        Self { log, share, since: Instant::now(), worked: cpu_time(), records: log.records() }
     }
 
     /// After each step of some microseconds to milliseconds: pauses when it is time to.
     pub(super) fn step(&mut self) {
-        let worked = self.since.elapsed();
-        if worked < SLICE {
+        let elapsed = self.since.elapsed();
+        if elapsed < SLICE {
             return;
         }
-        let records = self.log.records();
-        if let Some(pause) = pause(worked, records != self.records, self.share) {
+        let (records, now) = (self.log.records(), cpu_time());
+        // Whoever gave way for long enough need not pause as well.
+        let worked = now.zip(self.worked).map_or(elapsed, |(now, before)| now.saturating_sub(before));
+        if let Some(pause) = pause(worked, elapsed, records != self.records, self.share) {
             std::thread::sleep(pause);
         }
-        (self.since, self.records) = (Instant::now(), records);
+        *self = Self { since: Instant::now(), worked: now, records, ..*self };
     }
 }
 
-/// How long to pause after `worked`.
-fn pause(worked: Duration, messages_come: bool, share: f64) -> Option<Duration> {
-    let pause = worked.mul_f64((1.0 - share).max(0.0) / share);
-    (messages_come && !pause.is_zero()).then(|| pause.min(MAX_PAUSE))
+/// What this thread has worked, where the kernel tells.
+fn cpu_time() -> Option<Duration> {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    Some(Duration::from_nanos(text.split(' ').next()?.parse().ok()?))
+}
+
+/// How long to pause after `worked` within `elapsed`.
+fn pause(worked: Duration, elapsed: Duration, messages_come: bool, share: f64) -> Option<Duration> {
+    let pause = worked.div_f64(share).saturating_sub(elapsed);
+    (messages_come && share < 1.0 && !pause.is_zero()).then(|| pause.min(MAX_PAUSE))
 }
 
 #[cfg(test)]
@@ -107,6 +153,8 @@ mod tests {
         let before = niceness();
         let settings = BackgroundSettings { niceness: 19, share: 50 };
         assert_eq!(run("test", settings, Haste::Patient, niceness).await, Ok(19));
+        assert_eq!(run("test", settings, Haste::Pressed(60), niceness).await, Ok(7));
+        assert_eq!(run("test", settings, Haste::Pressed(100), niceness).await, Ok(before));
         assert_eq!(run("test", settings, Haste::Urgent, niceness).await, Ok(before));
         assert_eq!(niceness(), before, "other threads keep theirs");
         let panicked = run("test", settings, Haste::Patient, || -> u8 { panic!("on purpose") }).await;
@@ -117,14 +165,48 @@ mod tests {
     fn pauses_only_while_messages_come_and_no_longer_than_the_share_says() {
         let ms = Duration::from_millis;
         let cases = [
-            ("nobody comes", ms(8), false, 0.25, None),
-            ("a quarter", ms(8), true, 0.25, Some(ms(24))),
-            ("a half", ms(8), true, 0.5, Some(ms(8))),
-            ("all of it", ms(8), true, 1.0, None),
-            ("a long step", ms(900), true, 0.01, Some(MAX_PAUSE)),
+            ("nobody comes", (8, 8), false, 0.25, None),
+            ("a quarter", (8, 8), true, 0.25, Some(ms(24))),
+            ("a half", (8, 8), true, 0.5, Some(ms(8))),
+            ("it had to wait for most of that", (8, 30), true, 0.25, Some(ms(2))),
+            ("it had to wait for longer", (8, 40), true, 0.25, None),
+            ("all of it", (8, 8), true, 1.0, None),
+            ("a long step", (900, 900), true, 0.01, Some(MAX_PAUSE)),
         ];
-        for (name, worked, come, share, expected) in cases {
-            assert_eq!(pause(worked, come, share), expected, "{name}");
+        for (name, (worked, elapsed), come, share, expected) in cases {
+            assert_eq!(pause(ms(worked), ms(elapsed), come, share), expected, "{name}");
         }
+    }
+
+    #[test]
+    fn a_growing_log_presses_without_a_step() {
+        let settings = BackgroundSettings { niceness: 15, share: 25 };
+        let mut before = (15, 0.25);
+        for bytes in 0..=2000_u64 {
+            let haste = Haste::of_size(bytes, 1000);
+            let now = (haste.niceness(settings), haste.share(settings));
+            assert!(before.0 - now.0 <= 1 && now.0 <= before.0, "{bytes}: {before:?} {now:?}");
+            assert!(now.1 - before.1 < 0.01 && now.1 >= before.1, "{bytes}: {before:?} {now:?}");
+            match bytes {
+                0..505 => assert_eq!(haste, Haste::Patient),
+                1000 => assert_eq!(now, (0, 0.25), "at its size it does not give way"),
+                1500.. => assert_eq!(now, (0, 1.0)),
+                _ => {}
+            }
+            before = now;
+        }
+        assert_eq!(Haste::of_size(u64::MAX, 0), Haste::Pressed(MOST_PRESSURE));
+    }
+
+    #[test]
+    fn the_kernel_tells_what_a_thread_has_worked() {
+        let Some(before) = cpu_time() else { return };
+        let mut number = 1_u64;
+        while cpu_time().is_some_and(|now| now < before + Duration::from_millis(2)) {
+            number = std::hint::black_box(number.wrapping_mul(3));
+        }
+        let began = (cpu_time().unwrap(), Instant::now());
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(cpu_time().unwrap() - began.0 < began.1.elapsed(), "sleeping is no work");
     }
 }

@@ -17,16 +17,20 @@ use proto::time::UnixTime;
 use super::archive::keys::Ending;
 use super::archive::state::{self, State};
 use super::archive::{ArchiveError, Archiver};
-use super::background::{self, Haste};
+use super::background::{self, Haste, MOST_PRESSURE};
 use super::holders::Holders;
 use super::retention::{CLOSE_AFTER, Retention, RetentionError, log_bytes};
 use super::store::segment;
 use super::store::writer::lock;
+use super::timestamper::Timestamping;
 use super::tree::Tree;
 use super::{LogError, MessageLog, OpenError};
 
-/// Between rounds.
+/// Between rounds, and while the log is near the size that it may have.
 const ROUND: Duration = Duration::from_secs(20);
+const PRESSED_ROUND: Duration = Duration::from_secs(1);
+/// Steps of archiving in a round, so that what was archived can go before more is.
+const ROUND_STEPS: usize = 4;
 /// Connecting to a target, and one file in all.
 const CONNECT: Duration = Duration::from_secs(20);
 const TOTAL: Duration = Duration::from_secs(3600);
@@ -50,9 +54,15 @@ pub struct Keeper {
     newest: u64,
     head_at: Option<UnixTime>,
     clean_at: Option<UnixTime>,
+    /// Up to where archiving was done with records then.
+    cleaned_to: u64,
     keys_at: Option<UnixTime>,
     /// Where the log ended at the last run of archiving.
     archived_at: (u64, u64),
+    /// There is more to archive.
+    unfinished: bool,
+    /// It was said that the log is much too large.
+    overflows: bool,
 }
 
 /// A signed head.
@@ -129,8 +139,11 @@ impl Keeper {
             work: Arc::new(Mutex::new(Work { state, tree, retention: Retention::default() })),
             head_at: None,
             clean_at: None,
+            cleaned_to: 0,
             keys_at: None,
             archived_at: (0, 0),
+            unfinished: false,
+            overflows: false,
         })
     }
 
@@ -143,17 +156,18 @@ impl Keeper {
 
     /// Works until `shutdown` says stop.
     pub async fn run(mut self, shutdown: Shutdown) {
+        let mut pause = ROUND;
         loop {
-            if tokio::time::timeout(ROUND, shutdown.stopped()).await.is_ok() {
+            if tokio::time::timeout(pause, shutdown.stopped()).await.is_ok() {
                 return;
             }
             let now = self.clock.now();
-            self.round(now, &shutdown).await;
+            pause = self.round(now, &shutdown).await;
         }
     }
 
-    /// Everything that is due.
-    async fn round(&mut self, now: UnixTime, shutdown: &Shutdown) {
+    /// Everything that is due; how long until the next round.
+    pub(super) async fn round(&mut self, now: UnixTime, shutdown: &Shutdown) -> Duration {
         let settings = self.log.inner.settings.clone();
         let due = |last: Option<UnixTime>, interval| last.is_none_or(|last| now.since(last) >= interval);
         if due(self.head_at, settings.heads.interval) {
@@ -161,7 +175,7 @@ impl Keeper {
             said(self.head(now).await);
         } else {
             tokio::select! {
-                () = shutdown.stopped() => return,
+                () = shutdown.stopped() => return ROUND,
                 done = self.deliver(now) => said(done),
             }
         }
@@ -169,18 +183,44 @@ impl Keeper {
             self.keys_at = Some(now);
             said(self.look_at_keys(now).await);
         }
+        let mut pressed = false;
         if let Some(interval) = settings.archive.interval {
+            pressed = self.pressed();
+            let stamped = pressed
+                && self.stamp_full_batches().await.unwrap_or_else(|error| {
+                    said(Err(error));
+                    false
+                });
             let last = UnixTime(lock(&self.work).state.run_at);
-            if now.since(last) >= interval || self.grown() >= settings.archive.max_file_bytes {
-                said(self.archive(now, Some(shutdown)).await.map(drop));
+            let grown = self.grown() >= settings.archive.max_file_bytes;
+            if std::mem::take(&mut self.unfinished) || stamped || grown || now.since(last) >= interval {
+                said(self.archive_steps(now, Some(shutdown), ROUND_STEPS).await);
             }
             said(self.send(shutdown).await);
         }
-        if due(self.clean_at, settings.retention.interval) {
-            self.clean_at = Some(now);
+        let done_to = lock(&self.work).state.done_to();
+        let can_shrink = pressed && done_to > self.cleaned_to && self.is_too_large();
+        if can_shrink || due(self.clean_at, settings.retention.interval) {
+            (self.clean_at, self.cleaned_to) = (Some(now), done_to);
             said(self.clean(now).await.map(drop));
         }
         self.figures().await;
+        match (self.unfinished, pressed) {
+            (true, _) => Duration::ZERO,
+            (false, true) => PRESSED_ROUND,
+            (false, false) => ROUND,
+        }
+    }
+
+    /// A log near its size cannot wait for the next timestamps: what has none is not archived. Batches that are full by now are
+    /// stamped early, which asks timestamping services hardly more often in all. Whether there were such.
+    async fn stamp_full_batches(&self) -> Result<bool, KeeperError> {
+        let full = self.log.inner.settings.timestamp_records.get() as u64;
+        if self.log.unstamped() < full || self.log.timestamping() != Timestamping::Healthy {
+            return Ok(false);
+        }
+        let stamped = self.log.stamp_now(None).await.map(|()| true);
+        stamped.map_err(|e| KeeperError::Outside(format!("records were not timestamped early: {e}")))
     }
 
     /// Says which keys of archives have ended or will soon: archiving stops with them, and nothing is removed then.
@@ -228,19 +268,35 @@ impl Keeper {
     /// # Errors
     /// What came before is archived.
     pub async fn archive(&mut self, now: UnixTime, shutdown: Option<&Shutdown>) -> Result<u64, KeeperError> {
+        let before = lock(&self.work).state.archived_to;
+        self.archive_steps(now, shutdown, usize::MAX).await?;
+        Ok(lock(&self.work).state.archived_to - before)
+    }
+
+    /// As many steps of it at most.
+    async fn archive_steps(
+        &mut self,
+        now: UnixTime,
+        shutdown: Option<&Shutdown>,
+        most: usize,
+    ) -> Result<(), KeeperError> {
         if let Some(tail) = lock(&self.log.inner.shared.tail).clone() {
             self.archived_at = (tail.segment, tail.end);
         }
         let ready = self.log.stamped_to().await?;
-        let before = lock(&self.work).state.archived_to;
-        // A step at a time, each as hasty as things are then.
-        while self.archive_step(ready, shutdown).await? {}
+        let (mut steps, mut more) = (0, true);
+        // Each as hasty as things are then.
+        while more && steps < most {
+            more = self.archive_step(ready, shutdown).await?;
+            steps += 1;
+        }
         self.blocking(move |log, work, _| {
             work.state.run_at = now.0;
             Ok(work.state.store(&state::path(&log.inner.dir)).map_err(|e| LogError::Disk(e.to_string()))?)
         })
         .await?;
-        Ok(lock(&self.work).state.archived_to - before)
+        self.unfinished = more;
+        Ok(())
     }
 
     /// Whether there is more to do.
@@ -254,16 +310,43 @@ impl Keeper {
         .await
     }
 
-    /// Archiving is urgent when space is short: nothing can be removed before it is archived.
+    /// Archiving is urgent when the disk is short of space, and presses as the log comes near its size: nothing can be removed before
+    /// it is archived.
     fn haste(&self) -> Haste {
         let inner = &self.log.inner;
-        let too_large = || {
-            let most = inner.settings.retention.max_bytes?;
-            Some(log_bytes(&self.log).ok()? > most)
+        if inner.free_bytes().is_ok_and(|free| free < inner.settings.min_free_bytes.saturating_mul(2)) {
+            return Haste::Urgent;
+        }
+        let sizes = inner.settings.retention.max_bytes.zip(log_bytes(&self.log).ok());
+        sizes.map_or(Haste::Patient, |(most, bytes)| Haste::of_size(bytes, most))
+    }
+
+    /// Whether the log is near its size, or space is short; said where operators look.
+    fn pressed(&mut self) -> bool {
+        let haste = self.haste();
+        let pressure = match haste {
+            Haste::Patient => 0,
+            Haste::Pressed(pressure) => pressure,
+            Haste::Urgent => MOST_PRESSURE,
         };
-        let short =
-            inner.free_bytes().is_ok_and(|free| free < inner.settings.min_free_bytes.saturating_mul(2));
-        if short || too_large().unwrap_or(false) { Haste::Urgent } else { Haste::Patient }
+        metrics::gauge!("causeway_message_log_pressure").set(f64::from(pressure) / 100.0);
+        let overflows = pressure == MOST_PRESSURE;
+        if overflows && !self.overflows {
+            let archived = lock(&self.work).state.archived_to;
+            let waiting = self.log.records().saturating_sub(archived);
+            tracing::warn!(
+                waiting,
+                unstamped = self.log.unstamped(),
+                "space is short, or the message log far larger than max-log-size: archiving takes a core until that has passed"
+            );
+        }
+        self.overflows = overflows;
+        haste != Haste::Patient
+    }
+
+    fn is_too_large(&self) -> bool {
+        let most = self.log.inner.settings.retention.max_bytes;
+        most.zip(log_bytes(&self.log).ok()).is_some_and(|(most, bytes)| bytes > most)
     }
 
     /// Sends the files that wait, in order.

@@ -303,6 +303,41 @@ async fn the_oldest_go_first_when_space_runs_out() {
     assert!(log.read(RecordId(1)).is_err() && log.read(RecordId(120)).is_ok());
 }
 
+/// Without the timestamps that come once a minute, which would be too late for a log that is full in seconds.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_near_its_size_is_stamped_archived_and_cut_in_one_round() {
+    for (max_bytes, pressed) in [(None, false), (Some(64 << 20), false), (Some(300 * 1024), true)] {
+        let setup = Setup::new().await;
+        let mut small = archiving(setup.dir.path());
+        small.archive.max_file_bytes = u64::MAX;
+        small.timestamp_records = 50.try_into().unwrap();
+        small.retention = RetentionSettings {
+            keep: Duration::from_secs(1 << 30),
+            max_bytes,
+            interval: Duration::from_secs(1 << 30),
+            ..RetentionSettings::default()
+        };
+        let (log, mut keeper, shutdown) = setup.open(small);
+        // What is due once a start is behind it.
+        keeper.round(NOW, &shutdown).await;
+        log_signed(&log, 1..=120).await;
+        let pause = keeper.round(NOW, &shutdown).await;
+        log.indexed().await;
+        assert_eq!(log.unstamped(), if pressed { 0 } else { 120 }, "{max_bytes:?}");
+        assert_eq!(setup.archives().len(), usize::from(pressed), "{max_bytes:?}");
+        assert_eq!(log.read(RecordId(1)).is_err(), pressed, "{max_bytes:?}");
+        assert!(log.read(RecordId(120)).is_ok());
+        assert_eq!(pause < Duration::from_secs(20), pressed, "{max_bytes:?}");
+        // Too few for a batch of their own wait for their time.
+        log_signed(&log, 121..=140).await;
+        keeper.round(NOW, &shutdown).await;
+        assert_eq!(log.unstamped(), if pressed { 20 } else { 140 }, "{max_bytes:?}");
+        assert_eq!(log.verify().await.unwrap().damage, []);
+        shutdown.stop();
+        log.close().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_body_that_lies_in_an_older_segment_keeps_it() {
     let setup = Setup::new().await;
