@@ -7,6 +7,7 @@
 //! | rebuild | the index of a log, made anew from its segments |
 //! | lookup | one record by message id and client |
 //! | stamp | records that waited for a timestamping service, stamped once it is back (the service runs in this process) |
+//! | archive | CPU time of archiving a record ([`crate::archive`]) |
 //! | verify | containers ([`crate::containers`]) on one core, beside `openssl speed` of the same run |
 //!
 //! The loops and the log take turns, so that a busy machine is busy for all.
@@ -52,12 +53,15 @@ const FILLING: usize = 512;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Seconds for each row of appends.
+    /// Seconds for each row of appends; 0 leaves them out.
     #[arg(long, default_value_t = 3)]
     seconds: u64,
     /// Records of the log whose index is rebuilt and searched, and which are stamped; 0 leaves these rows out.
     #[arg(long, default_value_t = 1_000_000)]
     records: u64,
+    /// Records that are archived; 0 leaves this row out.
+    #[arg(long, default_value_t = 20_000)]
+    archived: u64,
     /// Where files are written; a temporary folder when not given.
     #[arg(long)]
     dir: Option<PathBuf>,
@@ -100,6 +104,8 @@ struct Outcome {
     /// CPU time a record, without its messages' cryptography.
     logging_cpu_micros: Option<f64>,
     tree_cpu_micros: Option<f64>,
+    archiving_cpu_micros: Option<f64>,
+    archive_bytes_per_record: Option<f64>,
     containers_per_second_and_core: Option<f64>,
     openssl_rsa2048_verify_per_second: Option<f64>,
 }
@@ -122,7 +128,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
 async fn measure(args: &Args, dir: &Path) -> anyhow::Result<Outcome> {
     let mut outcome = Outcome::default();
     let time = Duration::from_secs(args.seconds);
-    for bytes in SIZES {
+    for bytes in SIZES.into_iter().filter(|_| args.seconds > 0) {
         for waiting in WAITING {
             eprintln!("{} KiB, {waiting} waiting", bytes >> 10);
             outcome.append.push(append_row(dir, bytes, waiting, time / TURNS).await?);
@@ -130,6 +136,11 @@ async fn measure(args: &Args, dir: &Path) -> anyhow::Result<Outcome> {
     }
     if args.records > 0 {
         long_log(args.records, &dir.join("long"), &mut outcome).await?;
+    }
+    if args.archived > 0 {
+        let tsa = Arc::new(Tsa::start().await?);
+        let (micros, bytes) = crate::archive::cost(args.archived, &dir.join("archived"), tsa).await?;
+        (outcome.archiving_cpu_micros, outcome.archive_bytes_per_record) = (Some(micros), Some(bytes));
     }
     if !args.no_containers {
         eprintln!("containers");
@@ -316,7 +327,21 @@ async fn tree_cost(log: &MessageLog, records: u64) -> anyhow::Result<f64> {
     Ok(above + cpu_seconds()? - began)
 }
 
-fn open(dir: &Path, surroundings: Arc<dyn Surroundings>) -> anyhow::Result<(MessageLog, Timestamper)> {
+/// Has all that waits stamped.
+pub(crate) async fn stamp(log: &MessageLog, timestamper: Timestamper) -> anyhow::Result<()> {
+    let shutdown = Shutdown::default();
+    let stamping = tokio::spawn(timestamper.run(shutdown.clone()));
+    log.stamp_now(None).await?;
+    log.indexed().await;
+    anyhow::ensure!(log.unstamped() == 0, "{} records have no stamp", log.unstamped());
+    shutdown.stop();
+    Ok(stamping.await?)
+}
+
+pub(crate) fn open(
+    dir: &Path,
+    surroundings: Arc<dyn Surroundings>,
+) -> anyhow::Result<(MessageLog, Timestamper)> {
     let settings = LogSettings { min_free_bytes: 0, ..LogSettings::default() };
     Ok(MessageLog::open(dir, settings, Clock::System, surroundings)?)
 }
@@ -348,7 +373,7 @@ impl Signatures {
 }
 
 /// A record with this signature document.
-fn entry(number: u64, body: &Bytes, signature: Bytes) -> Entry {
+pub(crate) fn entry(number: u64, body: &Bytes, signature: Bytes) -> Entry {
     let digest = DigestAlgorithm::Sha256.digest(&number.to_be_bytes());
     Entry {
         direction: Direction::Request,
@@ -474,6 +499,8 @@ impl Outcome {
         line("waiting records stamped", self.stamped_per_second, "a second");
         line("CPU time of logging one record", self.logging_cpu_micros, "µs");
         line("CPU time of the tree, one record", self.tree_cpu_micros, "µs");
+        line("CPU time of archiving one record", self.archiving_cpu_micros, "µs");
+        line("archive, for each record", self.archive_bytes_per_record, "bytes");
         line("index rebuilt, per million records", self.rebuild_seconds_per_million, "s");
         line("one record found by its id", self.lookup_micros, "µs");
         line("containers verified on one core", self.containers_per_second_and_core, "a second");

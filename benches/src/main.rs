@@ -18,6 +18,7 @@
 //! What fails is told, the rest is measured all the same, and the program ends with a failure. The lengths hold on a machine that has
 //! nothing else to do.
 
+mod archive;
 mod bare;
 mod containers;
 mod goals;
