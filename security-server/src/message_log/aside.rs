@@ -51,8 +51,8 @@ fn pieces(readable: &Readable, records: &BTreeSet<u64>) -> Result<BTreeMap<u64, 
                 pieces.insert(from, walker.at());
             }
             Step::Frame(seen) => {
-                let record =
-                    (seen.kind == Kind::Record).then(|| RecordHead::decode(seen.head.as_slice()).ok());
+                let may_be_wanted = seen.kind == Kind::Record && !records.is_empty();
+                let record = may_be_wanted.then(|| RecordHead::decode(seen.head.as_slice()).ok());
                 let wanted = record.flatten().filter(|head| records.contains(&head.sequence));
                 if seen.payload_whole == Some(false) || wanted.is_some() {
                     pieces.insert(seen.offset, walker.at());

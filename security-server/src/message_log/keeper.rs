@@ -392,7 +392,7 @@ impl Keeper {
         }
         self.log.roll(now.minus(CLOSE_AFTER.min(self.log.inner.settings.retention.keep))).await?;
         self.log.indexed().await;
-        self.blocking(move |log, work, signer| {
+        self.with_haste(self.haste(), move |log, work, signer| {
             grow(log, &mut work.tree)?;
             Ok(work.retention.run(log, &work.state, &work.tree, signer, now)?)
         })

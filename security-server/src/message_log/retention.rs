@@ -62,6 +62,8 @@ struct Summary {
     newest: Vec<(Client, i64)>,
     /// Records that stamps in it are for.
     stamped: Vec<u64>,
+    /// Those of its records that have parts of their bodies in other segments.
+    elsewhere: Vec<Gone>,
 }
 
 /// Why a segment stays or goes could not be found out, or it could not be removed.
@@ -193,9 +195,9 @@ impl Retention {
             at,
         };
         mark.store(&inner.dir, signer)?;
-        finish(&inner.dir, number, mark.records, &inner.index)?;
+        let known = self.known.remove(&number).unwrap_or_default();
+        finish(&inner.dir, number, mark.records, &known.elsewhere, &inner.index)?;
         inner.reader.forget(number);
-        self.known.remove(&number);
         metrics::counter!("causeway_message_log_expired_records_total")
             .increment(next.first_sequence - start.first_sequence);
         tracing::info!(
@@ -243,6 +245,7 @@ fn summary(log: &MessageLog, number: u64) -> Result<Summary, RetentionError> {
                 Some((_, at)) => *at = (*at).max(head.at),
                 None => known.newest.push((party.clone(), head.at)),
             }
+            known.elsewhere.extend(gone(number, &head));
         }
         Said::Stamp(head) => known.stamped.extend(head.sequences),
     })?;
@@ -275,21 +278,22 @@ fn walk(dir: &std::path::Path, number: u64, mut take: impl FnMut(Said)) -> Resul
     }
 }
 
+/// What the index must be told of a record whose segment goes, when its number does not say it all.
+fn gone(segment: u64, head: &RecordHead) -> Option<Gone> {
+    let others = head.extents().map(|extent| extent.segment).filter(|other| *other != segment);
+    let gone = Gone { sequence: head.sequence, bodies_in: others.collect() };
+    (!gone.bodies_in.is_empty()).then_some(gone)
+}
+
 /// Takes a marked segment out of the index, durably, and removes it.
 fn finish(
     dir: &std::path::Path,
     number: u64,
     records: (u64, u64),
+    elsewhere: &[Gone],
     index: &Index,
 ) -> Result<(), RetentionError> {
-    let mut gone = Vec::new();
-    walk(dir, number, |said| {
-        if let Said::Record(head) = said {
-            let others = head.extents().map(|extent| extent.segment).filter(|segment| *segment != number);
-            gone.push(Gone { sequence: head.sequence, bodies_in: others.collect() });
-        }
-    })?;
-    index.forget(&gone, records)?;
+    index.forget(elsewhere, records)?;
     Ok(segment::remove(dir, number)?)
 }
 
@@ -305,7 +309,15 @@ pub(super) fn finish_interrupted(
     for number in expiry::marked(dir)? {
         if segment::path_of(dir, number).is_file() {
             let mark = Mark::load(dir, number, key).map_err(RetentionError::Segment)?;
-            finish(dir, number, mark.map_or((0, 0), |mark| mark.records), index)?;
+            let (mut elsewhere, mut numbers) = (Vec::new(), (u64::MAX, 0));
+            walk(dir, number, |said| {
+                if let Said::Record(head) = said {
+                    numbers = (numbers.0.min(head.sequence), numbers.1.max(head.sequence + 1));
+                    elsewhere.extend(gone(number, &head));
+                }
+            })?;
+            let numbers = mark.map_or(numbers, |mark| mark.records);
+            finish(dir, number, numbers, &elsewhere, index)?;
         }
     }
     Ok(())
