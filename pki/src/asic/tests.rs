@@ -111,11 +111,12 @@ fn a_writer_of_many_writes_what_one_for_each_would() {
         .collect();
     let mut writer = Writer::default();
     for (number, document) in documents.iter().enumerate() {
+        let attachments = [&b"one"[..], long.as_bytes()];
         let made = || Content {
             signature: document.as_bytes(),
             batch_timestamp: Some((document.as_bytes(), b"<ts-chain/>", b"\x30\x80token")),
             signature_chain: (number % 3 == 0).then_some((document.as_bytes(), &b"<chain/>"[..])),
-            ..content(&[b"one", long.as_bytes()])
+            ..content(&attachments)
         };
         let mut together = Cursor::new(Vec::new());
         writer.write(made(), &mut together).expect("memory takes it");
