@@ -10,7 +10,7 @@
 
 use std::io::{self, Read, Seek, SeekFrom, Write};
 
-pub use flate2::Crc;
+pub use crc32fast::Hasher as Crc;
 use flate2::{Compress, Compression, FlushCompress, Status};
 use proto::time::UnixTime;
 
@@ -72,9 +72,7 @@ pub struct Pack<W> {
 
 /// CRC-32 of data.
 pub fn crc(data: &[u8]) -> u32 {
-    let mut crc = Crc::new();
-    crc.update(data);
-    crc.sum()
+    crc32fast::hash(data)
 }
 
 /// In the form of MS-DOS, in UTC: time, then date.
@@ -284,7 +282,7 @@ impl<W: Write + Seek> Pack<W> {
                 break;
             }
         }
-        (head.crc, head.packed) = (crc.sum(), deflate.total_out());
+        (head.crc, head.packed) = (crc.finalize(), deflate.total_out());
         if head.packed.max(head.length) >= u64::from(ELSEWHERE) {
             return Err(io::Error::other("an entry that is deflated as it is read must be below 4 GiB"));
         }

@@ -204,7 +204,7 @@ impl Writer {
             Ok(())
         })?;
         let name = record.container_name();
-        self.zip.begin(&head(&name, record.at, crc.sum(), length))?;
+        self.zip.begin(&head(&name, record.at, crc.finalize(), length))?;
         passed(&mut container, |data| self.zip.write_all(data))?;
         self.added(record, &name, &hasher.finish().value, length);
         Ok(())
