@@ -1,9 +1,11 @@
 //! A message on its way out: its head, then its body as it comes, in as few writes as it takes.
 //!
-//! What is small is gathered, so that a message that is here whole is one write, its head included; what is large goes out from where it
-//! lies. A body is asked for more only when there is room, so whoever reads slowly slows down whoever writes. Each step of progress may
-//! take the idle time and no longer. Nothing is spawned: the message moves when its owner polls it.
+//! A message that is here whole is one write, its head included: what is small is gathered, what is larger goes out from where it lies,
+//! in the same write where the stream takes several slices. A body is asked for more only when there is room, so whoever reads slowly
+//! slows down whoever writes. Each step of progress may take the idle time and no longer. Nothing is spawned: the message moves when its
+//! owner polls it.
 
+use std::collections::VecDeque;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -17,8 +19,12 @@ use tokio::time::Sleep;
 
 use super::wire::WireError;
 
-/// Most bytes gathered before a write. A piece that does not fit is not copied.
+/// A body is asked for no more than makes so many bytes with what waits, and the piece that goes beyond.
 const GATHER_BYTES: usize = 32 * 1024;
+/// A larger piece is not copied, unless the stream takes one slice at a time and it still fits.
+const COPY_BYTES: usize = 2 * 1024;
+/// Most slices of one write.
+const SLICES: usize = 8;
 
 /// A body as its owner has it.
 pub enum Body {
@@ -53,11 +59,13 @@ enum Coding {
 /// A message that is being written.
 pub(super) struct Sending {
     /// Written first.
-    front: BytesMut,
-    /// Written next, without a copy.
-    large: Bytes,
-    /// Written after `large`.
-    after: &'static [u8],
+    waiting: VecDeque<Bytes>,
+    /// Bytes in it.
+    waiting_bytes: usize,
+    /// Written after it: what is being gathered.
+    last: BytesMut,
+    /// A body that is here whole and not yet in either.
+    whole: Bytes,
     pieces: Option<Pieces>,
     coding: Coding,
     /// Something was written since the last flush.
@@ -77,18 +85,17 @@ impl Sending {
             Body::Pieces(stream) if to_end => (Bytes::new(), Some(stream), Coding::ToEnd),
             Body::Pieces(stream) => (Bytes::new(), Some(stream), Coding::Chunked),
         };
-        let mut sending = Self {
-            front: head,
-            large: Bytes::new(),
-            after: b"",
+        Self {
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            last: head,
+            whole,
             pieces,
             coding,
             flush_due: true,
             idle,
             stalled: None,
-        };
-        sending.put(whole, b"");
-        sending
+        }
     }
 
     /// Writes as much as there is and as `io` takes; ready when all of it is written and flushed. While it is pending without anything
@@ -101,9 +108,13 @@ impl Sending {
         io: &mut W,
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), WireError>> {
+        // A stream that takes one slice at a time would make a write of each.
+        let copied = if io.is_write_vectored() { COPY_BYTES } else { GATHER_BYTES };
+        let whole = std::mem::take(&mut self.whole);
+        self.put(whole, copied);
         loop {
-            self.gather(cx)?;
-            if !self.front.is_empty() || !self.large.is_empty() {
+            self.gather(copied, cx)?;
+            if self.is_to_write() {
                 ready!(self.poll_write(io, cx))?;
                 continue;
             }
@@ -116,22 +127,25 @@ impl Sending {
         }
     }
 
+    fn is_to_write(&self) -> bool {
+        !self.last.is_empty() || !self.waiting.is_empty()
+    }
+
     /// Everything that is here of the body, as long as there is room for it.
-    fn gather(&mut self, cx: &mut Context<'_>) -> Result<(), WireError> {
-        while self.large.is_empty()
-            && self.front.len() < GATHER_BYTES
+    fn gather(&mut self, copied: usize, cx: &mut Context<'_>) -> Result<(), WireError> {
+        while self.waiting_bytes + self.last.len() < GATHER_BYTES
             && let Some(pieces) = &mut self.pieces
         {
             match Pin::new(pieces).poll_next(cx) {
                 Poll::Pending => break,
-                Poll::Ready(Some(piece)) => self.piece(piece.map_err(WireError::Source)?)?,
+                Poll::Ready(Some(piece)) => self.piece(piece.map_err(WireError::Source)?, copied)?,
                 Poll::Ready(None) => self.end()?,
             }
         }
         Ok(())
     }
 
-    fn piece(&mut self, piece: Bytes) -> Result<(), WireError> {
+    fn piece(&mut self, piece: Bytes, copied: usize) -> Result<(), WireError> {
         // A chunk without bytes would be the last one.
         if piece.is_empty() {
             return Ok(());
@@ -139,13 +153,14 @@ impl Sending {
         match &mut self.coding {
             Coding::Counted(left) => {
                 *left = left.checked_sub(piece.len() as u64).ok_or_else(wrong_length)?;
-                self.put(piece, b"");
+                self.put(piece, copied);
             }
             Coding::Chunked => {
-                let _ = std::fmt::Write::write_fmt(&mut self.front, format_args!("{:x}\r\n", piece.len()));
-                self.put(piece, b"\r\n");
+                let _ = std::fmt::Write::write_fmt(&mut self.last, format_args!("{:x}\r\n", piece.len()));
+                self.put(piece, copied);
+                self.last.extend_from_slice(b"\r\n");
             }
-            Coding::ToEnd => self.put(piece, b""),
+            Coding::ToEnd => self.put(piece, copied),
         }
         Ok(())
     }
@@ -155,17 +170,21 @@ impl Sending {
         match self.coding {
             Coding::Counted(0) | Coding::ToEnd => {}
             Coding::Counted(_) => return Err(wrong_length()),
-            Coding::Chunked => self.front.extend_from_slice(b"0\r\n\r\n"),
+            Coding::Chunked => self.last.extend_from_slice(b"0\r\n\r\n"),
         }
         Ok(())
     }
 
-    fn put(&mut self, bytes: Bytes, after: &'static [u8]) {
-        if self.front.len() + bytes.len() <= GATHER_BYTES {
-            self.front.extend_from_slice(&bytes);
-            self.front.extend_from_slice(after);
-        } else {
-            (self.large, self.after) = (bytes, after);
+    /// Behind everything else. What is at most `copied` is copied where that does not make too much of it.
+    fn put(&mut self, bytes: Bytes, copied: usize) {
+        if bytes.len() <= copied && self.last.len() + bytes.len() <= GATHER_BYTES {
+            return self.last.extend_from_slice(&bytes);
+        }
+        for bytes in [self.last.split().freeze(), bytes] {
+            if !bytes.is_empty() {
+                self.waiting_bytes += bytes.len();
+                self.waiting.push_back(bytes);
+            }
         }
     }
 
@@ -175,28 +194,38 @@ impl Sending {
         cx: &mut Context<'_>,
     ) -> Poll<Result<(), WireError>> {
         let io = Pin::new(io);
-        let written = if self.large.is_empty() {
-            io.poll_write(cx, &self.front)
-        } else if self.front.is_empty() {
-            io.poll_write(cx, &self.large)
-        } else if io.is_write_vectored() {
-            io.poll_write_vectored(cx, &[IoSlice::new(&self.front), IoSlice::new(&self.large)])
-        } else {
-            io.poll_write(cx, &self.front)
+        let written = match self.waiting.front() {
+            None => io.poll_write(cx, &self.last),
+            Some(_) if io.is_write_vectored() => {
+                let mut slices = [IoSlice::new(&[]); SLICES];
+                let all = self.waiting.iter().map(|bytes| &bytes[..]).chain([&self.last[..]]);
+                slices.iter_mut().zip(all).for_each(|(slice, bytes)| *slice = IoSlice::new(bytes));
+                io.poll_write_vectored(cx, &slices)
+            }
+            Some(first) => io.poll_write(cx, first),
         };
         let count = ready!(self.watch(cx, written))?;
         if count == 0 {
             return Poll::Ready(Err(io::Error::from(io::ErrorKind::WriteZero).into()));
         }
         self.flush_due = true;
-        let of_front = count.min(self.front.len());
-        self.front.advance(of_front);
-        self.large.advance(count - of_front);
-        if self.large.is_empty() {
-            self.large = Bytes::new();
-            self.front.extend_from_slice(std::mem::take(&mut self.after));
-        }
+        self.advance(count);
         Poll::Ready(Ok(()))
+    }
+
+    /// So much was written.
+    fn advance(&mut self, mut count: usize) {
+        while let Some(first) = self.waiting.front_mut() {
+            let of_first = count.min(first.len());
+            first.advance(of_first);
+            self.waiting_bytes -= of_first;
+            count -= of_first;
+            if !first.is_empty() {
+                return;
+            }
+            self.waiting.pop_front();
+        }
+        self.last.advance(count);
     }
 
     /// A wait for the other end is bounded.
@@ -229,10 +258,10 @@ mod tests {
 
     use super::*;
 
-    /// Counts the writes of a message to a stream with room for all of it; gives what was written.
-    async fn written(body: Body, to_end: bool) -> (Result<(), WireError>, usize, Vec<u8>) {
+    /// Counts the writes of a message to a stream with room for all of it, which takes several slices or one; gives what was written.
+    async fn written(body: Body, to_end: bool, slices: bool) -> (Result<(), WireError>, usize, Vec<u8>) {
         let (client, mut server) = tokio::io::duplex(1 << 20);
-        let mut counted = Counted(client, 0);
+        let mut counted = Counted(client, 0, slices);
         let mut sending = Sending::new(b"H\r\n\r\n"[..].into(), body, to_end, None);
         let result = std::future::poll_fn(|cx| sending.poll(&mut counted, cx)).await;
         let count = counted.1;
@@ -242,12 +271,23 @@ mod tests {
         (result, count, bytes)
     }
 
-    struct Counted(tokio::io::DuplexStream, usize);
+    struct Counted(tokio::io::DuplexStream, usize, bool);
 
     impl AsyncWrite for Counted {
         fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
             self.1 += 1;
             Pin::new(&mut self.0).poll_write(cx, buf)
+        }
+        fn poll_write_vectored(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            bufs: &[IoSlice<'_>],
+        ) -> Poll<io::Result<usize>> {
+            let all: Vec<u8> = bufs.iter().flat_map(|slice| slice.iter().copied()).collect();
+            self.as_mut().poll_write(cx, &all)
+        }
+        fn is_write_vectored(&self) -> bool {
+            self.2
         }
         fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
             Pin::new(&mut self.0).poll_flush(cx)
@@ -264,25 +304,27 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_here_whole_is_one_write() {
-        let counted = Body::Stream { length: 3, stream: pieces(&[b"a", b"bc"]) };
-        let cases: [(&str, Body, bool, &[u8]); 6] = [
-            ("nothing", Body::Empty, false, b"H\r\n\r\n"),
-            ("bytes", Body::Bytes("abc".into()), false, b"H\r\n\r\nabc"),
-            ("a length", counted, false, b"H\r\n\r\nabc"),
-            (
-                "chunks",
-                Body::Pieces(pieces(&[b"a", b"", b"bc"])),
-                false,
-                b"H\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n",
-            ),
-            ("no chunk", Body::Pieces(pieces(&[])), false, b"H\r\n\r\n0\r\n\r\n"),
-            ("to the end", Body::Pieces(pieces(&[b"a", b"bc"])), true, b"H\r\n\r\nabc"),
-        ];
-        for (name, body, to_end, expected) in cases {
-            let (result, writes, bytes) = written(body, to_end).await;
-            result.expect(name);
-            assert_eq!(bytes, expected, "{name}");
-            assert_eq!(writes, 1, "{name}");
+        static LARGER: [u8; 10_000] = [b'x'; 10_000];
+        let larger = [b"H\r\n\r\n1\r\na\r\n2710\r\n", &LARGER[..], b"\r\n2\r\nbc\r\n0\r\n\r\n"].concat();
+        for slices in [false, true] {
+            let counted = Body::Stream { length: 3, stream: pieces(&[b"a", b"bc"]) };
+            let chunks = Body::Pieces(pieces(&[b"a", b"", b"bc"]));
+            let to_end = Body::Pieces(pieces(&[b"a", b"bc"]));
+            let cases: [(&str, Body, bool, &[u8]); 7] = [
+                ("nothing", Body::Empty, false, b"H\r\n\r\n"),
+                ("bytes", Body::Bytes("abc".into()), false, b"H\r\n\r\nabc"),
+                ("a length", counted, false, b"H\r\n\r\nabc"),
+                ("chunks", chunks, false, b"H\r\n\r\n1\r\na\r\n2\r\nbc\r\n0\r\n\r\n"),
+                ("a larger chunk", Body::Pieces(pieces(&[b"a", &LARGER, b"bc"])), false, &larger),
+                ("no chunk", Body::Pieces(pieces(&[])), false, b"H\r\n\r\n0\r\n\r\n"),
+                ("to the end", to_end, true, b"H\r\n\r\nabc"),
+            ];
+            for (name, body, to_end, expected) in cases {
+                let (result, writes, bytes) = written(body, to_end, slices).await;
+                result.expect(name);
+                assert!(bytes == expected, "{name}");
+                assert_eq!(writes, 1, "{name}, in slices: {slices}");
+            }
         }
     }
 
@@ -296,22 +338,25 @@ mod tests {
             &LARGE,
             b"\r\n0\r\n\r\n",
         ];
-        let (result, _, bytes) = written(Body::Pieces(pieces(&[b"a", &LARGE, b"b", &LARGE])), false).await;
-        result.expect("written");
-        assert!(bytes == expected.concat());
-        let (result, _, bytes) = written(Body::Bytes(Bytes::from_static(&LARGE)), false).await;
-        result.expect("written");
-        assert!(bytes == [b"H\r\n\r\n", &LARGE[..]].concat());
+        for slices in [false, true] {
+            let body = Body::Pieces(pieces(&[b"a", &LARGE, b"b", &LARGE]));
+            let (result, _, bytes) = written(body, false, slices).await;
+            result.expect("written");
+            assert!(bytes == expected.concat());
+            let (result, _, bytes) = written(Body::Bytes(Bytes::from_static(&LARGE)), false, slices).await;
+            result.expect("written");
+            assert!(bytes == [b"H\r\n\r\n", &LARGE[..]].concat());
+        }
     }
 
     #[tokio::test]
     async fn a_body_of_another_length_or_one_that_breaks_off_is_no_message() {
         for length in [2, 4] {
             let body = Body::Stream { length, stream: pieces(&[b"a", b"bc"]) };
-            assert!(written(body, false).await.0.is_err(), "{length}");
+            assert!(written(body, false, true).await.0.is_err(), "{length}");
         }
         let cut = stream::iter([Ok(Bytes::from("a")), Err(io::ErrorKind::ConnectionAborted.into())]).boxed();
-        let (result, _, bytes) = written(Body::Pieces(cut), false).await;
+        let (result, _, bytes) = written(Body::Pieces(cut), false, true).await;
         assert!(result.is_err() && !bytes.ends_with(b"0\r\n\r\n"));
     }
 
