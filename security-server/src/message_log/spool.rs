@@ -5,10 +5,11 @@
 //! record then names these frames. When the exchange fails instead, a void frame says so.
 //!
 //! A body that no record will hold (its producer's bodies are not logged, or it is above the loggable size and may pass) never
-//! reaches a segment: it lies in a file without a name that goes with the exchange.
+//! reaches a segment: it lies in a file without a name that goes with the exchange. One that has gone on to the other side while it
+//! came is not kept at all then: nobody will ask for it.
 use std::collections::VecDeque;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, IoSlice, Read};
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,11 +21,16 @@ use tokio::sync::oneshot;
 use super::crypt::DataKey;
 use super::store::format::{Extent, Kind};
 use super::store::reader::Reader;
+use super::store::segment::{Payload, write_slices};
 use super::store::writer::{Placed, Request, Shared, lock};
 use super::{Inner, LogError};
 
 /// Of one part of a body in the log.
 pub(crate) const PART_BYTES: usize = 128 * 1024;
+/// Written to, or read from, a file of its own at once.
+const FILE_PART_BYTES: usize = 2 * PART_BYTES;
+/// A smaller piece is copied, so that it does not hold the buffer that it came in.
+const LEAST_PIECE: usize = 8 * 1024;
 /// Parts of one body that may be on their way to the disk.
 const MAX_ON_THE_WAY: usize = 4;
 /// What [`Stored::stream`] gives at once.
@@ -38,11 +44,66 @@ pub struct Spool {
     limit: u64,
     length: u64,
     /// Not yet handed on.
-    buffer: BytesMut,
+    held: Held,
     /// Most bytes that a record may hold of it; `None` once none will.
     keep: Option<u64>,
     /// Where it goes once it is too big for memory.
     spilled: Option<Goes>,
+    /// It is taken for the log and nobody else.
+    for_log_alone: bool,
+}
+
+/// Bytes of a body, mostly where they were read to.
+#[derive(Debug, Default)]
+struct Held {
+    pieces: VecDeque<Bytes>,
+    /// Behind them: small ones, copied.
+    last: BytesMut,
+    bytes: usize,
+}
+
+impl Held {
+    fn push(&mut self, chunk: Bytes) {
+        self.bytes += chunk.len();
+        if chunk.len() < LEAST_PIECE {
+            self.last.extend_from_slice(&chunk);
+        } else {
+            self.close();
+            self.pieces.push_back(chunk);
+        }
+    }
+
+    fn close(&mut self) {
+        if !self.last.is_empty() {
+            self.pieces.push_back(self.last.split().freeze());
+        }
+    }
+
+    /// The first `most` bytes, or all.
+    fn take(&mut self, most: usize) -> Vec<Bytes> {
+        self.close();
+        let (mut taken, mut left) = (Vec::new(), most.min(self.bytes));
+        self.bytes -= left;
+        while left > 0
+            && let Some(mut piece) = self.pieces.pop_front()
+        {
+            if piece.len() > left {
+                self.pieces.push_front(piece.split_off(left));
+            }
+            left -= piece.len();
+            taken.push(piece);
+        }
+        taken
+    }
+
+    /// All of it.
+    fn join(mut self) -> Bytes {
+        let mut pieces = self.take(usize::MAX);
+        match pieces.as_mut_slice() {
+            [one] => std::mem::take(one),
+            more => more.concat().into(),
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -90,7 +151,13 @@ impl Drop for Claim {
 impl Spool {
     /// A record may hold up to `keep` bytes; `None`: none will. More than `limit` is refused.
     pub(super) fn new(log: Arc<Inner>, keep: Option<u64>, limit: u64) -> Self {
-        Self { log, limit, length: 0, buffer: BytesMut::new(), keep, spilled: None }
+        Self { log, limit, length: 0, held: Held::default(), keep, spilled: None, for_log_alone: false }
+    }
+
+    /// The body goes on to the other side while it is taken here: what no record will hold is counted and dropped.
+    #[must_use]
+    pub fn passed_on(self) -> Self {
+        Self { for_log_alone: true, ..self }
     }
 
     /// Bytes taken so far.
@@ -116,27 +183,44 @@ impl Spool {
         if self.keep.is_some_and(|most| self.length > most) {
             self.leave_log().await?;
         }
-        self.buffer.extend_from_slice(&chunk);
-        if self.spilled.is_none() && self.buffer.len() > self.log.settings.memory_body_bytes {
+        if self.is_dropped() {
+            return Ok(());
+        }
+        self.held.push(chunk);
+        if self.spilled.is_none() && self.held.bytes > self.log.settings.memory_body_bytes {
             self.spilled = Some(match self.keep {
                 Some(_) => Goes::Log(Spilled::new(&self.log)?),
                 None => Goes::File(self.own_file().await?, 0),
             });
         }
-        while self.buffer.len() >= PART_BYTES && self.spilled.is_some() {
-            let part = self.buffer.split_to(PART_BYTES).freeze();
-            self.send(part).await?;
+        let part = match &self.spilled {
+            None => return Ok(()),
+            Some(Goes::Log(_)) => PART_BYTES,
+            Some(Goes::File(..)) => FILE_PART_BYTES,
+        };
+        while self.held.bytes >= part {
+            let pieces = self.held.take(part);
+            self.send(pieces).await?;
         }
         Ok(())
     }
 
-    async fn send(&mut self, part: Bytes) -> Result<(), LogError> {
+    /// Nobody will ask for its bytes.
+    fn is_dropped(&self) -> bool {
+        self.for_log_alone && self.keep.is_none()
+    }
+
+    async fn send(&mut self, part: Vec<Bytes>) -> Result<(), LogError> {
         match &mut self.spilled {
             Some(Goes::Log(spilled)) => spilled.send(&self.log, part).await,
             Some(Goes::File(file, end)) => {
                 let (file, at) = (file.clone(), *end);
-                *end += part.len() as u64;
-                blocking(move || file.write_all_at(&part, at)).await
+                *end += part.iter().map(|piece| piece.len() as u64).sum::<u64>();
+                blocking(move || {
+                    let mut slices: Vec<_> = part.iter().map(|piece| IoSlice::new(piece)).collect();
+                    write_slices(&file, &mut slices, at)
+                })
+                .await
             }
             None => Ok(()),
         }
@@ -145,7 +229,12 @@ impl Spool {
     /// The body turned out to be larger than what is logged: what is in the log already becomes void, and a file takes over.
     async fn leave_log(&mut self) -> Result<(), LogError> {
         self.keep = None;
-        let Some(Goes::Log(mut spilled)) = self.spilled.take() else { return Ok(()) };
+        let spilled = self.spilled.take();
+        if self.for_log_alone {
+            self.held = Held::default();
+            return Ok(());
+        }
+        let Some(Goes::Log(mut spilled)) = spilled else { return Ok(()) };
         while !spilled.on_the_way.is_empty() {
             spilled.arrive().await?;
         }
@@ -153,7 +242,7 @@ impl Spool {
         for (number, extent) in (0..).zip(spilled.extents) {
             let (reader, key) = (self.log.reader.clone(), spilled.key.clone());
             let part = blocking(move || read_from(&reader, key.as_deref(), number, &extent)).await?;
-            self.send(part).await?;
+            self.send(vec![part]).await?;
         }
         Ok(())
     }
@@ -168,13 +257,16 @@ impl Spool {
     /// # Errors
     /// [`LogError::Disk`].
     pub async fn finish(mut self) -> Result<Stored, LogError> {
+        if self.is_dropped() {
+            return Ok(Stored::left_out(self.length));
+        }
         if self.spilled.is_none() {
-            let bytes = self.buffer.freeze();
+            let bytes = self.held.join();
             let place = if self.keep.is_some() { Lying::Memory(bytes) } else { Lying::Passing(bytes) };
             return Ok(Stored { place });
         }
-        if !self.buffer.is_empty() {
-            let rest = self.buffer.split().freeze();
+        if self.held.bytes > 0 {
+            let rest = self.held.take(usize::MAX);
             self.send(rest).await?;
         }
         let place = match self.spilled.take() {
@@ -218,21 +310,21 @@ impl Spilled {
         Ok(Self { claim, key, number: 0, epoch: None, extents: Vec::new(), on_the_way: VecDeque::new() })
     }
 
-    async fn send(&mut self, log: &Inner, bytes: Bytes) -> Result<(), LogError> {
+    async fn send(&mut self, log: &Inner, part: Vec<Bytes>) -> Result<(), LogError> {
         if self.on_the_way.len() >= MAX_ON_THE_WAY {
             self.arrive().await?;
         }
         let (answer, placed) = oneshot::channel();
         let (spool, number) = (self.claim.spool, self.number);
         self.number += 1;
-        let bytes = match &self.key {
+        let payload = match &self.key {
             Some(key) => {
-                let sealed = key.seal(u64::from(number), bytes.to_vec());
-                sealed.map_err(|e| LogError::Disk(e.to_string()))?.into()
+                let sealed = key.seal(u64::from(number), part.concat());
+                Payload::from(Bytes::from(sealed.map_err(|e| LogError::Disk(e.to_string()))?))
             }
-            None => bytes,
+            None => Payload::new(part),
         };
-        log.ask(&log.body_slots, Request::Body { spool, number, payload: bytes.into(), answer }).await?;
+        log.ask(&log.body_slots, Request::Body { spool, number, payload, answer }).await?;
         self.on_the_way.push_back(placed);
         Ok(())
     }
@@ -387,8 +479,8 @@ impl Stored {
             Lying::Memory(bytes) | Lying::Passing(bytes) => Ok((number == 0).then(|| bytes.clone())),
             Lying::InLog(body) => body.part(number).transpose(),
             Lying::InFile(file, length) => {
-                let at = (number * PART_BYTES) as u64;
-                let mut part = vec![0; length.saturating_sub(at).min(PART_BYTES as u64) as usize];
+                let at = (number * FILE_PART_BYTES) as u64;
+                let mut part = vec![0; length.saturating_sub(at).min(FILE_PART_BYTES as u64) as usize];
                 file.read_exact_at(&mut part, at)?;
                 Ok((!part.is_empty()).then(|| part.into()))
             }

@@ -255,24 +255,12 @@ impl Writable {
     }
 
     /// Writes a run at `offset`, and `zeros` behind it, with as few system calls as possible.
-    pub(crate) fn write(&self, run: &Run, mut offset: u64, zeros: usize) -> io::Result<()> {
+    pub(crate) fn write(&self, run: &Run, offset: u64, zeros: usize) -> io::Result<()> {
         self.faults.check(Operation::Write)?;
         let mut slices = run.slices();
         let whole = std::iter::repeat_n(IoSlice::new(&ZEROS), zeros / ZEROS.len());
         slices.extend(whole.chain([IoSlice::new(&ZEROS[..zeros % ZEROS.len()])]));
-        let mut rest = slices.as_mut_slice();
-        while !rest.is_empty() {
-            let most = rest.len().min(MAX_SLICES);
-            let written = match rustix::io::pwritev(&self.file, &rest[..most], offset) {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(n) => n,
-                Err(rustix::io::Errno::INTR) => continue,
-                Err(e) => return Err(e.into()),
-            };
-            offset += written as u64;
-            IoSlice::advance_slices(&mut rest, written);
-        }
-        Ok(())
+        write_slices(&self.file, &mut slices, offset)
     }
 
     /// fdatasync.
@@ -287,6 +275,23 @@ impl Writable {
         self.file.set_len(end)?;
         self.file.sync_all()
     }
+}
+
+/// All of them, one after the other, from `offset` on.
+pub(crate) fn write_slices(file: &File, slices: &mut [IoSlice<'_>], mut offset: u64) -> io::Result<()> {
+    let mut rest = slices;
+    while !rest.is_empty() {
+        let most = rest.len().min(MAX_SLICES);
+        let written = match rustix::io::pwritev(file, &rest[..most], offset) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(n) => n,
+            Err(rustix::io::Errno::INTR) => continue,
+            Err(e) => return Err(e.into()),
+        };
+        offset += written as u64;
+        IoSlice::advance_slices(&mut rest, written);
+    }
+    Ok(())
 }
 
 /// Why bytes of the log cannot be given back.

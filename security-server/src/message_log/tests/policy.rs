@@ -66,3 +66,35 @@ async fn larger_bodies_pass_when_they_may_and_leave_their_digest() {
     }
     assert_eq!(log.verify().await.unwrap().damage, []);
 }
+
+/// What has gone on already and no record will hold is nobody's: not a byte of it is kept, in memory or in a file.
+#[tokio::test]
+async fn a_body_that_was_passed_on_is_kept_for_the_log_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let limited = LogSettings { max_body_bytes: 400_000, larger_bodies_pass: true, ..settings() };
+    let log = try_open(dir.path(), limited, Faults::default()).unwrap();
+    let unlogged = MessageLog { keeps_bodies: false, ..log.clone() };
+    for (log, length, kept) in
+        [(&log, 500, true), (&log, 400_000, true), (&log, 400_001, false), (&unlogged, 500, false)]
+    {
+        let body = noise(length, 6);
+        let mut spool = log.spool().passed_on();
+        for chunk in body.chunks(30_000) {
+            spool.write(Bytes::copy_from_slice(chunk)).await.unwrap();
+        }
+        let stored = spool.finish().await.unwrap();
+        assert_eq!((stored.len(), stored.is_left_out()), (length as u64, !kept));
+        let entry = Entry { attachments: vec![stored], ..entry(4, &signature(4), vec![]) };
+        let logged = log.append(entry).await.unwrap();
+        log.indexed().await;
+        let record = log.read(logged.id).unwrap();
+        assert_eq!(
+            (record.attachments[0].len(), record.attachments[0].is_left_out()),
+            (length as u64, !kept)
+        );
+        if kept {
+            assert_eq!(body_of(&record.attachments[0]).await, body);
+        }
+    }
+    assert_eq!(log.verify().await.unwrap().damage, []);
+}
