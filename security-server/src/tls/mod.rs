@@ -91,6 +91,9 @@ pub struct Acceptor {
     slots: Handshakes,
 }
 
+/// Most bytes that TLS takes for one write: more than `http1` gives it at once, so that a piece and what frames it are one.
+const WRITE_BYTES: usize = 256 * 1024;
+
 /// Handshakes at once, unless [`Acceptor::handshakes`] says otherwise.
 const HANDSHAKES: usize = 512;
 
@@ -193,8 +196,9 @@ impl Acceptor {
             Kind::Internal(tls) => tls.server_config(),
             Kind::Plain => return Err(AcceptError::NoKey),
         };
-        let stream = tokio_rustls::TlsAcceptor::from(config).accept(socket).await.map_err(failed)?;
-        let (_, session) = stream.get_ref();
+        let mut stream = tokio_rustls::TlsAcceptor::from(config).accept(socket).await.map_err(failed)?;
+        let (_, session) = stream.get_mut();
+        session.set_buffer_limit(Some(WRITE_BYTES));
         let chain = parse_chain(session.peer_certificates().unwrap_or_default());
         let causeway = session.alpn_protocol() == Some(ALPN_CAUSEWAY);
         self.accepted(Stream::Rustls(Box::new(stream)), chain, causeway, from)

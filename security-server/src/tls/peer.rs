@@ -31,7 +31,7 @@ use super::hello::Hello;
 use super::read_ahead::ReadAhead;
 use super::seen::SeenPeers;
 use super::verifier::{AnyServer, RegisteredClient};
-use super::{ALPN_CAUSEWAY, ALPN_HTTP, parse_chain, provider};
+use super::{ALPN_CAUSEWAY, ALPN_HTTP, WRITE_BYTES, parse_chain, provider};
 use crate::config::TlsEdge;
 
 /// Sessions kept for peers that resume without tickets (TLS 1.2).
@@ -376,8 +376,9 @@ impl PeerConnector {
     async fn modern(&self, socket: TcpStream, host: &str) -> Result<PeerStream, ConnectError> {
         let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
         let connector = tokio_rustls::TlsConnector::from(self.config.clone());
-        let stream = connector.connect(name, ReadAhead::new(socket)).await.map_err(sort)?;
-        let (_, session) = stream.get_ref();
+        let mut stream = connector.connect(name, ReadAhead::new(socket)).await.map_err(sort)?;
+        let (_, session) = stream.get_mut();
+        session.set_buffer_limit(Some(WRITE_BYTES));
         let chain = parse_chain(session.peer_certificates().unwrap_or_default());
         let causeway = session.alpn_protocol() == Some(ALPN_CAUSEWAY);
         let tls13 = session.protocol_version() == Some(ProtocolVersion::TLSv1_3);

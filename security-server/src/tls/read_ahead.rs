@@ -2,20 +2,24 @@
 //!
 //! TLS libraries ask for a few kilobytes at a time, or for a record's header and then for the rest of it: five reads of the system for
 //! one message, and five for every record of a large one. Here a read takes all that the socket has, up to [`SCRATCH_BYTES`]; what the
-//! library did not ask for yet waits in a buffer of just its size, which is given back when it is empty, so that a connection that
-//! waits holds nothing. What was read of a ClientHello before the library was chosen comes first.
+//! library did not ask for yet waits in a buffer of just its size, which is given back when it is empty. While much comes ([`MUCH`])
+//! the connection has a buffer of its own instead, which saves a copy, until it has to wait: a connection that waits holds nothing.
+//! What was read of a ClientHello before the library was chosen comes first.
 
 use std::cell::RefCell;
 use std::io;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, Bytes, BytesMut};
 use hyper_util::client::legacy::connect::{Connected, Connection};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 
 /// Most bytes of one read: four records.
 const SCRATCH_BYTES: usize = 64 * 1024;
+
+/// A read that has found more will be followed by others.
+const MUCH: usize = SCRATCH_BYTES / 2;
 
 thread_local! {
     /// Where a read puts what it finds; nothing stays in it from one call to the next.
@@ -25,7 +29,9 @@ thread_local! {
 /// A stream that is read ahead of whoever reads it.
 #[derive(Debug)]
 pub struct ReadAhead<S> {
-    ahead: Bytes,
+    ahead: BytesMut,
+    /// The last read has found [`MUCH`].
+    busy: bool,
     socket: S,
 }
 
@@ -36,7 +42,7 @@ impl<S> ReadAhead<S> {
     }
     /// `first` was read of it already and comes again.
     pub(super) fn with(first: Bytes, socket: S) -> Self {
-        Self { ahead: first, socket }
+        Self { ahead: first.into(), busy: false, socket }
     }
     /// The stream below.
     pub(super) fn get_ref(&self) -> &S {
@@ -48,9 +54,23 @@ impl<S> ReadAhead<S> {
         let count = self.ahead.len().min(buf.remaining());
         buf.put_slice(&self.ahead[..count]);
         self.ahead.advance(count);
-        if self.ahead.is_empty() {
-            self.ahead = Bytes::new();
+        if self.ahead.is_empty() && !self.busy {
+            self.ahead = BytesMut::new();
         }
+    }
+}
+
+impl<S: AsyncRead + Unpin> ReadAhead<S> {
+    /// Into the connection's own buffer, which is empty.
+    fn poll_own(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.ahead.reserve(SCRATCH_BYTES);
+        // A read holds nothing between two polls.
+        let read = pin!(self.socket.read_buf(&mut self.ahead)).poll(cx);
+        let found = read.map_ok(|count| self.busy = count > MUCH);
+        if !matches!(found, Poll::Ready(Ok(()))) {
+            (self.ahead, self.busy) = (BytesMut::new(), false);
+        }
+        found
     }
 }
 
@@ -67,14 +87,20 @@ impl<S: AsyncRead + Unpin> AsyncRead for ReadAhead<S> {
         if buf.remaining() >= SCRATCH_BYTES {
             return Pin::new(&mut self.socket).poll_read(cx, buf);
         }
+        if self.busy {
+            ready!(self.poll_own(cx))?;
+            self.give(buf);
+            return Poll::Ready(Ok(()));
+        }
         SCRATCH.with_borrow_mut(|scratch| {
             let mut found = ReadBuf::new(scratch);
             ready!(Pin::new(&mut self.socket).poll_read(cx, &mut found))?;
             let (now, later) = found.filled().split_at(found.filled().len().min(buf.remaining()));
             buf.put_slice(now);
             if !later.is_empty() {
-                self.ahead = Bytes::copy_from_slice(later);
+                self.ahead = later.into();
             }
+            self.busy = now.len() + later.len() > MUCH;
             Poll::Ready(Ok(()))
         })
     }
@@ -111,7 +137,7 @@ impl<S: Connection> Connection for ReadAhead<S> {
 
 #[cfg(test)]
 mod tests {
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::io::AsyncWriteExt;
 
     use super::*;
 
@@ -147,7 +173,7 @@ mod tests {
             assert_eq!(read, [b"first", &sent[..]].concat(), "in pieces of {size}");
             // Four full pieces and the end.
             assert!(stream.socket.1 <= 5, "{} reads for pieces of {size}", stream.socket.1);
-            assert!(stream.ahead.is_empty());
+            assert!(stream.ahead.capacity() == 0, "a connection that has ended, or waits, holds nothing");
         }
     }
 }
