@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use futures_util::Stream;
 use proto::transport::{Encoder, MessageKind};
-use tokio::sync::mpsc;
+use tokio::sync::mpsc::{self, error::TrySendError};
 
 use super::{Logged, Proven, Signed};
 use crate::exchange::Message;
@@ -152,8 +152,14 @@ impl Outgoing {
     }
 
     async fn hand_on(&self, piece: Piece) -> Result<(), Gone> {
-        let sent = tokio::time::timeout(STALLED, self.pieces.send(piece)).await;
-        sent.map_err(|_| Gone)?.map_err(|_| Gone)
+        match self.pieces.try_send(piece) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Closed(_)) => Err(Gone),
+            Err(TrySendError::Full(piece)) => {
+                let sent = tokio::time::timeout(STALLED, self.pieces.send(piece)).await;
+                sent.map_err(|_| Gone)?.map_err(|_| Gone)
+            }
+        }
     }
 }
 

@@ -207,6 +207,11 @@ impl Peers {
         })?;
         let addresses =
             choose::candidates(conf, provider, target, now).map_err(|e| e.into_peer_error(provider))?;
+        // The usual case needs no race.
+        if let [only] = addresses.as_slice() {
+            let tried = self.attempt(conf, &connector, provider, only.clone(), now).await;
+            return tried.inspect_err(not_usable);
+        }
         let mut waiting = inner.health.order(addresses, Instant::now()).into_iter();
         let mut attempts = FuturesUnordered::new();
         let mut worst: Option<PeerError> = None;
@@ -221,7 +226,7 @@ impl Peers {
             match tokio::time::timeout(moment, attempts.next()).await {
                 Ok(Some(Ok(connection))) => return Ok(connection),
                 Ok(Some(Err(error))) => {
-                    tracing::debug!(fault = ?error.path, cause = error.cause, "a provider's server was not usable");
+                    not_usable(&error);
                     if worst.as_ref().is_none_or(|old| error.is_about_trust() || !old.is_about_trust()) {
                         worst = Some(error);
                     }
@@ -303,6 +308,10 @@ impl Peers {
         self.0.pool.purge();
         metrics::gauge!("causeway_peer_connections_waiting").set(self.0.pool.len() as f64);
     }
+}
+
+fn not_usable(error: &PeerError) {
+    tracing::debug!(fault = ?error.path, cause = error.cause, "a provider's server was not usable");
 }
 
 /// The first address of the name that takes a connection.
