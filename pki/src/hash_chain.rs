@@ -16,8 +16,7 @@
 //!
 //! Not here: what the result's digest is worth ([`crate::xades`], [`crate::tsp`]).
 
-use std::collections::HashMap;
-
+use bytes::BufMut;
 use proto::fault::FaultCode;
 use proto::xml;
 use roxmltree::Node;
@@ -204,14 +203,13 @@ pub fn verify_with(
     };
     let mut walk = Walk {
         chain_uri,
-        steps,
+        steps: Steps::new(steps)?,
         resolve: &mut resolve,
-        named: Vec::new(),
-        path: Vec::new(),
+        named: Vec::with_capacity(required.len()),
+        path: Vec::with_capacity(8),
         outcome: Outcome::default(),
     };
-    let list = walk.step(first_step, 0)?;
-    if expected.algorithm.digest(&list) != expected {
+    if walk.step(first_step, expected.algorithm, 0)? != expected {
         return Err(HashChainError::Mismatch);
     }
     match required.iter().find(|part| !walk.named.iter().any(|named| named == *part)) {
@@ -251,11 +249,31 @@ enum Value<'a> {
     Data { uri: &'a str, transform: Option<Method>, digest: DigestValue },
 }
 
+/// The steps of a chain that were not yet come to, in the order of their ids.
+struct Steps<'a>(Vec<(&'a str, Option<Vec<Value<'a>>>)>);
+
+impl<'a> Steps<'a> {
+    fn new(steps: Vec<(&'a str, Vec<Value<'a>>)>) -> Result<Self, HashChainError> {
+        let mut steps: Vec<_> = steps.into_iter().map(|(id, values)| (id, Some(values))).collect();
+        steps.sort_unstable_by_key(|(id, _)| *id);
+        match steps.windows(2).any(|pair| pair[0].0 == pair[1].0) {
+            true => Err(HashChainError::Malformed("two steps have the same id".to_owned())),
+            false => Ok(Self(steps)),
+        }
+    }
+
+    /// The step with this id; `None` when there is none or it was taken before.
+    fn take(&mut self, id: &str) -> Option<Vec<Value<'a>>> {
+        let at = self.0.binary_search_by_key(&id, |(id, _)| *id).ok()?;
+        self.0[at].1.take()
+    }
+}
+
 /// A walk from the result down to the parts.
 struct Walk<'a, R> {
     chain_uri: &'a str,
     /// Steps not yet visited, so that none is visited twice.
-    steps: HashMap<&'a str, Vec<Value<'a>>>,
+    steps: Steps<'a>,
     resolve: R,
     named: Vec<&'a str>,
     /// Which child of each step on the way to where the walk is.
@@ -264,31 +282,36 @@ struct Walk<'a, R> {
 }
 
 impl<'a, R: FnMut(&DataRef<'_>) -> Result<Option<Found>, HashChainError>> Walk<'a, R> {
-    /// DER of the step's digest list. Recursion is bounded by [`MAX_DEPTH`].
-    fn step(&mut self, id: &str, depth: usize) -> Result<Vec<u8>, HashChainError> {
+    /// The digest of the step's list. Recursion is bounded by [`MAX_DEPTH`].
+    fn step(
+        &mut self,
+        id: &str,
+        algorithm: DigestAlgorithm,
+        depth: usize,
+    ) -> Result<DigestValue, HashChainError> {
         if depth == MAX_DEPTH {
             return Err(HashChainError::Malformed(format!("it is more than {MAX_DEPTH} steps deep")));
         }
-        let values = self.steps.remove(id).ok_or_else(|| {
+        let values = self.steps.take(id).ok_or_else(|| {
             HashChainError::Malformed("a step is not there, or is referred to twice".to_owned())
         })?;
-        let mut digests = Vec::with_capacity(values.len());
+        let mut list = DigestList::of(values.len());
         for (index, value) in values.into_iter().enumerate() {
             self.path.push(index);
-            digests.push(match value {
+            list.push(&match value {
                 Value::Hash(digest) => digest,
                 Value::Step { uri, algorithm } => {
                     let (base, id) = split_step_uri(uri)?;
                     if !base.is_empty() && base != self.chain_uri {
                         return Err(HashChainError::Unresolved(shorten(base)));
                     }
-                    algorithm.digest(&self.step(id, depth + 1)?)
+                    self.step(id, algorithm, depth + 1)?
                 }
                 Value::Data { uri, transform, digest } => self.part(uri, transform.as_ref(), digest)?,
             });
             self.path.pop();
         }
-        Ok(digest_list(&digests))
+        Ok(list.digest(algorithm))
     }
 
     fn part(
@@ -329,7 +352,7 @@ fn read_result<'a>(root: Node<'a, '_>) -> Result<(&'a str, DigestValue), HashCha
 }
 
 /// `HashChain`: its steps by their id.
-fn read_chain<'a>(root: Node<'a, '_>) -> Result<HashMap<&'a str, Vec<Value<'a>>>, HashChainError> {
+fn read_chain<'a>(root: Node<'a, '_>) -> Result<Vec<(&'a str, Vec<Value<'a>>)>, HashChainError> {
     if !strict::is(root, HASH_CHAIN, "HashChain") {
         return Err(HashChainError::Malformed("the chain is some other document".to_owned()));
     }
@@ -337,7 +360,7 @@ fn read_chain<'a>(root: Node<'a, '_>) -> Result<HashMap<&'a str, Vec<Value<'a>>>
     let mut children = Elements::of(root, "HashChain")?;
     let default =
         children.optional(HASH_CHAIN, "DefaultDigestMethod").map(strict::digest_method).transpose()?;
-    let mut steps = HashMap::new();
+    let mut steps = Vec::new();
     while let Some(step) = children.optional(HASH_CHAIN, "HashStep") {
         strict::only_attributes(step, "HashStep", &["id"])?;
         let mut values = Vec::new();
@@ -346,10 +369,8 @@ fn read_chain<'a>(root: Node<'a, '_>) -> Result<HashMap<&'a str, Vec<Value<'a>>>
             values.push(read_value(value, default)?);
         }
         // A step without an id can be referred to by nobody.
-        if let Some(id) = strict::attribute(step, "id")
-            && steps.insert(id, values).is_some()
-        {
-            return Err(HashChainError::Malformed("two steps have the same id".to_owned()));
+        if let Some(id) = strict::attribute(step, "id") {
+            steps.push((id, values));
         }
     }
     children.end()?;
@@ -401,35 +422,71 @@ fn split_step_uri(uri: &str) -> Result<(&str, &str), HashChainError> {
         .ok_or_else(|| HashChainError::Malformed("a step is referred to without its id".to_owned()))
 }
 
-/// DER of a `DigestList`.
-fn digest_list<'d>(digests: impl IntoIterator<Item = &'d DigestValue>) -> Vec<u8> {
-    let mut list = Vec::with_capacity(240);
-    for digest in digests {
-        let mut single = Vec::with_capacity(112);
-        der_value(&mut single, 0x04, &digest.value);
-        der_value(&mut single, 0x0C, digest.algorithm.uri().as_bytes());
-        der_value(&mut single, 0x30, &[]);
-        der_value(&mut list, 0x30, &single);
+/// A `DigestList` that is being written, DER.
+struct DigestList(Vec<u8>);
+
+impl DigestList {
+    /// For so many digests.
+    fn of(digests: usize) -> Self {
+        Self(Vec::with_capacity(SINGLE_BYTES * digests.min(64)))
     }
-    let mut der = Vec::with_capacity(list.len() + 5);
-    der_value(&mut der, 0x30, &list);
+
+    /// Adds a `SingleDigest`.
+    fn push(&mut self, digest: &DigestValue) {
+        let uri = digest.algorithm.uri().as_bytes();
+        let length = tlv_bytes(digest.value.len()) + tlv_bytes(uri.len()) + tlv_bytes(0);
+        push_header(&mut self.0, 0x30, length);
+        for (tag, content) in [(0x04, &*digest.value), (0x0C, uri), (0x30, &[])] {
+            push_header(&mut self.0, tag, content.len());
+            self.0.extend_from_slice(content);
+        }
+    }
+
+    /// The digest of the whole list.
+    fn digest(&self, algorithm: DigestAlgorithm) -> DigestValue {
+        let mut header = [0; 16];
+        let mut room = &mut header[..];
+        push_header(&mut room, 0x30, self.0.len());
+        let unused = room.len();
+        let mut hasher = algorithm.hasher();
+        hasher.update(&header[..header.len() - unused]);
+        hasher.update(&self.0);
+        hasher.finish()
+    }
+}
+
+/// DER of a whole `DigestList`.
+fn digest_list<'d>(digests: impl IntoIterator<Item = &'d DigestValue>) -> Vec<u8> {
+    let mut list = DigestList::of(2);
+    digests.into_iter().for_each(|digest| list.push(digest));
+    let mut der = Vec::with_capacity(list.0.len() + 8);
+    push_header(&mut der, 0x30, list.0.len());
+    der.extend_from_slice(&list.0);
     der
 }
 
-/// Tag, length, content.
-fn der_value(out: &mut Vec<u8>, tag: u8, content: &[u8]) {
-    out.push(tag);
-    let length = content.len().to_be_bytes();
+/// What a `SingleDigest` with SHA-512 comes to, and a little more.
+const SINGLE_BYTES: usize = 128;
+
+/// Bytes of a value with its tag and length.
+fn tlv_bytes(content: usize) -> usize {
+    let long_form = if content < 0x80 { 0 } else { (usize::BITS - content.leading_zeros()).div_ceil(8) };
+    2 + long_form as usize + content
+}
+
+/// Tag and length.
+fn push_header(out: &mut impl BufMut, tag: u8, content: usize) {
+    out.put_u8(tag);
+    let length = content.to_be_bytes();
     let significant = &length[length.iter().take_while(|byte| **byte == 0).count()..];
     match significant {
-        [] => out.push(0),
-        [short] if *short < 0x80 => out.push(*short),
+        [] => out.put_u8(0),
+        [short] if *short < 0x80 => out.put_u8(*short),
         long => {
-            out.push(0x80 | u8::try_from(long.len()).expect("a length has at most eight bytes"));
-            out.extend_from_slice(long);
+            out.put_u8(0x80 | u8::try_from(long.len()).expect("a length has at most eight bytes"));
+            out.put_slice(long);
         }
     }
-    out.extend_from_slice(content);
 }
 
 /// A foreign URI, cut to what fits into a log line.

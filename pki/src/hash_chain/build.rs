@@ -3,12 +3,13 @@
 //! Leaf of a message: the digest of its one part, or one step over the digests of its parts. Inner node: one step over two
 //! children; a node without a sibling moves up unchanged. The text is the stock servers', to the byte.
 
-use std::fmt::Write as _;
+use std::fmt::Write;
+use std::sync::Arc;
 
-use base64::Engine as _;
+use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 
-use super::{DS, HASH_CHAIN, Parts, digest_list};
+use super::{DS, DigestList, HASH_CHAIN, Parts};
 use crate::digest::{DigestAlgorithm, DigestValue};
 
 const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\"?>\n";
@@ -17,7 +18,7 @@ const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\
 #[derive(Clone, Debug)]
 pub struct Tree {
     algorithm: DigestAlgorithm,
-    messages: Vec<Parts>,
+    messages: Vec<Arc<Parts>>,
     /// Leaves first, the children of the root last; the root itself is in `result`.
     levels: Vec<Vec<DigestValue>>,
     result: Vec<u8>,
@@ -29,6 +30,11 @@ impl Tree {
     /// A single message makes one step over its parts (when it has one part only, it is better signed without a chain).
     /// No messages make an empty result and no chain.
     pub fn build(algorithm: DigestAlgorithm, chain_uri: &str, messages: Vec<Parts>) -> Self {
+        Self::of_shared(algorithm, chain_uri, messages.into_iter().map(Arc::new).collect())
+    }
+
+    /// As [`Tree::build`], over parts that their messages keep.
+    pub fn of_shared(algorithm: DigestAlgorithm, chain_uri: &str, messages: Vec<Arc<Parts>>) -> Self {
         let mut tree = Self { algorithm, levels: Vec::new(), result: Vec::new(), messages };
         let mut level: Vec<DigestValue> = match tree.messages.as_slice() {
             [] => return tree,
@@ -63,7 +69,7 @@ impl Tree {
                 self.levels[height].get(place ^ 1).map(|sibling| (place & 1 == 1, sibling))
             })
             .collect();
-        let mut writer = ChainWriter::new(self.algorithm, way.len());
+        let mut writer = ChainWriter::new(self.algorithm, room_for(way.len()));
         let last = way.len().saturating_sub(1);
         for (number, (sibling_first, sibling)) in way.iter().enumerate() {
             writer.begin_step();
@@ -81,12 +87,12 @@ impl Tree {
         }
         if way.is_empty() || parts.len() != 1 {
             writer.begin_step();
-            for (uri, digest) in parts {
+            for (uri, digest) in parts.iter() {
                 writer.data_ref(uri, digest.algorithm, &digest.value);
             }
             writer.end_step();
         }
-        writer.finish()
+        writer.finish().into_bytes()
     }
 }
 
@@ -98,30 +104,47 @@ fn leaf(algorithm: DigestAlgorithm, parts: &Parts) -> DigestValue {
 }
 
 fn step<'a>(algorithm: DigestAlgorithm, digests: impl IntoIterator<Item = &'a DigestValue>) -> DigestValue {
-    algorithm.digest(&digest_list(digests))
+    let mut list = DigestList::of(2);
+    digests.into_iter().for_each(|digest| list.push(digest));
+    list.digest(algorithm)
 }
 
+/// The result document.
 pub(super) fn result_xml(chain_uri: &str, root: &DigestValue) -> Vec<u8> {
-    format!(
+    let mut result = String::with_capacity(512);
+    // Writing to a String cannot fail.
+    let _ = write_result(&mut result, chain_uri, root);
+    result.into_bytes()
+}
+
+/// The result document, into a text or into whatever it is held against.
+pub(super) fn write_result(out: &mut impl Write, chain_uri: &str, root: &DigestValue) -> std::fmt::Result {
+    write!(
+        out,
         "{DECLARATION}<ns2:HashChainResult URI=\"{chain_uri}#STEP0\" xmlns=\"{DS}\" xmlns:ns2=\"{HASH_CHAIN}\">\n    \
          <DigestMethod Algorithm=\"{}\"/>\n    <DigestValue>{}</DigestValue>\n</ns2:HashChainResult>\n",
         root.algorithm.uri(),
-        STANDARD.encode(&root.value)
+        Base64Display::new(&root.value, &STANDARD)
     )
-    .into_bytes()
 }
 
-/// Writes a chain document, step by step.
-pub(super) struct ChainWriter {
+/// A text with room for a chain of so many steps on the way.
+pub(super) fn room_for(steps: usize) -> String {
+    String::with_capacity(512 + 256 * (steps + 1))
+}
+
+/// Writes a chain document, step by step: into a text, or into whatever it is held against, which notes what does not fit.
+pub(super) struct ChainWriter<W> {
     algorithm: DigestAlgorithm,
     steps: usize,
-    out: String,
+    out: W,
 }
 
-impl ChainWriter {
-    pub(super) fn new(algorithm: DigestAlgorithm, steps: usize) -> Self {
-        let mut out = String::with_capacity(512 + 256 * (steps + 1));
-        for piece in [
+impl<W: Write> ChainWriter<W> {
+    /// `algorithm`: what digests have that name no other.
+    pub(super) fn new(algorithm: DigestAlgorithm, out: W) -> Self {
+        let mut writer = Self { algorithm, steps: 0, out };
+        writer.put(&[
             DECLARATION,
             "<ns2:HashChain xmlns=\"",
             DS,
@@ -130,20 +153,24 @@ impl ChainWriter {
             "\">\n    <ns2:DefaultDigestMethod Algorithm=\"",
             algorithm.uri(),
             "\"/>\n",
-        ] {
-            out.push_str(piece);
+        ]);
+        writer
+    }
+
+    fn put(&mut self, pieces: &[&str]) {
+        for piece in pieces {
+            // What cannot be written is known to `out`.
+            let _ = self.out.write_str(piece);
         }
-        Self { algorithm, steps: 0, out }
     }
 
     pub(super) fn begin_step(&mut self) {
-        // Writing to a String cannot fail.
         let _ = writeln!(self.out, "    <ns2:HashStep id=\"STEP{}\">", self.steps);
         self.steps += 1;
     }
 
     pub(super) fn end_step(&mut self) {
-        self.out.push_str("    </ns2:HashStep>\n");
+        self.put(&["    </ns2:HashStep>\n"]);
     }
 
     pub(super) fn step_ref(&mut self, number: usize) {
@@ -151,32 +178,27 @@ impl ChainWriter {
     }
 
     pub(super) fn hash_value(&mut self, algorithm: DigestAlgorithm, digest: &[u8]) {
-        self.out.push_str("        <ns2:HashValue>\n");
+        self.put(&["        <ns2:HashValue>\n"]);
         self.digest(algorithm, digest);
-        self.out.push_str("        </ns2:HashValue>\n");
+        self.put(&["        </ns2:HashValue>\n"]);
     }
 
     pub(super) fn data_ref(&mut self, uri: &str, algorithm: DigestAlgorithm, digest: &[u8]) {
-        self.out.push_str("        <ns2:DataRef URI=\"");
-        self.out.push_str(&quick_xml::escape::escape(uri));
-        self.out.push_str("\">\n");
+        self.put(&["        <ns2:DataRef URI=\"", &quick_xml::escape::escape(uri), "\">\n"]);
         self.digest(algorithm, digest);
-        self.out.push_str("        </ns2:DataRef>\n");
+        self.put(&["        </ns2:DataRef>\n"]);
     }
 
     fn digest(&mut self, algorithm: DigestAlgorithm, digest: &[u8]) {
         if algorithm != self.algorithm {
-            self.out.push_str("            <DigestMethod Algorithm=\"");
-            self.out.push_str(algorithm.uri());
-            self.out.push_str("\"/>\n");
+            self.put(&["            <DigestMethod Algorithm=\"", algorithm.uri(), "\"/>\n"]);
         }
-        self.out.push_str("            <DigestValue>");
-        STANDARD.encode_string(digest, &mut self.out);
-        self.out.push_str("</DigestValue>\n");
+        let value = Base64Display::new(digest, &STANDARD);
+        let _ = writeln!(self.out, "            <DigestValue>{value}</DigestValue>");
     }
 
-    pub(super) fn finish(mut self) -> Vec<u8> {
-        self.out.push_str("</ns2:HashChain>\n");
-        self.out.into_bytes()
+    pub(super) fn finish(mut self) -> W {
+        self.put(&["</ns2:HashChain>\n"]);
+        self.out
     }
 }

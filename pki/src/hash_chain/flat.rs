@@ -3,7 +3,7 @@
 //! It is the tree that [`super::Tree`] makes of them, document for document. Digests lie one behind the other, since at ten thousand
 //! leaves an allocation for each takes more memory and time than the hashes themselves.
 
-use super::build::{ChainWriter, result_xml};
+use super::build::{ChainWriter, result_xml, room_for};
 use super::digest_list;
 use crate::digest::{DigestAlgorithm, DigestValue};
 
@@ -93,7 +93,7 @@ impl FlatTree {
                 self.at(height, place ^ 1).map(|sibling| (place & 1 == 1, sibling))
             })
             .collect();
-        let mut writer = ChainWriter::new(ALGORITHM, way.len());
+        let mut writer = ChainWriter::new(ALGORITHM, room_for(way.len()));
         for (number, (sibling_first, sibling)) in way.iter().enumerate() {
             writer.begin_step();
             if *sibling_first {
@@ -113,7 +113,7 @@ impl FlatTree {
             writer.data_ref(self.part_uri, ALGORITHM, leaf);
             writer.end_step();
         }
-        writer.finish()
+        writer.finish().into_bytes()
     }
 
     /// The digest of message `index`.

@@ -58,6 +58,11 @@ fn a_list_of_digests_is_der() {
     assert_eq!(digest_list([&digest, &digest])[..5], [0x30, 0x81, 0xDE, 0x30, 0x6D]);
     let three_hundred = vec![&digest; 300];
     assert_eq!(digest_list(three_hundred)[..4], [0x30, 0x82, 0x82, 0x14]);
+    for count in [0, 1, 2, 3, 300] {
+        let mut list = DigestList::of(count);
+        (0..count).for_each(|_| list.push(&digest));
+        assert_eq!(list.digest(SHA512), SHA512.digest(&digest_list(vec![&digest; count])), "{count}");
+    }
 }
 
 /// The definition, word for word, against what [`Tree`] does level by level.

@@ -4,13 +4,13 @@
 //! that XML has of them. Every message of a batch brings a chain, and this costs a tenth of gate and tree. Whatever stands otherwise,
 //! or is longer than [`MAX_BYTES`], is read as XML.
 
-use std::collections::HashMap;
+use std::fmt;
 use std::str::Lines;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
-use super::build::{ChainWriter, result_xml};
+use super::build::{ChainWriter, write_result};
 use super::{DigestAlgorithm, DigestValue, Value};
 
 /// Longest document that is read so.
@@ -23,16 +23,17 @@ pub(super) fn read_result(xml: &[u8]) -> Option<(&str, DigestValue)> {
     let (uri, _) = root.strip_prefix("<ns2:HashChainResult URI=\"")?.split_once('"')?;
     let algorithm = algorithm(between(&mut lines, "<DigestMethod Algorithm=\"", "\"/>")?)?;
     let digest = DigestValue { algorithm, value: value(lines.next()?)? };
-    let same = result_xml(plain(uri.strip_suffix("#STEP0")?)?, &digest) == xml;
-    same.then_some((uri, digest))
+    let mut same = Same::as_in(xml);
+    write_result(&mut same, plain(uri.strip_suffix("#STEP0")?)?, &digest).ok()?;
+    same.to_the_end().then_some((uri, digest))
 }
 
 /// The chain: its steps by their id.
-pub(super) fn read_chain(xml: &[u8]) -> Option<HashMap<&str, Vec<Value<'_>>>> {
+pub(super) fn read_chain(xml: &[u8]) -> Option<Vec<(&str, Vec<Value<'_>>)>> {
     let mut lines = lines(xml)?;
     let (_declaration, _root) = (lines.next()?, lines.next()?);
     let default = algorithm(between(&mut lines, "<ns2:DefaultDigestMethod Algorithm=\"", "\"/>")?)?;
-    let (mut steps, mut writer) = (HashMap::new(), ChainWriter::new(default, xml.len() / 256));
+    let (mut steps, mut writer) = (Vec::with_capacity(8), ChainWriter::new(default, Same::as_in(xml)));
     loop {
         let line = lines.next()?.trim_start();
         if line == "</ns2:HashChain>" {
@@ -40,19 +41,19 @@ pub(super) fn read_chain(xml: &[u8]) -> Option<HashMap<&str, Vec<Value<'_>>>> {
         }
         let id = inside(line, "<ns2:HashStep id=\"", "\">")?;
         writer.begin_step();
-        steps.insert(id, read_step(&mut lines, default, &mut writer)?);
+        steps.push((id, read_step(&mut lines, default, &mut writer)?));
         writer.end_step();
     }
-    (writer.finish() == xml).then_some(steps)
+    writer.finish().to_the_end().then_some(steps)
 }
 
 /// Its children up to its end, each written anew.
 fn read_step<'a>(
     lines: &mut Lines<'a>,
     default: DigestAlgorithm,
-    writer: &mut ChainWriter,
+    writer: &mut ChainWriter<Same<'_>>,
 ) -> Option<Vec<Value<'a>>> {
-    let mut values = Vec::new();
+    let mut values = Vec::with_capacity(2);
     loop {
         let line = lines.next()?.trim_start();
         if line == "</ns2:HashStep>" {
@@ -113,6 +114,29 @@ fn plain(uri: &str) -> Option<&str> {
     uri.bytes().all(means_itself).then_some(uri)
 }
 
+/// Bytes that something written anew must be the same as.
+struct Same<'a> {
+    /// `None` from the first difference on.
+    rest: Option<&'a [u8]>,
+}
+
+impl<'a> Same<'a> {
+    fn as_in(xml: &'a [u8]) -> Self {
+        Self { rest: Some(xml) }
+    }
+    /// Nothing differs, and nothing is left.
+    fn to_the_end(&self) -> bool {
+        self.rest.is_some_and(<[u8]>::is_empty)
+    }
+}
+
+impl fmt::Write for Same<'_> {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.rest = self.rest.and_then(|rest| rest.strip_prefix(text.as_bytes()));
+        if self.rest.is_some() { Ok(()) } else { Err(fmt::Error) }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proto::xml;
@@ -150,8 +174,7 @@ mod tests {
         super::super::read_result(tree.root_element()).ok().map(|found| format!("{found:?}"))
     }
 
-    fn said(steps: HashMap<&str, Vec<Value<'_>>>) -> String {
-        let mut steps: Vec<_> = steps.into_iter().collect();
+    fn said(mut steps: Vec<(&str, Vec<Value<'_>>)>) -> String {
         steps.sort_by_key(|(id, _)| *id);
         format!("{steps:?}")
     }
