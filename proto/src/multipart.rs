@@ -100,6 +100,8 @@ pub struct Decoder {
     limits: Limits,
     parts: usize,
     outside: usize,
+    /// Of the part that begins.
+    head: HeadBuffer,
     stage: Stage,
 }
 
@@ -108,7 +110,7 @@ enum Stage {
     /// Before the first delimiter.
     Preamble,
     /// In the headers of a part.
-    Head(HeadBuffer),
+    Head,
     /// In the content of a part; its first bytes may have come with the headers.
     Body(Bytes),
     /// The content has ended, nobody was told yet.
@@ -140,7 +142,8 @@ impl Decoder {
             return Err(MultipartError::Boundary);
         }
         let scanner = Scanner::new(boundary.as_bytes(), limits.header_line_bytes);
-        Ok(Self { scanner, limits, parts: 0, outside: 0, stage: Stage::Preamble })
+        let head = HeadBuffer::default();
+        Ok(Self { scanner, limits, parts: 0, outside: 0, head, stage: Stage::Preamble })
     }
 
     /// More input. What follows [`Event::End`] is only counted.
@@ -173,9 +176,9 @@ impl Decoder {
                     Scan::End => self.begin(Next::InputEnd)?,
                     Scan::More => return Ok(None),
                 },
-                Stage::Head(buffer) => {
+                Stage::Head => {
                     let (rest, next) = match self.scanner.next() {
-                        Scan::Data(mut data) => match buffer.take(&mut data, &self.limits)? {
+                        Scan::Data(mut data) => match self.head.take(&mut data, &self.limits)? {
                             true => (data, None),
                             false => continue,
                         },
@@ -189,7 +192,7 @@ impl Decoder {
                         }
                         Scan::More => return Ok(None),
                     };
-                    let head = buffer.parse();
+                    let head = self.head.parse();
                     self.stage = next.map_or(Stage::Body(rest), Stage::PartEnd);
                     return Ok(Some(Event::Head(head)));
                 }
@@ -234,7 +237,8 @@ impl Decoder {
                 if self.parts > self.limits.parts {
                     return Err(MultipartError::Parts { limit: self.limits.parts });
                 }
-                Stage::Head(HeadBuffer::default())
+                self.head.clear();
+                Stage::Head
             }
             Next::Close => Stage::End { closed: true },
             Next::InputEnd => Stage::End { closed: false },

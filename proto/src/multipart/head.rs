@@ -1,4 +1,6 @@
 //! The headers of one part: collected line by line, then parsed once.
+use std::borrow::Cow;
+
 use bytes::{Buf, Bytes};
 
 use super::{Limits, MultipartError};
@@ -25,6 +27,11 @@ impl PartHead {
     }
 }
 
+/// What may stand around a value.
+const BLANKS: [char; 2] = [' ', '\t'];
+/// Room for the headers of most parts.
+const USUAL_BYTES: usize = 256;
+
 /// Header lines so far, line ends included.
 #[derive(Debug, Default)]
 pub(super) struct HeadBuffer {
@@ -34,6 +41,12 @@ pub(super) struct HeadBuffer {
 }
 
 impl HeadBuffer {
+    /// For the next part.
+    pub(super) fn clear(&mut self) {
+        self.bytes.clear();
+        self.line = 0;
+    }
+
     /// Takes lines off the front of `data`; `true` once the empty line that ends the headers was taken.
     pub(super) fn take(&mut self, data: &mut Bytes, limits: &Limits) -> Result<bool, MultipartError> {
         while !data.is_empty() {
@@ -46,6 +59,9 @@ impl HeadBuffer {
             }
             if self.bytes.len() + count > limits.header_bytes {
                 return Err(MultipartError::HeaderBytes { limit: limits.header_bytes });
+            }
+            if self.bytes.capacity() == 0 {
+                self.bytes.reserve(USUAL_BYTES);
             }
             self.bytes.extend_from_slice(&data[..count]);
             data.advance(count);
@@ -77,11 +93,15 @@ impl HeadBuffer {
             let colon = memchr::memchr(b':', line).filter(|at| *at > 0);
             open = colon.is_some();
             if let Some(at) = colon {
-                headers.push((latin1(&line[..at]).trim().to_owned(), latin1(&line[at + 1..])));
+                let value = latin1(&line[at + 1..]);
+                headers.push((
+                    latin1(&line[..at]).trim().to_owned(),
+                    value.trim_start_matches(BLANKS).to_owned(),
+                ));
             }
         }
         for (_, value) in &mut headers {
-            let trimmed = value.trim_matches([' ', '\t']);
+            let trimmed = value.trim_matches(BLANKS);
             if trimmed.len() != value.len() {
                 *value = trimmed.to_owned();
             }
@@ -96,6 +116,9 @@ fn without_line_end(line: &[u8]) -> &[u8] {
 }
 
 /// Header bytes are ISO-8859-1.
-fn latin1(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| char::from(*b)).collect()
+fn latin1(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if text.is_ascii() => Cow::Borrowed(text),
+        _ => Cow::Owned(bytes.iter().map(|b| char::from(*b)).collect()),
+    }
 }
