@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 mod forms;
 mod xml;
 use forms::{
-    checked_code, client, global_group, header, header_codes, join, member_only, plain_codes, server, typed,
-    write_long,
+    checked_code, client, global_group, header, header_codes, join, member_only, plain_codes, push_header,
+    server, typed, write_long,
 };
 pub(crate) use forms::{decode_segment, unescape};
 pub use forms::{has_discouraged_character, is_strict_code};
@@ -193,6 +193,10 @@ impl ClientId {
     pub fn to_header(&self) -> String {
         header(self.codes())
     }
+    /// Adds [`ClientId::to_header`] to a text.
+    pub(crate) fn push_header(&self, text: &mut String) {
+        push_header(text, self.codes());
+    }
     /// Reads [`ClientId::short`].
     ///
     /// # Errors
@@ -241,6 +245,10 @@ impl ServiceId {
     /// `EE/GOV/1/sub/svc`; a version is never written over REST.
     pub fn to_header(&self) -> String {
         header(self.client.codes().chain([self.code.as_str()]))
+    }
+    /// Adds [`ServiceId::to_header`] to a text.
+    pub(crate) fn push_header(&self, text: &mut String) {
+        push_header(text, self.client.codes().chain([self.code.as_str()]));
     }
     /// Reads [`ServiceId::encoded`]. A dot in the last code parts code and version, so there may be one at most.
     ///

@@ -4,6 +4,9 @@
 //! is lines ended by CR LF: two first lines, then `Name:value` without white space around the colon and without an empty line at
 //! the end. Names are HTTP tokens and values hold no control character but tab, so that nothing inside a value can become a line.
 //!
+//! Identifiers are shared, not copied: by both messages of an exchange where both have them in the same bytes, and by whoever keeps
+//! them longer than the message.
+//!
 //! Header bytes of an information system are ISO-8859-1 and stand in the part as UTF-8; [`to_service_value`] and
 //! [`to_client_value`] are the ways back. Which bodies come with a message is not decided here.
 use std::borrow::Cow;
@@ -14,11 +17,9 @@ use crate::id::{IdError, MAX_CODE_CHARS};
 mod lines;
 mod request;
 mod response;
+pub use lines::Headers;
 pub use request::{EdgeRequest, RestRequest};
 pub use response::RestResponse;
-
-/// Header names and values in order, values as the signed bytes have them.
-pub type Headers = Vec<(String, String)>;
 
 /// Never part of a signed header part: they belong to one connection or are made by whoever sends.
 const CONNECTION_HEADERS: [&str; 13] = [

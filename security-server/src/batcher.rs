@@ -96,7 +96,7 @@ struct Queue {
 }
 
 struct Waiting {
-    parts: Parts,
+    parts: Arc<Parts>,
     reply: oneshot::Sender<Result<(Evidence, UnixTime), SignError>>,
 }
 
@@ -177,7 +177,8 @@ impl Batcher {
 
     async fn sign_batch(&self, line: &Line, batch: Vec<Waiting>) {
         let (at, nth) = self.instant();
-        let (parts, replies): (Vec<Parts>, Vec<_>) = batch.into_iter().map(|w| (w.parts, w.reply)).unzip();
+        let (parts, replies): (Vec<Arc<Parts>>, Vec<_>) =
+            batch.into_iter().map(|w| (w.parts, w.reply)).unzip();
         let subject = Subject::of(parts);
         let (uri, digest) = subject.reference();
         let unsigned = line.template.prepare_nth(uri, &digest, at, nth);
@@ -244,14 +245,13 @@ enum Subject {
 }
 
 impl Subject {
-    fn of(mut messages: Vec<Parts>) -> Self {
-        if let [parts] = messages.as_mut_slice()
-            && parts.len() == 1
-            && let Some((_, digest)) = parts.pop()
+    fn of(messages: Vec<Arc<Parts>>) -> Self {
+        if let [parts] = messages.as_slice()
+            && let [(_, digest)] = parts.as_slice()
         {
-            return Self::Part(digest);
+            return Self::Part(digest.clone());
         }
-        let tree = Tree::build(DigestAlgorithm::Sha512, SIGNATURE_CHAIN_URI, messages);
+        let tree = Tree::of_shared(DigestAlgorithm::Sha512, SIGNATURE_CHAIN_URI, messages);
         let result = Bytes::copy_from_slice(tree.result_xml());
         Self::Tree(tree, result)
     }

@@ -31,6 +31,7 @@ use signer::Signer;
 use crate::batcher::Batcher;
 use crate::budget::Budget;
 use crate::client_proxy::Listings;
+use crate::ended::Ended;
 use crate::faults::Failure;
 use crate::message_log::{self, Direction, LogError, MessageLog, Stored};
 use crate::replay::Replay;
@@ -53,13 +54,13 @@ pub use writing::Outgoing;
 #[derive(Clone, Debug)]
 pub struct Ids {
     /// Who asks.
-    pub client: ClientId,
+    pub client: Arc<ClientId>,
     /// What is asked.
-    pub service: ServiceId,
+    pub service: Arc<ServiceId>,
     /// `X-Road-Id` or `xroad:id`.
-    pub message_id: String,
+    pub message_id: Arc<str>,
     /// `x-road-request-id`.
-    pub request_id: String,
+    pub request_id: Arc<str>,
 }
 
 impl Ids {
@@ -69,8 +70,8 @@ impl Ids {
         if span.is_disabled() {
             return;
         }
-        span.record("message_id", self.message_id.as_str());
-        span.record("request_id", self.request_id.as_str());
+        span.record("message_id", &*self.message_id);
+        span.record("request_id", &*self.request_id);
         span.record("client", short(self.client.to_string()));
         span.record("service", short(self.service.to_string()));
     }
@@ -102,6 +103,8 @@ pub struct Kept {
     pub budget: Budget,
     /// Lists of members that information systems asked for.
     pub listings: Listings,
+    /// Counts exchanges.
+    pub ended: Ended,
 }
 
 /// Bytes of envelopes, header parts and signatures that all exchanges together may hold.
@@ -117,6 +120,7 @@ impl Kept {
             services: Services::new(),
             budget: Budget::new(HELD_BYTES),
             listings: Listings::default(),
+            ended: Ended::default(),
         }
     }
 }
@@ -164,7 +168,7 @@ pub struct Whole<M> {
     /// REST body or SOAP attachments; none of SOAP messages of ours that have more of them than the log keeps.
     pub attachments: Vec<Stored>,
     /// URI and digest of each part.
-    pub parts: Parts,
+    pub parts: Arc<Parts>,
 }
 
 impl<M: Message> Whole<M> {
@@ -172,7 +176,7 @@ impl<M: Message> Whole<M> {
     pub fn new(message: M, attachments: Passed) -> Self {
         let Passed { stored, digests } = attachments;
         let parts = parts(DigestAlgorithm::Sha512.digest(message.raw()), digests);
-        Self { message, attachments: stored, parts }
+        Self { message, attachments: stored, parts: Arc::new(parts) }
     }
     /// A message of the other side, and the digests with the algorithm that its transport header names when that is not SHA-512.
     pub fn received(message: M, label: DigestAlgorithm, attachments: Vec<Attachment>) -> (Self, Parts) {
@@ -190,9 +194,10 @@ impl<M: Message> Whole<M> {
 
 fn parts(message: DigestValue, attachments: impl IntoIterator<Item = DigestValue>) -> Parts {
     let attachments = attachments.into_iter().zip(1_u32..);
-    std::iter::once((MESSAGE_URI.to_owned(), message))
-        .chain(attachments.map(|(digest, number)| (format!("/attachment{number}"), digest)))
-        .collect()
+    let mut parts = Vec::with_capacity(2);
+    parts.push((MESSAGE_URI.to_owned(), message));
+    parts.extend(attachments.map(|(digest, number)| (format!("/attachment{number}"), digest)));
+    parts
 }
 
 /// What `x-hash-algorithm` names.

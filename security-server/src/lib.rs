@@ -44,6 +44,7 @@ pub mod config;
 pub mod configuration_client;
 pub mod context;
 pub mod door;
+pub mod ended;
 pub mod exchange;
 pub mod faults;
 pub mod foundation;

@@ -11,10 +11,12 @@
 //! Never cached: whether a signature covers the message at hand. Bounded by [`ENTRIES`], [`DOCUMENTS`], [`KNOWN`], [`CERTIFICATES`] and
 //! [`KEPT_DOCUMENT_BYTES`]; the older half goes first.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
+use metrics::Counter;
 use pki::cert::{CertError, Certificate};
 use pki::digest::DigestValue;
 use pki::globalconf::GlobalConf;
@@ -48,7 +50,7 @@ pub struct Verified<M> {
     evidence: Evidence,
     at: UnixTime,
     until: UnixTime,
-    signature_value: Vec<u8>,
+    read: Arc<Read>,
     position: Vec<usize>,
 }
 
@@ -59,7 +61,7 @@ impl<M> Verified<M> {
     }
     /// What of the decoded signature value only its signer could write: [`Document::mark`].
     pub fn signature_value(&self) -> &[u8] {
-        &self.signature_value
+        self.read.document.mark()
     }
     /// The message's place in the batch that was signed.
     pub fn position(&self) -> &[usize] {
@@ -102,7 +104,7 @@ impl PeerIdentity {
 }
 
 /// Kept verdicts. Cheap to clone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct TrustCache {
     verdicts: Arc<Mutex<Verdicts>>,
     documents: Arc<Mutex<Recent<Arc<Read>>>>,
@@ -111,6 +113,22 @@ pub struct TrustCache {
     /// One document of each certificate, as it was read.
     known: Arc<Mutex<VecDeque<Arc<Known>>>>,
     certs: Arc<Mutex<Recent<Certificate>>>,
+    /// Verdicts that were not kept, and those that were.
+    lookups: Arc<[Counter; 2]>,
+}
+
+impl Default for TrustCache {
+    fn default() -> Self {
+        let counter = |kept| metrics::counter!("causeway_trust_lookups_total", "kept" => kept);
+        Self {
+            verdicts: Arc::default(),
+            documents: Arc::default(),
+            latest: Arc::default(),
+            known: Arc::default(),
+            certs: Arc::default(),
+            lookups: Arc::new(["no", "yes"].map(counter)),
+        }
+    }
 }
 
 type Key = [u8; 32];
@@ -142,7 +160,7 @@ impl Read {
 /// What is to be said of a signature that holds.
 struct Held {
     until: UnixTime,
-    signature_value: Vec<u8>,
+    read: Arc<Read>,
     position: Vec<usize>,
 }
 
@@ -190,14 +208,16 @@ impl TrustCache {
     ) -> Result<Verified<M>, VerifyError> {
         let mut parts = digests(&whole.parts, labelled, evidence.hash_chain.is_some());
         let checked = self.read(&evidence.document).map_err(VerifyError::from).and_then(|read| {
-            parts.extend(message_as_referred_to(&read.document, &parts, whole.message.raw()));
-            let held = self.check(&read, &parts, &evidence, signer, conf, now)?;
-            read.share(&mut evidence);
+            if let Some(other) = message_as_referred_to(&read.document, &parts, whole.message.raw()) {
+                parts.to_mut().push(other);
+            }
+            let held = self.check(read, &parts, &evidence, signer, conf, now)?;
+            held.read.share(&mut evidence);
             Ok(held)
         });
         match checked {
-            Ok(Held { until, signature_value, position }) => {
-                Ok(Verified { whole, evidence, at: now, until, signature_value, position })
+            Ok(Held { until, read, position }) => {
+                Ok(Verified { whole, evidence, at: now, until, read, position })
             }
             // The cheap checks came first; which rule is named follows the order that all servers use.
             Err(found) => {
@@ -261,7 +281,7 @@ impl TrustCache {
 
     fn check(
         &self,
-        read: &Read,
+        read: Arc<Read>,
         parts: &Parts,
         evidence: &Evidence,
         signer: &ClientId,
@@ -279,7 +299,7 @@ impl TrustCache {
                 until
             }
         };
-        Ok(Held { until, signature_value: document.mark().to_vec(), position: covered.position })
+        Ok(Held { until, read, position: covered.position })
     }
 
     /// The signature value every time, its certificate once for all documents that carry the same bytes.
@@ -337,8 +357,8 @@ impl TrustCache {
 
     fn get(&self, conf: &GlobalConf, key: &Key, now: UnixTime) -> Option<UnixTime> {
         let until = lock(&self.verdicts).get(conf.generation(), key).filter(|until| now <= *until);
-        metrics::counter!("causeway_trust_lookups_total", "kept" => if until.is_some() { "yes" } else { "no" })
-            .increment(1);
+        let [missed, kept] = &*self.lookups;
+        if until.is_some() { kept } else { missed }.increment(1);
         until
     }
 
@@ -381,9 +401,12 @@ fn key_of(question: &str, generation: u64, client: &ClientId, inputs: &[&[u8]]) 
 }
 
 /// The digests a signature is held against. In a hash chain the parts have the digest of their label and no other.
-fn digests(parts: &Parts, labelled: &Parts, chained: bool) -> Parts {
-    let parts = if chained && !labelled.is_empty() { &[] } else { parts.as_slice() };
-    parts.iter().chain(labelled).cloned().collect()
+fn digests<'p>(parts: &'p Parts, labelled: &'p Parts, chained: bool) -> Cow<'p, Parts> {
+    match (labelled.is_empty(), chained) {
+        (true, _) => Cow::Borrowed(parts),
+        (false, true) => Cow::Borrowed(labelled),
+        (false, false) => Cow::Owned([parts.as_slice(), labelled].concat()),
+    }
 }
 
 /// A signature without a chain may refer to the message with another digest than the parts are labelled with, as a stock sender does
@@ -493,9 +516,9 @@ mod tests {
     fn in_a_chain_the_label_decides() {
         let parts = |algorithm: DigestAlgorithm| vec![(MESSAGE_URI.to_owned(), algorithm.digest(b"message"))];
         let (own, labelled) = (parts(DigestAlgorithm::Sha512), parts(DigestAlgorithm::Sha256));
-        assert_eq!(digests(&own, &labelled, true), labelled);
-        assert_eq!(digests(&own, &Parts::new(), true), own);
-        assert_eq!(digests(&own, &labelled, false), [own.clone(), labelled].concat());
+        assert_eq!(*digests(&own, &labelled, true), labelled);
+        assert_eq!(*digests(&own, &Parts::new(), true), own);
+        assert_eq!(*digests(&own, &labelled, false), [own.clone(), labelled.clone()].concat());
     }
 
     #[test]

@@ -28,11 +28,11 @@ pub(super) fn sender(message: &[u8]) -> Result<(ClientId, String), String> {
         // The first line of an answer is its status, that of a request its method.
         Some(digit) if digit.is_ascii_digit() => {
             let response = RestResponse::parse(raw).map_err(|error| error.to_string())?;
-            Ok((response.service.client, response.id))
+            Ok((response.service.client.clone(), response.id.to_string()))
         }
         _ => {
             let request = RestRequest::parse(raw).map_err(|error| error.to_string())?;
-            Ok((request.client, request.id))
+            Ok(((*request.client).clone(), request.id.to_string()))
         }
     }
 }

@@ -117,8 +117,10 @@ impl Recorded {
     pub(crate) fn signer(&self) -> Option<ClientId> {
         let raw = self.message.clone();
         let (client, service) = match self.kind? {
-            MessageKind::RestRequest => return Some(RestRequest::parse(raw).ok()?.client),
-            MessageKind::RestResponse => return Some(RestResponse::parse(raw).ok()?.service.client),
+            MessageKind::RestRequest => {
+                return RestRequest::parse(raw).ok().map(|request| (*request.client).clone());
+            }
+            MessageKind::RestResponse => return Some(RestResponse::parse(raw).ok()?.service.client.clone()),
             MessageKind::Soap => match soap::parse(raw, &self.content_type).ok()? {
                 Soap::Message(message) => (message.header.client, message.header.service.client),
                 Soap::Fault(..) => return None,

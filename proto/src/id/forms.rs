@@ -151,13 +151,18 @@ pub(super) fn join<'a>(codes: impl Iterator<Item = &'a str>, separator: char) ->
 
 pub(super) fn header<'a>(codes: impl Iterator<Item = &'a str>) -> String {
     let mut text = String::new();
-    for code in codes {
-        if !text.is_empty() {
+    push_header(&mut text, codes);
+    text
+}
+
+/// Adds the header form to a text.
+pub(super) fn push_header<'a>(text: &mut String, codes: impl Iterator<Item = &'a str>) {
+    for (index, code) in codes.enumerate() {
+        if index > 0 {
             text.push('/');
         }
         text.extend(utf8_percent_encode(code, ESCAPED));
     }
-    text
 }
 
 pub(super) fn write_long<'a>(

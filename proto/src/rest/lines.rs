@@ -1,9 +1,66 @@
 //! The syntax of a header part: its lines, and what may stand in them.
-use super::{CONNECTION_HEADERS, Headers, RestError};
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::{CONNECTION_HEADERS, RestError};
+
+/// Room that is made for lines at once.
+const USUAL_LINES: usize = 16;
+
+/// Header lines of a part in order, names and values as the signed bytes have them: where they stand in these bytes.
+#[derive(Clone)]
+pub struct Headers {
+    part: Bytes,
+    lines: Vec<Line>,
+}
+
+/// Where a line begins, has its colon, and ends.
+#[derive(Clone, Copy)]
+struct Line {
+    start: usize,
+    colon: usize,
+    end: usize,
+}
+
+impl Headers {
+    /// Name and value of each line.
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&str, &str)> + DoubleEndedIterator {
+        let part = std::str::from_utf8(&self.part).expect("it was read as UTF-8");
+        self.lines.iter().map(move |line| (&part[line.start..line.colon], &part[line.colon + 1..line.end]))
+    }
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.lines.len()
+    }
+    /// There is none.
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+    /// The last one with this name, compared without case.
+    pub(super) fn last(&self, name: &str) -> Option<&str> {
+        self.iter().rfind(|(found, _)| found.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    }
+}
+
+impl PartialEq for Headers {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl fmt::Debug for Headers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.iter()).finish()
+    }
+}
 
 /// The lines of a part, without their ends. Only the last may lack its own.
 pub(super) struct Lines<'a> {
-    rest: &'a str,
+    part: &'a Bytes,
+    text: &'a str,
+    /// Where the next line begins.
+    at: usize,
 }
 
 impl<'a> Lines<'a> {
@@ -11,9 +68,9 @@ impl<'a> Lines<'a> {
     ///
     /// # Errors
     /// Bytes that are not UTF-8, a CR or LF that is not part of a line end, any other control character but tab.
-    pub(super) fn new(raw: &'a [u8]) -> Result<Self, RestError> {
-        let rest = std::str::from_utf8(raw).map_err(|_| RestError::Syntax("bytes that are not UTF-8"))?;
-        let mut bytes = rest.bytes();
+    pub(super) fn new(part: &'a Bytes) -> Result<Self, RestError> {
+        let text = std::str::from_utf8(part).map_err(|_| RestError::Syntax("bytes that are not UTF-8"))?;
+        let mut bytes = text.bytes();
         while let Some(byte) = bytes.next() {
             match byte {
                 b'\r' if bytes.next() == Some(b'\n') => {}
@@ -22,7 +79,7 @@ impl<'a> Lines<'a> {
                 _ => {}
             }
         }
-        Ok(Self { rest })
+        Ok(Self { part, text, at: 0 })
     }
 
     /// One of the first two lines.
@@ -31,16 +88,19 @@ impl<'a> Lines<'a> {
     }
 
     /// All lines that are left, as headers.
-    pub(super) fn headers(self) -> Result<Headers, RestError> {
-        self.map(|line| {
-            let (name, value) = line.split_once(':').ok_or(RestError::Incomplete("the colon of a header"))?;
-            check_name(name)?;
-            match connection_header(name) {
-                Some(forbidden) => Err(RestError::ForbiddenHeader(forbidden)),
-                None => Ok((name.to_owned(), value.to_owned())),
+    pub(super) fn headers(mut self) -> Result<Headers, RestError> {
+        let mut lines = Vec::with_capacity(USUAL_LINES);
+        loop {
+            let start = self.at;
+            let Some(line) = self.next() else { break };
+            let name = line.find(':').ok_or(RestError::Incomplete("the colon of a header"))?;
+            check_name(&line[..name])?;
+            if let Some(forbidden) = connection_header(&line[..name]) {
+                return Err(RestError::ForbiddenHeader(forbidden));
             }
-        })
-        .collect()
+            lines.push(Line { start, colon: start + name, end: start + line.len() });
+        }
+        Ok(Headers { part: self.part.clone(), lines })
     }
 }
 
@@ -48,12 +108,13 @@ impl<'a> Iterator for Lines<'a> {
     type Item = &'a str;
 
     fn next(&mut self) -> Option<&'a str> {
-        if self.rest.is_empty() {
+        let rest = &self.text[self.at..];
+        if rest.is_empty() {
             return None;
         }
-        let (line, rest) = self.rest.split_once("\r\n").unwrap_or((self.rest, ""));
-        self.rest = rest;
-        Some(line)
+        let end = rest.find("\r\n");
+        self.at += end.map_or(rest.len(), |end| end + 2);
+        Some(&rest[..end.unwrap_or(rest.len())])
     }
 }
 
@@ -94,6 +155,14 @@ pub(super) fn push(part: &mut String, name: &str, value: &str) -> Result<(), Res
         part.push_str(piece);
     }
     Ok(())
+}
+
+/// Adds one line whose value `write` adds: an identifier, in which every control character is escaped.
+pub(super) fn push_with(part: &mut String, name: &str, write: impl FnOnce(&mut String)) {
+    part.push_str(name);
+    part.push(':');
+    write(part);
+    part.push_str("\r\n");
 }
 
 /// Without the blanks that HTTP allows around a value.

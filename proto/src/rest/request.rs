@@ -1,5 +1,6 @@
 //! The request's header part: built at the consumer's edge, read at the provider's port.
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -14,7 +15,7 @@ pub struct RestRequest {
     /// The header part, as signed.
     pub raw: Bytes,
     /// `GET`, `POST`, …
-    pub method: String,
+    pub method: &'static str,
     /// Raw path from `/r1/` on, still escaped.
     pub path: String,
     /// Query without the `?`, still escaped; raw UTF-8, which a peer may have signed, is escaped here.
@@ -22,13 +23,13 @@ pub struct RestRequest {
     /// All header lines of the part.
     pub headers: Headers,
     /// `X-Road-Client`.
-    pub client: ClientId,
+    pub client: Arc<ClientId>,
     /// From the path.
-    pub service: ServiceId,
+    pub service: Arc<ServiceId>,
     /// `X-Road-Id`.
-    pub id: String,
+    pub id: Arc<str>,
     /// `x-road-request-id`.
-    pub request_id: String,
+    pub request_id: Arc<str>,
     /// `X-Road-Security-Server`.
     pub target_server: Option<ServerId>,
     /// `X-Road-Represented-Party`.
@@ -49,6 +50,9 @@ pub struct EdgeRequest<'a> {
     /// Header lines in order; values are bytes, read as ISO-8859-1.
     pub headers: &'a [(&'a str, &'a [u8])],
 }
+
+/// What the path of every request begins with.
+const REST_PATH: &str = "/r1/";
 
 const METHODS: [&str; 8] = ["DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT", "TRACE"];
 
@@ -105,24 +109,22 @@ impl RestRequest {
     fn read(raw: Bytes, from_peer: bool) -> Result<Self, RestError> {
         let mut lines = Lines::new(&raw)?;
         let method = lines.first("a method")?;
-        if !METHODS.contains(&method) {
-            return Err(RestError::Method);
-        }
+        let method = METHODS.into_iter().find(|known| *known == method).ok_or(RestError::Method)?;
         let (path, query) = split_target(lines.first("a request target")?, from_peer)?;
         let (service, service_path) = service_of(path)?;
         let headers = lines.headers()?;
         let found = Found::among(&headers)?;
-        let client = found.client.ok_or(RestError::MissingClient)?;
-        let id = found.id.filter(|id| !id.is_empty()).ok_or(RestError::MissingId)?.to_owned();
-        let request_id = found.request_id.ok_or(RestError::MissingRequestId)?.to_owned();
+        let client = found.client.ok_or(RestError::MissingClient)?.into();
+        let id: Arc<str> = found.id.filter(|id| !id.is_empty()).ok_or(RestError::MissingId)?.into();
+        let request_id: Arc<str> = found.request_id.ok_or(RestError::MissingRequestId)?.into();
         check_length(&id, "the message id")?;
         check_length(&request_id, "the request id")?;
         Ok(Self {
-            method: method.to_owned(),
+            method,
             path: path.to_owned(),
             query: query.map(|query| escape_raw_utf8(query).into_owned()),
             client,
-            service,
+            service: service.into(),
             id,
             request_id,
             target_server: found.target_server,
@@ -138,6 +140,16 @@ impl RestRequest {
         &self.path[self.service_path..]
     }
 
+    /// What stands in the header that names the client.
+    pub(super) fn client_text(&self) -> &str {
+        self.headers.last(name::CLIENT).unwrap_or_default()
+    }
+
+    /// What stands in the path and names the service.
+    pub(super) fn service_text(&self) -> &str {
+        self.path[..self.service_path].strip_prefix(REST_PATH).unwrap_or_default()
+    }
+
     /// The header lines for the information system that offers the service, in order; the connection's own are the caller's to add.
     ///
     /// Of several `X-Road-Client` lines only the last goes there: the client whose rights were checked is the only one that a
@@ -147,7 +159,7 @@ impl RestRequest {
         let counts = self.headers.iter().rposition(|(header, _)| is_client(header));
         let all = self.headers.iter().enumerate();
         let passed = all.filter(move |(index, (header, _))| !is_client(header) || Some(*index) == counts);
-        passed.map(|(_, (header, value))| (header.as_str(), to_service_value(value)))
+        passed.map(|(_, (header, value))| (header, to_service_value(value)))
     }
 
     /// Whether a body is refused (`invalid_http_method`). Every other method may have one, and it is delivered.
@@ -169,7 +181,7 @@ struct Found<'a> {
 impl<'a> Found<'a> {
     fn among(headers: &'a Headers) -> Result<Self, RestError> {
         let mut found = Self::default();
-        for (header, value) in headers {
+        for (header, value) in headers.iter() {
             let is = |expected| header.eq_ignore_ascii_case(expected);
             if !header.get(..7).is_some_and(|prefix| prefix.eq_ignore_ascii_case("x-road-")) {
                 continue;
@@ -240,7 +252,7 @@ fn check_characters(text: &str, query: bool) -> Result<(), RestError> {
 
 /// `/r1/` and the five segments of a service; and where the rest of the path begins.
 fn service_of(path: &str) -> Result<(ServiceId, usize), RestError> {
-    let segments = path.strip_prefix("/r1/").ok_or(RestError::Path)?;
+    let segments = path.strip_prefix(REST_PATH).ok_or(RestError::Path)?;
     let mut end = path.len() - segments.len();
     let mut codes = Vec::with_capacity(5);
     for (index, segment) in segments.split('/').take(5).enumerate() {

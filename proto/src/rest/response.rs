@@ -1,5 +1,6 @@
 //! The response's header part: built at the provider's edge, read at the consumer's port.
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
@@ -19,13 +20,13 @@ pub struct RestResponse {
     /// All header lines of the part.
     pub headers: Headers,
     /// `x-road-id`.
-    pub id: String,
+    pub id: Arc<str>,
     /// `x-road-client`.
-    pub client: ClientId,
+    pub client: Arc<ClientId>,
     /// `x-road-service`.
-    pub service: ServiceId,
+    pub service: Arc<ServiceId>,
     /// `x-road-request-id`.
-    pub request_id: String,
+    pub request_id: Arc<str>,
     /// `x-road-request-hash`, base64.
     pub request_hash: String,
 }
@@ -54,7 +55,10 @@ impl RestResponse {
         if reason.bytes().any(lines::is_control) {
             return Err(RestError::Syntax("a control character"));
         }
-        let mut part = format!("{status}\r\n{reason}\r\n");
+        let mut part = String::with_capacity(512);
+        for piece in [&*status.to_string(), "\r\n", reason, "\r\n"] {
+            part.push_str(piece);
+        }
         for (header, value) in headers {
             let reserved = RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(header));
             if !reserved && lines::connection_header(header).is_none() {
@@ -62,11 +66,11 @@ impl RestResponse {
             }
         }
         lines::push(&mut part, name::ID, &request.id)?;
-        lines::push(&mut part, name::CLIENT, &request.client.to_header())?;
-        lines::push(&mut part, name::SERVICE, &request.service.to_header())?;
+        lines::push_with(&mut part, name::CLIENT, |part| request.client.push_header(part));
+        lines::push_with(&mut part, name::SERVICE, |part| request.service.push_header(part));
         lines::push(&mut part, name::REQUEST_ID, request_id)?;
         lines::push(&mut part, name::REQUEST_HASH, request_hash)?;
-        Self::parse(part.into())
+        Self::read(part.into(), Some(request))
     }
 
     /// Reads a header part that a peer sent.
@@ -74,31 +78,55 @@ impl RestResponse {
     /// # Errors
     /// The first broken rule.
     pub fn parse(raw: Bytes) -> Result<Self, RestError> {
+        Self::read(raw, None)
+    }
+
+    /// As [`RestResponse::parse`], for the answer to `request`, which usually repeats its identifiers.
+    ///
+    /// # Errors
+    /// The first broken rule.
+    pub fn parse_answer(raw: Bytes, request: &RestRequest) -> Result<Self, RestError> {
+        Self::read(raw, Some(request))
+    }
+
+    /// What stands in the same bytes as in `request` is the same identifier, and needs no second reading.
+    fn read(raw: Bytes, request: Option<&RestRequest>) -> Result<Self, RestError> {
         let mut lines = Lines::new(&raw)?;
         let status = parse_status(lines.first("a status")?)?;
         let reason = lines.first("a reason phrase")?;
         let headers = lines.headers()?;
         let (mut id, mut client, mut service, mut request_id, mut request_hash) =
             (None, None, None, None, None);
-        for (header, value) in &headers {
+        for (header, value) in headers.iter() {
             let is = |expected| header.eq_ignore_ascii_case(expected);
             if is(name::ID) {
                 id = Some(value);
             } else if is(name::CLIENT) {
-                client = Some(ClientId::from_header(value).map_err(RestError::Client)?);
+                client = Some(match request.filter(|request| request.client_text() == value) {
+                    Some(request) => request.client.clone(),
+                    None => ClientId::from_header(value).map_err(RestError::Client)?.into(),
+                });
             } else if is(name::SERVICE) {
-                service = Some(ServiceId::from_header(value).map_err(RestError::ResponseService)?);
+                service = Some(match request.filter(|request| request.service_text() == value) {
+                    Some(request) => request.service.clone(),
+                    None => ServiceId::from_header(value).map_err(RestError::ResponseService)?.into(),
+                });
             } else if is(name::REQUEST_ID) {
                 request_id = Some(value);
             } else if is(name::REQUEST_HASH) {
                 request_hash = Some(value);
             }
         }
-        let filled = |value: Option<&String>| value.filter(|value| !value.is_empty()).cloned();
         let id = filled(id).ok_or(RestError::MissingId)?;
-        check_length(&id, "the message id")?;
-        let request_hash = filled(request_hash).ok_or(RestError::MissingRequestHash)?;
-        let request_id = request_id.cloned().ok_or(RestError::MissingInResponse(name::REQUEST_ID))?;
+        check_length(id, "the message id")?;
+        let request_hash = filled(request_hash).ok_or(RestError::MissingRequestHash)?.to_owned();
+        let request_id = request_id.ok_or(RestError::MissingInResponse(name::REQUEST_ID))?;
+        let shared = |text: &str, known: fn(&RestRequest) -> &Arc<str>| match request.map(known) {
+            Some(known) if **known == *text => known.clone(),
+            _ => Arc::from(text),
+        };
+        let id = shared(id, |request| &request.id);
+        let request_id = shared(request_id, |request| &request.request_id);
         Ok(Self {
             raw: raw.clone(),
             status,
@@ -130,8 +158,12 @@ impl RestResponse {
     /// own faults carry. A `Date` among them replaces the listener's.
     pub fn client_headers(&self) -> impl Iterator<Item = (&str, Cow<'_, [u8]>)> {
         let passed = self.headers.iter().filter(|(header, _)| !header.eq_ignore_ascii_case(name::ERROR));
-        passed.map(|(name, value)| (name.as_str(), to_client_value(value)))
+        passed.map(|(name, value)| (name, to_client_value(value)))
     }
+}
+
+fn filled(value: Option<&str>) -> Option<&str> {
+    value.filter(|value| !value.is_empty())
 }
 
 fn parse_status(line: &str) -> Result<u16, RestError> {

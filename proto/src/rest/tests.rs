@@ -63,8 +63,8 @@ fn the_part_holds_what_was_sent_less_what_is_the_connection_s() {
     assert_eq!(request.raw, expected);
     assert_eq!(request.service.to_string(), "SERVICE:EE/GOV/1/sõ/svc");
     assert_eq!((request.service_path(), request.query.as_deref()), ("/a/", Some("q=%20")));
-    assert_eq!((request.client.to_string().as_str(), request.id.as_str()), ("MEMBER:EE/COM/2", "EE-new"));
-    assert_eq!(request.request_id, "rid");
+    assert_eq!((request.client.to_string().as_str(), &*request.id), ("MEMBER:EE/COM/2", "EE-new"));
+    assert_eq!(&*request.request_id, "rid");
     let sent: Vec<_> =
         request.service_headers().map(|(name, value)| (name.to_owned(), value.into_owned())).collect();
     assert_eq!(sent.len(), 7);
@@ -99,7 +99,7 @@ fn a_message_id_is_made_where_none_counts() {
     for (ids, expected, end) in cases {
         let headers = [&[("X-Road-Client", b"EE/COM/2".as_slice())], ids].concat();
         let request = edge(PATH, &headers).expect("a request");
-        assert_eq!(request.id, expected);
+        assert_eq!(&*request.id, expected);
         assert!(request.raw.ends_with(end.as_bytes()), "{:?}", request.raw);
     }
 }
@@ -409,8 +409,8 @@ proptest! {
         prop_assert_eq!(built.service_path(), &path);
         prop_assert_eq!(&built.client.to_header(), &client);
         prop_assert_eq!(built.headers.len(), headers.len() + 2);
-        for ((name, value), (found, text)) in headers.iter().zip(&built.headers) {
-            prop_assert_eq!(name, found);
+        for ((name, value), (found, text)) in headers.iter().zip(built.headers.iter()) {
+            prop_assert_eq!(*name, found);
             prop_assert_eq!(&*to_client_value(text), lines::trim_blanks(value));
         }
         if !path.contains('%') {

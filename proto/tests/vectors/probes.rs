@@ -89,7 +89,7 @@ fn same_call(request: &RestRequest, backend: &Value) -> Result<(), String> {
     let target = line.split(' ').nth(1).unwrap_or_default();
     // A service URL may have a query of its own, or end with the slash that the path begins with.
     let path = request.service_path().trim_start_matches('/');
-    if !line.starts_with(&request.method) || !target.contains(path) || !target.ends_with(&*query) {
+    if !line.starts_with(request.method) || !target.contains(path) || !target.ends_with(&*query) {
         return Err(format!("called {line}, signed {} {}", request.path, query));
     }
     // What the library of the stock server adds; its cookies are other clients' too.

@@ -65,7 +65,7 @@ fn message(number: usize, parts: usize) -> Whole<Numbered> {
     Whole {
         message: Numbered(raw),
         attachments: Vec::new(),
-        parts: std::iter::once(own).chain(attachments).collect(),
+        parts: std::iter::once(own).chain(attachments).collect::<Vec<_>>().into(),
     }
 }
 

@@ -12,6 +12,7 @@
 //! connection closes. One exchange at a time per connection; the number of connections and every wait are bounded. When the server
 //! is told to stop, no connection is accepted, idle ones close, and those at work end after their answer.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -27,6 +28,7 @@ use tracing::field::Empty;
 
 use crate::context::Context;
 use crate::door::{Door, Place};
+use crate::ended::OK;
 use crate::exchange::parts::Source;
 use crate::faults::{Failure, Refusal};
 use crate::http1::head::HeadLimits;
@@ -258,14 +260,17 @@ async fn exchange(cx: &Context, request: Request<'_>) -> Answer {
             Handler::VerificationConf => Ok(downloads::verification_conf(cx).await),
         };
         let (answer, outcome) = match result {
-            Ok(answer) if matches!(handler, Handler::Rest | Handler::Soap) => (answer, "ok".to_owned()),
+            Ok(answer) if matches!(handler, Handler::Rest | Handler::Soap) => (answer, Cow::Borrowed(OK)),
             Ok(answer) => {
-                let outcome = if answer.status < 400 { "ok".to_owned() } else { answer.status.to_string() };
+                let outcome = if answer.status < 400 { OK.into() } else { answer.status.to_string().into() };
                 (answer, outcome)
             }
-            Err(refusal) => refused(cx, handler, refusal, &accept),
+            Err(refusal) => {
+                let (answer, outcome) = refused(cx, handler, refusal, &accept);
+                (answer, outcome.into())
+            }
         };
-        finished("client", handler.name(), &outcome, begun);
+        cx.kept.ended.count("client", handler.name(), &outcome, begun);
         answer
     }
     .instrument(span)
@@ -281,20 +286,6 @@ fn refused(cx: &Context, handler: Handler, refusal: Refusal, accept: &[Vec<u8>])
         _ => told.to_soap(),
     };
     (answer, outcome)
-}
-
-/// One line and two metrics per exchange.
-pub(crate) fn finished(side: &'static str, kind: &'static str, outcome: &str, begun: Instant) {
-    let elapsed = begun.elapsed();
-    metrics::counter!("causeway_exchanges_total", "side" => side, "kind" => kind, "outcome" => outcome.to_owned())
-        .increment(1);
-    metrics::histogram!("causeway_exchange_seconds", "side" => side, "kind" => kind)
-        .record(elapsed.as_secs_f64());
-    tracing::debug!(
-        outcome,
-        elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX),
-        "exchange ended"
-    );
 }
 
 /// An answer of plain HTTP, below the message protocols.

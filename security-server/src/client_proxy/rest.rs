@@ -66,7 +66,8 @@ pub(super) async fn relay(cx: &Context, mut incoming: Request<'_>) -> Result<Ans
         provider::open(answer, Some(Protocol::Rest), &cx.settings.limits, cx.kept.budget.hold())?;
     let first = provider::first(&mut reader, &incoming).await?;
     let label = head.label()?;
-    let response = RestResponse::parse(first.raw).map_err(|e| Failure::of_rest(&e, Place::ConsumerPort))?;
+    let response = RestResponse::parse_answer(first.raw, sent.message());
+    let response = response.map_err(|e| Failure::of_rest(&e, Place::ConsumerPort))?;
     let log = cx.log.for_producer(&ids.service.client, true);
     let remainder = provider::rest(&mut reader, &log, label).await?;
 

@@ -209,10 +209,10 @@ fn parse_response(raw: Bytes, content_type: &str) -> Result<SoapMessage, Refusal
 
 fn ids(request: &SoapMessage) -> Ids {
     Ids {
-        client: request.header.client.clone(),
-        service: request.header.service.clone(),
-        message_id: request.header.id.clone(),
-        request_id: crate::names::uuid().to_string(),
+        client: request.header.client.clone().into(),
+        service: request.header.service.clone().into(),
+        message_id: request.header.id.as_str().into(),
+        request_id: crate::names::uuid().to_string().into(),
     }
 }
 

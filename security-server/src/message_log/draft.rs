@@ -172,11 +172,11 @@ fn head_of(entry: &Entry, said: &Said<'_>) -> Vec<u8> {
     fields.flag(5, entry.rest);
     fields.text(6, &entry.message_id);
     fields.text(7, &entry.request_id);
-    fields.message(8, |fields| Named::from(&entry.client).put(fields));
+    fields.message(8, |fields| Named::from(&*entry.client).put(fields));
     fields.message(9, |fields| Named::from(&entry.service.client).put(fields));
     fields.text(10, &entry.service.code);
     fields.optional_text(11, entry.service.version.as_deref());
-    for (uri, digest) in &entry.parts {
+    for (uri, digest) in entry.parts.iter() {
         fields.message(12, |fields| {
             fields.text(1, uri);
             fields.text(2, digest.algorithm.uri());
@@ -200,6 +200,8 @@ fn head_of(entry: &Entry, said: &Said<'_>) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::store::format::{Part, RecordHead};
     use super::super::tests::entry;
     use super::*;
@@ -217,12 +219,12 @@ mod tests {
             let mut entry = entry(number, &signature, vec![]);
             entry.consumer_side = number % 3 == 0;
             entry.rest = number % 5 == 0;
-            entry.service.version =
+            Arc::make_mut(&mut entry.service).version =
                 [None, Some(String::new()), Some("v1".into())][number as usize % 3].clone();
             if number % 4 == 1 {
                 (entry.hash_chain, entry.until, entry.at) = (None, UnixTime(0), UnixTime(-5));
-                entry.client.subsystem = None;
-                entry.request_id = "r".repeat(300);
+                Arc::make_mut(&mut entry.client).subsystem = None;
+                entry.request_id = "r".repeat(300).into();
             }
             let few = number as usize % 3;
             let said = Said {
@@ -244,9 +246,9 @@ mod tests {
                 response: entry.direction == Direction::Response,
                 consumer_side: entry.consumer_side,
                 rest: entry.rest,
-                message_id: entry.message_id.clone(),
-                request_id: entry.request_id.clone(),
-                client: (&entry.client).into(),
+                message_id: entry.message_id.to_string(),
+                request_id: entry.request_id.to_string(),
+                client: (&*entry.client).into(),
                 provider: (&entry.service.client).into(),
                 service_code: entry.service.code.clone(),
                 service_version: entry.service.version.clone(),

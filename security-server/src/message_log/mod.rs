@@ -59,7 +59,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use host::clock::Clock;
-use pki::digest::DigestValue;
+use pki::hash_chain::Parts;
 use pki::note::{Signer, Verifier};
 use proto::id::{ClientId, ServiceId};
 use proto::time::UnixTime;
@@ -148,13 +148,13 @@ pub struct Entry {
     /// The local party is the client (consumer side) rather than the service's owner.
     pub consumer_side: bool,
     /// `X-Road-Id` or `xroad:id`.
-    pub message_id: String,
+    pub message_id: Arc<str>,
     /// `x-road-request-id`.
-    pub request_id: String,
+    pub request_id: Arc<str>,
     /// Who asks.
-    pub client: ClientId,
+    pub client: Arc<ClientId>,
     /// What is asked.
-    pub service: ServiceId,
+    pub service: Arc<ServiceId>,
     /// REST header part or SOAP envelope.
     pub message: Bytes,
     /// It is a REST header part.
@@ -167,7 +167,7 @@ pub struct Entry {
     /// Bodies or attachments, in order: all, or none when `parts` alone stand for them.
     pub attachments: Vec<Stored>,
     /// URIs and digests of all parts, as signed.
-    pub parts: Vec<(String, DigestValue)>,
+    pub parts: Arc<Parts>,
     /// When it was signed or verified.
     pub at: UnixTime,
     /// Until when its certificate and OCSP answer hold: a later timestamp comes too late.

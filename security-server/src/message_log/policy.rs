@@ -7,7 +7,7 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use proto::id::ClientId;
-use proto::rest::{RestRequest, RestResponse};
+use proto::rest::{self, RestRequest, RestResponse};
 use proto::soap::{self, Soap, SoapHeader};
 
 use crate::config::{ConfigError, MessageLogSection};
@@ -118,7 +118,7 @@ fn rest_response(response: &RestResponse) -> String {
     format!("{}\r\n{}\r\n{headers}", response.status, response.reason)
 }
 
-fn own_headers(headers: &[(String, String)]) -> String {
+fn own_headers(headers: &rest::Headers) -> String {
     let is_own = |name: &str| name.get(..7).is_some_and(|start| start.eq_ignore_ascii_case("x-road-"));
     headers
         .iter()

@@ -25,8 +25,8 @@ use super::asked::{Asked, Authorised, Permit, TransportHead};
 use super::{Peer, metadata, rest, soap};
 use crate::admission::Slot;
 use crate::budget::Hold;
-use crate::client_proxy::finished;
 use crate::context::Context;
+use crate::ended::{Ended, OK};
 use crate::exchange::reading::{self, Bounds, Incoming, Or};
 use crate::exchange::writing::{Gone, OutgoingBody};
 use crate::exchange::{self, Ids, Logged, Message, Outgoing, Proven, Signed, Verified, View, Whole};
@@ -152,12 +152,14 @@ pub(super) async fn respond(
         bytes_out = Empty,
     );
     let begun = Instant::now();
-    let rest = TransportHead::read(&head.headers).protocol == transport::Protocol::Rest;
-    let kind = if rest { "rest" } else { "soap" };
+    let kind = match TransportHead::protocol(&head.headers) {
+        transport::Protocol::Rest => "rest",
+        transport::Protocol::Soap => "soap",
+    };
     let answered = answer(cx, peer, connection, head).instrument(span.clone()).await;
     let answered = match answered {
         Ok(opened) => {
-            let answer = multipart(opened, kind, begun, span.clone());
+            let answer = multipart(opened, cx.kept.ended.clone(), kind, begun, span.clone());
             connection.unless_gone(answer).await.ok_or(Broken::Gone)
         }
         Err(broken) => Err(broken),
@@ -171,7 +173,7 @@ pub(super) async fn respond(
             answer
         }
         Err(Broken::Gone) => {
-            span.in_scope(|| finished("server", kind, GONE, begun));
+            span.in_scope(|| cx.kept.ended.count("server", kind, GONE, begun));
             return false;
         }
     };
@@ -186,7 +188,7 @@ fn refused(cx: &Context, kind: &'static str, begun: Instant, refusal: Refusal) -
     let outcome = refusal.outcome(cx.settings.fault_style);
     let told = refusal.tell(cx.settings.fault_style);
     tracing::Span::current().record("fault", told.fault.code.as_str());
-    finished("server", kind, &outcome, begun);
+    cx.kept.ended.count("server", kind, &outcome, begun);
     plain(&told)
 }
 
@@ -360,11 +362,17 @@ fn plain(told: &Told) -> Answer {
 
 /// The head of an answer, and its body, of which the first piece is here: an answer that is small goes out whole, in one write here,
 /// one read and one wake-up there.
-async fn multipart(opened: Opened, kind: &'static str, begun: Instant, span: tracing::Span) -> Answer {
+async fn multipart(
+    opened: Opened,
+    ended: Ended,
+    kind: &'static str,
+    begun: Instant,
+    span: tracing::Span,
+) -> Answer {
     let Opened { content_type, original_content_type, body, work, guard } = opened;
     let work = async move {
         let outcome = work.await;
-        finished("server", kind, outcome.as_deref().unwrap_or("ok"), begun);
+        ended.count("server", kind, outcome.as_deref().unwrap_or(OK), begun);
     }
     .instrument(span);
     let mut body = WorkBody { work: Some(Box::pin(work)), body, first: None };

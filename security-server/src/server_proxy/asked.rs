@@ -1,5 +1,8 @@
 //! What another security server asks of us: the message part of either protocol, and who may ask it.
 
+use std::borrow::Cow;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use pki::globalconf::GlobalConf;
 use proto::fault::{FaultCode, Side};
@@ -59,34 +62,47 @@ impl Message for Asked {
 
 /// What the HTTP head of a transport request says.
 #[derive(Debug)]
-pub(super) struct TransportHead {
+pub(super) struct TransportHead<'a> {
     /// Which protocol its message must speak.
     pub(super) protocol: Protocol,
     /// `x-hash-algorithm`.
-    pub(super) label: Option<String>,
-    request_id: Option<String>,
-    original_content_type: Option<String>,
-    soap_action: Option<Vec<u8>>,
+    pub(super) label: Option<Cow<'a, str>>,
+    request_id: Option<Cow<'a, str>>,
+    original_content_type: Option<Cow<'a, str>>,
+    soap_action: Option<&'a [u8]>,
 }
 
-impl TransportHead {
-    pub(super) fn read(headers: &Headers) -> Self {
-        let bytes = |name: &str| headers.get(name).map(<[u8]>::to_vec);
-        let text = |name: &str| bytes(name).map(|v| v.iter().copied().map(char::from).collect::<String>());
-        let rest = bytes(transport::MESSAGE_TYPE).is_some_and(|kind| kind == b"REST");
+impl<'a> TransportHead<'a> {
+    pub(super) fn read(headers: &'a Headers) -> Self {
+        let text = |name: &str| headers.get(name).map(latin1);
         Self {
-            protocol: if rest { Protocol::Rest } else { Protocol::Soap },
+            protocol: Self::protocol(headers),
             label: text(transport::HASH_ALGORITHM),
             request_id: text(transport::REQUEST_ID),
             original_content_type: text(transport::ORIGINAL_CONTENT_TYPE),
-            soap_action: bytes(transport::ORIGINAL_SOAP_ACTION),
+            soap_action: headers.get(transport::ORIGINAL_SOAP_ACTION),
         }
+    }
+    /// Which protocol the message must speak.
+    pub(super) fn protocol(headers: &Headers) -> Protocol {
+        match headers.get(transport::MESSAGE_TYPE) {
+            Some(b"REST") => Protocol::Rest,
+            Some(_) | None => Protocol::Soap,
+        }
+    }
+}
+
+/// Header bytes as text, one character a byte.
+fn latin1(bytes: &[u8]) -> Cow<'_, str> {
+    match std::str::from_utf8(bytes) {
+        Ok(text) if text.is_ascii() => Cow::Borrowed(text),
+        Ok(_) | Err(_) => Cow::Owned(bytes.iter().copied().map(char::from).collect()),
     }
 }
 
 impl Asked {
     /// Reads the message part. Everything that will be needed later is looked at here, before the service can be called.
-    pub(super) fn read(first: First, head: &TransportHead) -> Result<(Self, Ids), Failure> {
+    pub(super) fn read(first: First, head: &TransportHead<'_>) -> Result<(Self, Ids), Failure> {
         match first.kind {
             MessageKind::RestRequest => Self::rest(first.raw, head),
             MessageKind::Soap => Self::soap(first, head),
@@ -94,9 +110,9 @@ impl Asked {
         }
     }
 
-    fn rest(raw: Bytes, head: &TransportHead) -> Result<(Self, Ids), Failure> {
+    fn rest(raw: Bytes, head: &TransportHead<'_>) -> Result<(Self, Ids), Failure> {
         let request = RestRequest::parse(raw).map_err(|e| Failure::of_rest(&e, Place::ProviderPort))?;
-        let Some(request_id) = head.request_id.clone().filter(|id| !id.is_empty()) else {
+        let Some(request_id) = head.request_id.as_deref().filter(|id| !id.is_empty()) else {
             let message = "the header x-road-request-id is missing";
             return Err(Failure::new(SIDE, &[FaultCode::MissingHeaderField], message));
         };
@@ -104,33 +120,33 @@ impl Asked {
             client: request.client.clone(),
             service: request.service.clone(),
             message_id: request.id.clone(),
-            request_id,
+            request_id: request_id.into(),
         };
         check_lengths(&ids)?;
         Ok((Self::Rest(Box::new(request)), ids))
     }
 
-    fn soap(first: First, head: &TransportHead) -> Result<(Self, Ids), Failure> {
+    fn soap(first: First, head: &TransportHead<'_>) -> Result<(Self, Ids), Failure> {
         let content_type = first.head.get("content-type").unwrap_or(transport::TEXT_XML);
         let message = match soap::parse(first.raw, content_type) {
             Ok(Soap::Message(message)) => *message,
             Ok(Soap::Fault(..)) => return Err(Failure::of(SIDE, &TransportError::MissingSoap)),
             Err(error) => return Err(Failure::of_soap(&error, Place::ProviderPort)),
         };
-        let Some(original_content_type) = head.original_content_type.clone() else {
+        let Some(original_content_type) = head.original_content_type.as_deref().map(str::to_owned) else {
             let path = [FaultCode::ServiceFailed, FaultCode::InternalError];
             return Err(Failure::new(SIDE, &path, "the header x-original-content-type is missing"));
         };
-        let action = head.soap_action.as_ref().map(|a| a.iter().copied().map(char::from).collect::<String>());
+        let action = head.soap_action.map(latin1);
         soap::check_soap_action(action.as_deref()).map_err(|e| Failure::of_soap(&e, Place::ProviderPort))?;
         let ids = Ids {
-            client: message.header.client.clone(),
-            service: message.header.service.clone(),
-            message_id: message.header.id.clone(),
-            request_id: head.request_id.clone().unwrap_or_default(),
+            client: message.header.client.clone().into(),
+            service: message.header.service.clone().into(),
+            message_id: message.header.id.as_str().into(),
+            request_id: head.request_id.as_deref().unwrap_or_default().into(),
         };
         check_lengths(&ids)?;
-        let action = head.soap_action.clone();
+        let action = head.soap_action.map(<[u8]>::to_vec);
         let asked = SoapAsked { message, head: first.head, original_content_type, action };
         Ok((Self::Soap(Box::new(asked)), ids))
     }
@@ -181,14 +197,15 @@ impl Asked {
     /// Method and raw path of REST, nothing of SOAP.
     fn endpoint(&self) -> Option<(&str, &str)> {
         match self {
-            Self::Rest(request) => Some((&request.method, request.service_path())),
+            Self::Rest(request) => Some((request.method, request.service_path())),
             Self::Soap(_) => None,
         }
     }
 }
 
 fn check_lengths(ids: &Ids) -> Result<(), Failure> {
-    let long = [&ids.message_id, &ids.request_id].into_iter().any(|id| id.chars().count() > ID_CHARS);
+    let is_long = |id: &str| id.len() > ID_CHARS && id.chars().count() > ID_CHARS;
+    let long = is_long(&ids.message_id) || is_long(&ids.request_id);
     if !long {
         return Ok(());
     }
@@ -269,13 +286,13 @@ impl Permit {
 /// The access check said yes, for this client, service, method and path; [`Authorised::check`] alone makes one.
 #[derive(Debug)]
 pub(super) struct Authorised {
-    service: Box<Service>,
+    service: Arc<Service>,
 }
 
 impl Authorised {
     /// Whether the service may be called by a client that the peer may speak for.
     fn check(view: &View, asked: &Asked, ids: &Ids, _peer: PeerIdentity) -> Result<Self, AccessError> {
-        let id = || Box::new(ids.service.clone());
+        let id = || Box::new((*ids.service).clone());
         let service = view.server.service(&ids.service).ok_or_else(|| AccessError::UnknownService(id()))?;
         let speaks = match (asked, service.kind) {
             (Asked::Rest(_), ServiceKind::Rest | ServiceKind::OpenApi3)
@@ -288,12 +305,12 @@ impl Authorised {
         }
         let conf: &GlobalConf = &view.conf;
         if !view.server.is_allowed(conf, &ids.client, &ids.service, asked.endpoint()) {
-            return Err(AccessError::Denied { client: Box::new(ids.client.clone()), service: id() });
+            return Err(AccessError::Denied { client: Box::new((*ids.client).clone()), service: id() });
         }
         if let Some(notice) = service.disabled.clone() {
             return Err(AccessError::Disabled { service: id(), notice });
         }
-        Ok(Self { service: Box::new(service.clone()) })
+        Ok(Self { service: service.clone() })
     }
     /// The service that may be called.
     pub(super) fn service(&self) -> &Service {

@@ -41,7 +41,7 @@ async fn write(
     let mut reply = call(cx, accepted, request).await?;
     let response = header_part(accepted, request, &reply)?;
     out.rest(MessageKind::RestResponse, &response.raw);
-    let bodies = if has_body(&request.method, response.status) {
+    let bodies = if has_body(request.method, response.status) {
         let log = cx.log.for_producer(&accepted.ids.service.client, false);
         pass_body(&log, &mut reply, out).await?
     } else {
@@ -62,7 +62,7 @@ async fn write(
 async fn call(cx: &Context, accepted: &Accepted, request: &RestRequest) -> Result<Reply, Failure> {
     let service = accepted.authorised.service();
     let client = accepted.view.server.client(&service.id.client);
-    let lines = request.service_headers().map(|(name, value)| (name.to_owned(), value.into_owned()));
+    let lines = request.service_headers().map(|(name, value)| (name.into(), value));
     let body = accepted
         .attachments()
         .first()
@@ -70,7 +70,7 @@ async fn call(cx: &Context, accepted: &Accepted, request: &RestRequest) -> Resul
     let call = Call {
         service,
         pins: client.map_or(&[], |client| &client.certs),
-        method: &request.method,
+        method: request.method,
         path: request.service_path(),
         query: request.query.as_deref(),
         lines: lines.collect(),

@@ -4,6 +4,7 @@
 //! shorter than any service keeps one, so that a request does not meet a close. The service timeout bounds connecting and every single
 //! wait, and ten times as much (never under ten minutes) bounds the whole call; zero is without limit.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -152,7 +153,7 @@ pub struct Call<'a> {
     /// Raw query.
     pub query: Option<&'a str>,
     /// Header lines in order.
-    pub lines: Vec<(String, Vec<u8>)>,
+    pub lines: Vec<(Cow<'a, str>, Cow<'a, [u8]>)>,
     /// The body.
     pub body: Option<CallBody>,
 }
@@ -237,7 +238,7 @@ impl Services {
             Some(body) => Some(body.length),
             None => matches!(method, "POST" | "PUT" | "PATCH").then_some(0),
         };
-        let borrowed = lines.iter().map(|(name, value)| (name.as_str(), value.as_slice()));
+        let borrowed = lines.iter().map(|(name, value)| (&**name, &**value));
         let head = request_head(method, &url.target(path, query), &url.authority, borrowed, framed);
         let idle = (!service.timeout.is_zero()).then_some(service.timeout);
         let ClientResponse { head, body } = ends.bound(connection.call(method, head, body, idle)).await?;

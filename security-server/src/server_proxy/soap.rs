@@ -58,7 +58,7 @@ async fn call(cx: &Context, accepted: &Accepted, asked: &SoapAsked) -> Result<Re
     let service = accepted.authorised.service();
     let client = accepted.view.server.client(&service.id.client);
     let raw = asked.message.raw.clone();
-    let action = asked.action.clone().map(|action| ("SOAPAction".to_owned(), action));
+    let action = asked.action.as_ref().map(|action| ("SOAPAction".into(), action.into()));
     let (content_type, (length, stream)) = match &accepted.related {
         None => {
             let length = raw.len() as u64;
@@ -76,7 +76,7 @@ async fn call(cx: &Context, accepted: &Accepted, asked: &SoapAsked) -> Result<Re
         method: "POST",
         path: "",
         query: None,
-        lines: action.into_iter().chain([("Content-Type".to_owned(), content_type)]).collect(),
+        lines: action.into_iter().chain([("Content-Type".into(), content_type)]).collect(),
         body: Some(CallBody { length, stream }),
     };
     let reply = cx.kept.services.call(&cx.internal_tls, call).await.or_fail(SIDE)?;

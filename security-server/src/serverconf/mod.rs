@@ -6,6 +6,7 @@
 //! which clients are registered here ([`status`]). Deleting `state/` loses all of it: `causeway apply` fills it again.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
 use pki::cert::Certificate;
@@ -105,7 +106,7 @@ pub struct ServerConf {
 #[derive(Debug)]
 struct Offer {
     client: Client,
-    services: Vec<Service>,
+    services: Vec<Arc<Service>>,
     /// By code, then index into `services`, one per version.
     by_code: HashMap<String, Vec<usize>>,
     rights: HashMap<String, Rights>,
@@ -161,13 +162,13 @@ impl ServerConf {
         members.into_iter().cloned().collect()
     }
     /// A service by exact identifier, version included.
-    pub fn service(&self, id: &ServiceId) -> Option<&Service> {
+    pub fn service(&self, id: &ServiceId) -> Option<&Arc<Service>> {
         let offer = self.clients.get(&id.client)?;
         let mut versions = offer.by_code.get(&id.code)?.iter().map(|index| &offer.services[*index]);
         versions.find(|service| service.id.version == id.version)
     }
     /// All services of a client, by code and version.
-    pub fn services(&self, client: &ClientId) -> &[Service] {
+    pub fn services(&self, client: &ClientId) -> &[Arc<Service>] {
         self.clients.get(client).map_or(&[], |offer| &offer.services)
     }
     /// Methods and path patterns of a service, the service level (`*`, `**`) among them.
@@ -224,7 +225,7 @@ impl Offer {
         for (url, description) in &state.descriptions {
             for ((code, version), settings) in &description.services {
                 let notice = description.disabled.as_ref();
-                services.push(Service {
+                services.push(Arc::new(Service {
                     id: ServiceId { client: id.clone(), code: code.clone(), version: version.clone() },
                     kind: description.kind,
                     url: settings.url.clone(),
@@ -234,7 +235,7 @@ impl Offer {
                     verify_tls: settings.verify_tls,
                     disabled: notice
                         .map(|n| if n.trim().is_empty() { DEFAULT_NOTICE.into() } else { n.clone() }),
-                });
+                }));
             }
         }
         services.sort_by(|a, b| a.id.cmp(&b.id));

@@ -4,6 +4,7 @@
 //! and downloads at a time are bounded by [`Bounds`]. No redirect is followed to another scheme than `http` and `https`, nor from `https`
 //! to `http`.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::BytesMut;
@@ -113,7 +114,7 @@ async fn get(tls: &InternalTls, url: &str, step: Duration) -> Result<Reply, Down
         method: "GET",
         path: "",
         query: None,
-        lines: vec![("Accept".to_owned(), b"*/*".to_vec())],
+        lines: vec![("Accept".into(), Cow::Borrowed(b"*/*"))],
         body: None,
     };
     Ok(Services::new().call(tls, call).await?)

@@ -246,7 +246,7 @@ async fn a_rest_service_is_its_address() {
     assert_eq!((&service["ssl_auth"], endpoints(service)), (&json!(true), vec!["* ** true".to_owned()]));
     let notice = || {
         let service = scene.served().service(&client("DEV:COM:1:A").service("a")).cloned();
-        service.unwrap().disabled
+        service.unwrap().disabled.clone()
     };
     for (action, body, expected) in [
         ("enable", json!({}), None),

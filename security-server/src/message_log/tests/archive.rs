@@ -128,7 +128,7 @@ async fn each_group_has_its_own_chain_and_files_have_a_size() {
     grouped.archive.max_file_bytes = 10_000;
     let (log, mut keeper, _shutdown) = setup.open(grouped);
     for number in 1..=40 {
-        let client = member(["one", "two"][(number % 2) as usize]);
+        let client = member(["one", "two"][(number % 2) as usize]).into();
         log.append(Entry { client, ..entry(number, &signed(number), vec![]) }).await.unwrap();
     }
     log.stamp_now(None).await.unwrap();
@@ -247,7 +247,7 @@ async fn segments_go_whole_when_their_time_has_come_and_the_rest_still_verifies(
     };
     let (log, mut keeper, shutdown) = setup.open(keeping.clone());
     log_signed(&log, 1..=120).await;
-    log.append(Entry { client: member("long"), ..entry(121, &signed(121), vec![]) }).await.unwrap();
+    log.append(Entry { client: member("long").into(), ..entry(121, &signed(121), vec![]) }).await.unwrap();
     log_signed(&log, 122..=240).await;
     log.stamp_now(None).await.unwrap();
     assert_eq!(keeper.clean(NOW.plus(50 * day)).await.unwrap(), 0, "it was not archived");

@@ -83,16 +83,16 @@ pub(super) fn entry(number: u64, batch: &Bytes, attachments: Vec<Stored>) -> Ent
     Entry {
         direction: if number.is_multiple_of(2) { Direction::Request } else { Direction::Response },
         consumer_side: true,
-        message_id: format!("id-{number}"),
-        request_id: format!("request-{number}"),
-        client: member("consumer"),
-        service: ServiceId { client: member("provider"), code: "service".into(), version: None },
+        message_id: format!("id-{number}").into(),
+        request_id: format!("request-{number}").into(),
+        client: member("consumer").into(),
+        service: member("provider").service("service").into(),
         message,
         rest: true,
         signature: batch.clone(),
         hash_chain: Some((Bytes::from_static(b"<result/>"), chain)),
         attachments,
-        parts: vec![("/message.xml".into(), digest)],
+        parts: vec![("/message.xml".into(), digest)].into(),
         at: UnixTime(1_700_000_000_000 + number as i64),
         until: UnixTime(1_700_000_000_000 + 3_600_000),
     }
@@ -108,10 +108,10 @@ pub(super) async fn append(log: &MessageLog, number: u64) -> Result<RecordId, Lo
 
 pub(super) fn assert_is(record: &Record, number: u64) {
     let expected = entry(number, &signature(number), vec![]);
-    assert_eq!(record.message_id, expected.message_id);
+    assert_eq!(record.message_id, *expected.message_id);
     assert_eq!(record.message, expected.message, "{number}");
     assert_eq!(record.hash_chain, expected.hash_chain, "{number}");
-    assert_eq!(record.parts, expected.parts, "{number}");
+    assert_eq!(record.parts, *expected.parts, "{number}");
     assert_eq!((record.direction, record.at), (expected.direction, expected.at));
 }
 

@@ -17,7 +17,7 @@ pub(super) fn is_in_files(dir: &Path, needle: &[u8]) -> bool {
 
 fn request(body: Stored) -> Entry {
     let message = Bytes::from(REQUEST);
-    let parts = vec![("/message.xml".into(), DigestAlgorithm::Sha512.digest(&message))];
+    let parts = vec![("/message.xml".into(), DigestAlgorithm::Sha512.digest(&message))].into();
     Entry { message, parts, ..entry(2, &signature(2), vec![body]) }
 }
 

@@ -80,13 +80,13 @@ async fn archives_are_signed_by_the_server_and_read_by_their_member_alone() {
     settings.archive.max_file_bytes = 20_000;
     let (log, mut keeper, _shutdown) = sealed.setup.open(settings);
     for number in 1..=30 {
-        let client = member(["one", "two"][(number % 2) as usize]);
+        let client = member(["one", "two"][(number % 2) as usize]).into();
         let body = spooled(&log, &noise(3000, number), 9_999).await;
         log.append(Entry { client, ..entry(number, &signed(number), vec![body]) }).await.unwrap();
     }
     // One that is too large to be put together in memory.
     let body = spooled(&log, &noise(9 << 20, 31), 10 << 20).await;
-    log.append(Entry { client: member("one"), ..entry(31, &signed(31), vec![body]) }).await.unwrap();
+    log.append(Entry { client: member("one").into(), ..entry(31, &signed(31), vec![body]) }).await.unwrap();
     log.stamp_now(None).await.unwrap();
     assert_eq!(keeper.archive(NOW, None).await.unwrap(), 31);
 

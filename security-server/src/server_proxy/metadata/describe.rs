@@ -3,6 +3,7 @@
 //! With the TLS rule of the service, as its calls. No redirect is followed, and only status 200 is a description. At most
 //! [`MAX_BYTES`], within [`WHOLE`]; [`AT_ONCE`] at a time, since anybody may ask.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -67,7 +68,7 @@ async fn get(
         method: "GET",
         path: "",
         query: None,
-        lines: vec![("Accept-Encoding".to_owned(), b"gzip,deflate".to_vec())],
+        lines: vec![("Accept-Encoding".into(), Cow::Borrowed(b"gzip,deflate"))],
         body: None,
     };
     let mut reply = cx.kept.services.call(&cx.internal_tls, call).await?;

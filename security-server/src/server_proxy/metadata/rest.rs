@@ -87,7 +87,7 @@ fn list(view: &View, request: &RestRequest, allowed: bool) -> Bytes {
             let endpoints = view.server.endpoints(&service.id);
             endpoints.filter(|endpoint| **endpoint != Endpoint::service_level()).collect()
         };
-        let Service { id: ServiceId { client, code, .. }, .. } = service;
+        let Service { id: ServiceId { client, code, .. }, .. } = &**service;
         Some(Listed {
             member_class: &client.member.class,
             member_code: &client.member.code,
