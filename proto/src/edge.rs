@@ -93,18 +93,20 @@ fn check_path(path: &str) -> Result<(), TargetError> {
         return Err(TargetError::Form);
     }
     let mut segments = segments.peekable();
+    let mut decoded = Vec::with_capacity(path.len());
     while let Some(segment) = segments.next() {
         // An empty last segment is a slash at the end.
         if segment.is_empty() && segments.peek().is_some() {
             return Err(TargetError::EmptySegment);
         }
-        check_segment(segment)?;
+        check_segment(segment, &mut decoded)?;
     }
     Ok(())
 }
 
-fn check_segment(segment: &str) -> Result<(), TargetError> {
-    let mut decoded = Vec::new();
+/// `decoded` is a buffer.
+fn check_segment(segment: &str, decoded: &mut Vec<u8>) -> Result<(), TargetError> {
+    decoded.clear();
     let mut bytes = segment.bytes();
     while let Some(byte) = bytes.next() {
         let byte = match byte {
@@ -125,7 +127,7 @@ fn check_segment(segment: &str) -> Result<(), TargetError> {
         };
         decoded.push(byte);
     }
-    std::str::from_utf8(&decoded).map_err(|_| TargetError::Escape)?;
+    std::str::from_utf8(decoded).map_err(|_| TargetError::Escape)?;
     let plain_dots = matches!(segment, "." | "..");
     let name = decoded.split(|b| *b == b';').next().unwrap_or_default();
     match name {

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use host::clock::Clock;
+use metrics::{Gauge, Histogram};
 use pki::algorithm::EcdsaForm;
 use pki::digest::DigestAlgorithm;
 use pki::hash_chain::{MESSAGE_URI, Parts, SIGNATURE_CHAIN_URI, SIGNATURE_RESULT_URI, Tree};
@@ -79,6 +80,9 @@ pub struct Batcher {
     lines: Arc<Mutex<HashMap<MemberId, Arc<Line>>>>,
     /// The last signature's millisecond, and how many were made in it.
     made: Arc<Mutex<(UnixTime, u32)>>,
+    /// How many wait, and how many are signed together.
+    waiting: Gauge,
+    together: Histogram,
 }
 
 /// All that waits for one signing certificate with one set of OCSP answers.
@@ -103,7 +107,14 @@ struct Waiting {
 impl Batcher {
     /// Signs with the keys of `signer`.
     pub fn new(signer: Arc<dyn Signer>, clock: Clock) -> Self {
-        Self { signer, clock, lines: Arc::default(), made: Arc::new(Mutex::new((UnixTime(i64::MIN), 0))) }
+        Self {
+            signer,
+            clock,
+            lines: Arc::default(),
+            made: Arc::new(Mutex::new((UnixTime(i64::MIN), 0))),
+            waiting: metrics::gauge!("causeway_signature_queue"),
+            together: metrics::histogram!("causeway_signature_batch_records"),
+        }
     }
 
     /// Signs one message, together with others when there are any.
@@ -140,7 +151,7 @@ impl Batcher {
             return Err(SignError::QueueFull);
         }
         queue.waiting.push(request);
-        metrics::gauge!("causeway_signature_queue").increment(1.0);
+        self.waiting.increment(1.0);
         if !std::mem::replace(&mut queue.busy, true) {
             drop(queue);
             // A task of its own: whoever began the batch may be cancelled, the others in it must not be.
@@ -165,11 +176,11 @@ impl Batcher {
                 }
                 std::mem::take(&mut queue.waiting)
             };
-            metrics::gauge!("causeway_signature_queue").decrement(batch.len() as f64);
+            self.waiting.decrement(batch.len() as f64);
             company = company.after(batch.len());
             let batch: Vec<Waiting> = batch.into_iter().filter(|w| !w.reply.is_closed()).collect();
             if !batch.is_empty() {
-                metrics::histogram!("causeway_signature_batch_records").record(batch.len() as f64);
+                self.together.record(batch.len() as f64);
                 self.sign_batch(&line, batch).await;
             }
         }

@@ -29,6 +29,13 @@ impl Headers {
         let part = std::str::from_utf8(&self.part).expect("it was read as UTF-8");
         self.lines.iter().map(move |line| (&part[line.start..line.colon], &part[line.colon + 1..line.end]))
     }
+    /// As [`Headers::iter`], cut out of the part.
+    pub(super) fn slices(&self) -> impl Iterator<Item = (Bytes, Bytes)> {
+        let cut = |line: &Line| {
+            (self.part.slice(line.start..line.colon), self.part.slice(line.colon + 1..line.end))
+        };
+        self.lines.iter().map(cut)
+    }
     /// How many there are.
     pub fn len(&self) -> usize {
         self.lines.len()

@@ -160,6 +160,19 @@ impl RestResponse {
         let passed = self.headers.iter().filter(|(header, _)| !header.eq_ignore_ascii_case(name::ERROR));
         passed.map(|(name, value)| (name, to_client_value(value)))
     }
+
+    /// As [`RestResponse::client_headers`], cut out of the part where they can go out as they stand.
+    pub fn client_lines(&self) -> impl Iterator<Item = (Bytes, Bytes)> {
+        let passed =
+            self.headers.slices().filter(|(header, _)| !header.eq_ignore_ascii_case(name::ERROR.as_bytes()));
+        passed.map(|(name, value)| {
+            let converted = match std::str::from_utf8(&value).map(to_client_value) {
+                Ok(Cow::Owned(converted)) => Some(converted.into()),
+                Ok(Cow::Borrowed(_)) | Err(_) => None,
+            };
+            (name, converted.unwrap_or(value))
+        })
+    }
 }
 
 fn filled(value: Option<&str>) -> Option<&str> {

@@ -420,6 +420,12 @@ proptest! {
         let response = RestResponse::from_service(status, "x", &headers, &built, "r", "h").expect("a response");
         let read = RestResponse::parse(response.raw.clone()).expect("what we write we read");
         prop_assert_eq!(read.inconsistency(&built, "h"), None);
+        let lines: Vec<_> = read.client_lines().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
+        let headers_of = read.client_headers().map(|(name, value)| (name.as_bytes().to_vec(), value.into_owned()));
+        prop_assert_eq!(lines, headers_of.collect::<Vec<_>>());
+        let answer = RestResponse::parse_answer(response.raw.clone(), &built).expect("what we write we read");
+        prop_assert_eq!((&answer.client, &answer.service, &answer.id), (&read.client, &read.service, &read.id));
+        prop_assert_eq!((&answer.request_id, answer.status), (&read.request_id, read.status));
         prop_assert_eq!((read.status, read.headers), (status, response.headers));
     }
 

@@ -208,8 +208,8 @@ fn check_consistent(
 fn release(logged: Logged<Verified<RestResponse>>) -> Answer {
     let response = logged.message();
     let mut headers = Headers::default();
-    for (name, value) in response.client_headers() {
-        headers.push(name.to_owned(), value.into_owned());
+    for (name, value) in response.client_lines() {
+        headers.push(name, value);
     }
     let body = match logged.attachments() {
         [] => AnswerBody::Empty,

@@ -14,6 +14,7 @@ use arc_swap::ArcSwap;
 use bytes::{BufMut, BytesMut};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use host::clock::Clock;
+use metrics::Counter;
 use pki::globalconf::GlobalConf;
 use proto::fault::FaultCode;
 use proto::id::{ClientId, ServerId};
@@ -141,6 +142,8 @@ struct Inner {
     verifier: Verifier,
     health: Health,
     pool: Arc<Pool>,
+    /// Connections that were made, and those that had waited.
+    used: [Counter; 2],
 }
 
 impl std::fmt::Debug for Inner {
@@ -182,6 +185,8 @@ impl Peers {
             verifier: Verifier::new(settings.ocsp_port, limits.connect),
             health: Health::default(),
             pool: Arc::new(Pool::new(limits.keep_alive, limits.pooled_per_peer)),
+            used: ["new", "kept"]
+                .map(|kind| metrics::counter!("causeway_peer_connections_total", "kind" => kind)),
         }))
     }
 
@@ -263,8 +268,7 @@ impl Peers {
         }
         let link = tried.take();
         inner.health.answered(&address);
-        metrics::counter!("causeway_peer_connections_total", "kind" => if waited { "kept" } else { "new" })
-            .increment(1);
+        inner.used[usize::from(waited)].increment(1);
         let (identity, provider) = (connector.identity().clone(), provider.clone());
         Ok(Connection { link, waited, address, provider, identity, peers: self.clone() })
     }
