@@ -44,6 +44,11 @@ use relay::Extent;
 use sandbox::child;
 use sandbox::ecosystem::Role;
 
+/// As `causeway` has it.
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 #[derive(Debug, Parser)]
 #[command(name = "benches", about = "What an exchange costs")]
 struct Program {

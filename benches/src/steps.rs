@@ -30,7 +30,7 @@ const STEPS: [(&str, &[&str]); 12] = [
         "memory",
         &[
             "malloc", "free", "calloc", "realloc", "memmove", "memcpy", "memset", "_int_", "je_", "mi_",
-            "edata", "arena", "alloc::",
+            "edata", "arena", "tcache", "sdallocx", "extent_", "emap", "pac_", "alloc::",
         ],
     ),
     (

@@ -35,6 +35,12 @@ use clap::{Parser, Subcommand};
 
 use exit::Exit;
 
+/// For the servers: the system's allocator joins and splits its free memory for every buffer of more than a kilobyte, and gives pages
+/// back that the next exchange needs again (docs/performance.md).
+#[cfg(target_os = "linux")]
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 /// Secure data exchange between organisations, compatible with X-Road 7.
 #[derive(Debug, Parser)]
 #[command(name = "causeway", version, propagate_version = true, after_help = exit::HELP)]
