@@ -15,19 +15,53 @@ use super::steps::Step;
 use super::writer::{Answer, Shared, lock};
 use crate::message_log::{LogError, RecordId};
 
-/// What is answered once the batch is on the disk, with what the index hears of it.
-#[derive(Debug)]
-pub(super) enum Pending {
-    Record(Answer<RecordId>, RecordId, Added),
-    Stamp(Answer<()>, Added),
+/// Commits of a batch: who is answered once it is on the disk, and what the index hears of them.
+#[derive(Debug, Default)]
+pub(super) struct Commits {
+    records: Vec<(Answer<RecordId>, RecordId)>,
+    stamps: Vec<Answer<()>>,
+    added: Vec<Added>,
+    /// Heads of its records.
+    pub(super) heads: Vec<u8>,
+}
+
+impl Commits {
+    pub(super) fn len(&self) -> usize {
+        self.added.len()
+    }
+
+    pub(super) fn record(&mut self, answer: Answer<RecordId>, id: RecordId, added: Added) {
+        self.records.push((answer, id));
+        self.added.push(added);
+    }
+
+    pub(super) fn stamp(&mut self, answer: Answer<()>, added: Added) {
+        self.stamps.push(answer);
+        self.added.push(added);
+    }
+
+    /// All of them; what is left has room for as many, since lists that grow are copied again and again.
+    pub(super) fn take(&mut self) -> Self {
+        let room = Self {
+            records: Vec::with_capacity(self.records.len()),
+            stamps: Vec::new(),
+            added: Vec::with_capacity(self.added.len()),
+            heads: Vec::with_capacity(self.heads.len()),
+        };
+        std::mem::replace(self, room)
+    }
+
+    /// Nobody's request of these is done.
+    pub(super) fn refuse(self, reason: &LogError) {
+        self.records.into_iter().for_each(|(answer, _)| drop(answer.send(Err(reason.clone()))));
+        self.stamps.into_iter().for_each(|answer| drop(answer.send(Err(reason.clone()))));
+    }
 }
 
 /// A batch in the file, not yet on the disk.
 #[derive(Debug)]
 pub(super) struct Flight {
-    pub(super) pending: Vec<Pending>,
-    /// Heads of its records.
-    pub(super) heads: Vec<u8>,
+    pub(super) commits: Commits,
     /// Where the log ends with it.
     pub(super) tail: Tail,
     pub(super) began: Instant,
@@ -94,7 +128,7 @@ impl Flights {
     pub(super) fn depart(self: &Arc<Self>, flight: Flight, file: Arc<Writable>) -> Option<Departure> {
         let mut state = lock(&self.state);
         if let Some(reason) = &state.failed {
-            refuse(flight.pending, &LogError::Disk(reason.clone()));
+            flight.commits.refuse(&LogError::Disk(reason.clone()));
             return None;
         }
         let number = state.next;
@@ -119,7 +153,7 @@ impl Flights {
             state.broken |= !well;
             if state.broken {
                 let reason = LogError::Disk(state.failed.clone().unwrap_or_default());
-                refuse(flight.pending, &reason);
+                flight.commits.refuse(&reason);
                 continue;
             }
             Step::Order.took(synced.elapsed());
@@ -135,14 +169,14 @@ impl Flights {
     /// Commits that are under way, and how long the last sync took.
     pub(super) fn under_way(&self) -> (usize, Duration) {
         let state = lock(&self.state);
-        (state.air.iter().map(|(_, flight, _)| flight.pending.len()).sum(), state.sync)
+        (state.air.iter().map(|(_, flight, _)| flight.commits.len()).sum(), state.sync)
     }
 
     /// Has a batch of `commits` wait until what is under way has landed, unless it has `enough` and is not the smaller one; `false` when
     /// it did not wait.
     pub(super) fn wait_behind_larger(&self, commits: usize, enough: usize) -> bool {
         let state = lock(&self.state);
-        let under_way: usize = state.air.iter().map(|(_, flight, _)| flight.pending.len()).sum();
+        let under_way: usize = state.air.iter().map(|(_, flight, _)| flight.commits.len()).sum();
         if under_way == 0 || (commits >= enough && commits >= under_way) {
             return false;
         }
@@ -181,24 +215,11 @@ impl Flights {
 }
 
 fn answer(flight: Flight, index: Option<&Index>) {
-    let (took, commits) = (flight.began.elapsed(), flight.pending.len());
-    let (mut added, mut records) = (Vec::with_capacity(commits), Vec::with_capacity(commits));
-    let mut stamps = Vec::new();
-    for pending in flight.pending {
-        match pending {
-            Pending::Record(answer, id, record) => {
-                records.push((answer, id));
-                added.push(record);
-            }
-            Pending::Stamp(answer, stamp) => {
-                stamps.push(answer);
-                added.push(stamp);
-            }
-        }
-    }
+    let (took, commits) = (flight.began.elapsed(), flight.commits.len());
+    let Commits { records, stamps, added, heads } = flight.commits;
     // The index hears first, so that whoever was answered can wait for the index.
     if let Some(index) = index {
-        let commit = Commit { added, heads: flight.heads, tail: Some(flight.tail) };
+        let commit = Commit { added, heads, tail: Some(flight.tail) };
         Step::Index.timed(|| index.tell(commit));
     }
     // A receiver that is gone is an exchange that was given up; its record stays.
@@ -207,16 +228,6 @@ fn answer(flight: Flight, index: Option<&Index>) {
     metrics::counter!("causeway_message_log_fsync_total").increment(1);
     metrics::histogram!("causeway_message_log_commit_seconds").record(took.as_secs_f64());
     metrics::histogram!("causeway_message_log_batch_records").record(commits as f64);
-}
-
-/// Nobody's request of these is done.
-pub(super) fn refuse(pending: Vec<Pending>, reason: &LogError) {
-    for pending in pending {
-        match pending {
-            Pending::Record(answer, ..) => drop(answer.send(Err(reason.clone()))),
-            Pending::Stamp(answer, _) => drop(answer.send(Err(reason.clone()))),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -242,8 +253,9 @@ mod tests {
             let (answer, waiter) = oneshot::channel();
             let place = super::super::index::Place { segment: 1, offset: 64 };
             let stamp = Added::Stamp { place, head: Box::default() };
-            let pending = vec![Pending::Record(answer, RecordId(number), stamp)];
-            let flight = Flight { pending, heads: Vec::new(), tail: tail(number), began: Instant::now() };
+            let mut commits = Commits::default();
+            commits.record(answer, RecordId(number), stamp);
+            let flight = Flight { commits, tail: tail(number), began: Instant::now() };
             let _ = flights.depart(flight, file.clone());
             waiter
         });

@@ -24,7 +24,7 @@ use prost::Message;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::faults::Faults;
-use super::flights::{self, Departure, Flight, Flights, Pending};
+use super::flights::{Commits, Departure, Flight, Flights};
 use super::format::{
     self, BodyHead, Chain, DocumentHead, Extent, FILE_HEAD_BYTES, Kind, PlacedDocument, SealHead, StampHead,
     StartHead, VoidHead, next_chain, padded,
@@ -180,10 +180,8 @@ pub(crate) struct Writer {
     written: Tail,
     next: Tail,
     run: Run,
-    /// Heads of the records in it.
-    heads: Vec<u8>,
+    commits: Commits,
     bodies: Vec<(Answer<Placed>, Extent)>,
-    pending: Vec<Pending>,
     flights: Arc<Flights>,
     /// Documents of this segment, so that the records of a batch share them.
     documents: HashMap<[u8; 64], Extent>,
@@ -313,9 +311,8 @@ impl Writer {
             written: tail.clone(),
             next: tail,
             run: Run::default(),
-            heads: Vec::new(),
+            commits: Commits::default(),
             bodies: Vec::new(),
-            pending: Vec::new(),
             documents: HashMap::new(),
             last_try: None,
             habit: Habit::default(),
@@ -340,17 +337,17 @@ impl Writer {
                     return Some(answer);
                 }
                 self.take(queued.request);
-                if batch.took_one(self.pending.len(), MAX_BATCH) || self.run.len() >= MAX_BATCH_BYTES {
+                if batch.took_one(self.commits.len(), MAX_BATCH) || self.run.len() >= MAX_BATCH_BYTES {
                     break 'open;
                 }
             }
             if !batch.brings_more(queue, &mut self.ready)
-                && !batch.waits(&self.habit, &self.flights, self.pending.len())
+                && !batch.waits(&self.habit, &self.flights, self.commits.len())
             {
                 break;
             }
         }
-        self.habit.learn(&batch, &self.flights, self.pending.len(), self.ready.len());
+        self.habit.learn(&batch, &self.flights, self.commits.len(), self.ready.len());
         None
     }
 
@@ -411,16 +408,16 @@ impl Writer {
         let chain_result = draft.chain_result.map(|document| self.put_document(document));
         let sequence = self.next.next_sequence;
         self.next.next_sequence += 1;
-        let mut heads = std::mem::take(&mut self.heads);
+        let mut heads = std::mem::take(&mut self.commits.heads);
         let start = heads.len();
         heads.extend_from_slice(&draft.head);
         format::place_head(&mut heads, sequence, &signature, chain_result.as_ref());
         let extent = self.put(Kind::Record, &heads[start..], &draft.payload);
         let head = start..heads.len();
-        self.heads = heads;
+        self.commits.heads = heads;
         let place = Place { segment: extent.segment, offset: extent.offset };
         let added = Added::Record { place, sequence, facts: draft.facts, head };
-        self.pending.push(Pending::Record(answer, RecordId(sequence), added));
+        self.commits.record(answer, RecordId(sequence), added);
     }
 
     fn take_roll(&mut self, before: i64, answer: Answer<()>) {
@@ -436,7 +433,7 @@ impl Writer {
         }
         let extent = self.put(Kind::Stamp, &head.encode_to_vec(), &leaves.into());
         let place = Place { segment: extent.segment, offset: extent.offset };
-        self.pending.push(Pending::Stamp(answer, Added::Stamp { place, head }));
+        self.commits.stamp(answer, Added::Stamp { place, head });
     }
 
     fn put_document(&mut self, document: Document) -> PlacedDocument {
@@ -558,7 +555,7 @@ impl Writer {
         if self.segment.is_some() {
             self.put_voids();
         }
-        if self.run.is_empty() || !self.write() || self.pending.is_empty() {
+        if self.run.is_empty() || !self.write() || self.commits.len() == 0 {
             return None;
         }
         let departure = self.depart();
@@ -571,12 +568,8 @@ impl Writer {
     /// What was written since the last time is now to be synced.
     fn depart(&mut self) -> Option<Departure> {
         let file = self.segment.as_ref()?.files.get(self.hand)?.clone();
-        let flight = Flight {
-            pending: std::mem::take(&mut self.pending),
-            heads: std::mem::take(&mut self.heads),
-            tail: self.written.clone(),
-            began: Instant::now(),
-        };
+        let flight =
+            Flight { commits: self.commits.take(), tail: self.written.clone(), began: Instant::now() };
         self.flights.depart(flight, file)
     }
 
@@ -638,13 +631,12 @@ impl Writer {
         self.spare.discard();
         self.last_try = Some(Instant::now());
         self.run.clear();
-        self.heads.clear();
         (self.written, self.next) = (synced.clone(), synced);
         let failed = LogError::Disk(reason.to_owned());
         for (answer, _) in self.bodies.drain(..) {
             drop(answer.send(Err(failed.clone())));
         }
-        flights::refuse(std::mem::take(&mut self.pending), &failed);
+        self.commits.take().refuse(&failed);
         failed
     }
 
