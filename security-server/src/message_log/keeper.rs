@@ -26,9 +26,10 @@ use super::timestamper::Timestamping;
 use super::tree::Tree;
 use super::{LogError, MessageLog, OpenError};
 
-/// Between rounds, and while the log is near the size that it may have.
+/// Between rounds.
 const ROUND: Duration = Duration::from_secs(20);
-const PRESSED_ROUND: Duration = Duration::from_secs(1);
+/// The same for a log that may have a size, which full load can come to within seconds.
+const SIZED_ROUND: Duration = Duration::from_secs(1);
 /// Steps of archiving in a round, so that what was archived can go before more is.
 const ROUND_STEPS: usize = 4;
 /// Connecting to a target, and one file in all.
@@ -156,7 +157,7 @@ impl Keeper {
 
     /// Works until `shutdown` says stop.
     pub async fn run(mut self, shutdown: Shutdown) {
-        let mut pause = ROUND;
+        let mut pause = self.between_rounds();
         loop {
             if tokio::time::timeout(pause, shutdown.stopped()).await.is_ok() {
                 return;
@@ -205,10 +206,13 @@ impl Keeper {
             said(self.clean(now).await.map(drop));
         }
         self.figures().await;
-        match (self.unfinished, pressed) {
-            (true, _) => Duration::ZERO,
-            (false, true) => PRESSED_ROUND,
-            (false, false) => ROUND,
+        if self.unfinished { Duration::ZERO } else { self.between_rounds() }
+    }
+
+    fn between_rounds(&self) -> Duration {
+        match self.log.inner.settings.retention.max_bytes {
+            Some(_) => SIZED_ROUND,
+            None => ROUND,
         }
     }
 

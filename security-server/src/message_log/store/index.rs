@@ -51,7 +51,8 @@ const TREE: &str = "log";
 /// Another letter than in the forms of the index before, so that an older one is rebuilt.
 const MARKER: &[u8] = b"m";
 const WITNESS: &[u8] = b"n";
-const CACHE_BYTES: u64 = 32 * 1024 * 1024;
+/// What is read is mostly what was written in the last minute, for its timestamp and its archive.
+const CACHE_BYTES: u64 = 16 * 1024 * 1024;
 /// Records, and bytes of the log, that are not written at most.
 const UNWRITTEN: usize = 8192;
 const UNWRITTEN_BYTES: u64 = 64 << 20;

@@ -327,7 +327,7 @@ async fn a_log_near_its_size_is_stamped_archived_and_cut_in_one_round() {
         assert_eq!(setup.archives().len(), usize::from(pressed), "{max_bytes:?}");
         assert_eq!(log.read(RecordId(1)).is_err(), pressed, "{max_bytes:?}");
         assert!(log.read(RecordId(120)).is_ok());
-        assert_eq!(pause < Duration::from_secs(20), pressed, "{max_bytes:?}");
+        assert_eq!(pause < Duration::from_secs(20), max_bytes.is_some(), "{max_bytes:?}");
         // Too few for a batch of their own wait for their time.
         log_signed(&log, 121..=140).await;
         keeper.round(NOW, &shutdown).await;
