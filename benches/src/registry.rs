@@ -1,16 +1,15 @@
 //! What large registries cost: `cargo run --release -p benches -- registry`.
 //!
 //! For each size a configuration of so many members, each with two subsystems, on a tenth as many servers is written to a file, read and
-//! built as a server does it; then memory, what a second one built beside it takes at its peak, and the time of the lookups that every
-//! exchange makes.
+//! built as a server does it; then what the snapshot takes in memory, and the time of the lookups that every exchange makes. What a
+//! server takes while it downloads and builds is in `relay --row registry`.
 
 use std::fs::File;
 use std::hint::black_box;
-use std::io::{Seek, SeekFrom, Write};
+use std::io::{Seek, Write};
 use std::sync::Arc;
 use std::time::Instant;
 
-use host::metrics::Process;
 use pki::digest::DigestAlgorithm;
 use pki::globalconf::{Builder, GlobalConf, Instance};
 use proto::globalconf::shared_parameters::{Member, SecurityServer, SharedParameters, Source};
@@ -42,10 +41,6 @@ struct Row {
     read_and_build_seconds: f64,
     /// What one snapshot takes, by its own accounts.
     snapshot_mib: f64,
-    /// What this process grows by while the first one is built, at the most.
-    building_mib: f64,
-    /// And while another is built beside it.
-    beside_mib: f64,
     /// A provider's servers, and whether a client is known and of a server: what every exchange asks.
     lookup_ns: f64,
 }
@@ -64,15 +59,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     }
     writeln!(
         out,
-        "{:>9} {:>9} {:>10} {:>12} {:>13} {:>13} {:>11} {:>10}",
-        "members", "servers", "MiB", "s to build", "snapshot MiB", "building MiB", "beside MiB", "lookup ns"
+        "{:>9} {:>9} {:>10} {:>12} {:>13} {:>10}",
+        "members", "servers", "MiB", "s to build", "snapshot MiB", "lookup ns"
     )?;
-    for row in rows {
-        let Row { members, servers, document_mib, read_and_build_seconds, lookup_ns, .. } = row;
+    for Row { members, servers, document_mib, read_and_build_seconds, snapshot_mib, lookup_ns } in rows {
         writeln!(
             out,
-            "{members:>9} {servers:>9} {document_mib:>10.1} {read_and_build_seconds:>12.3} {:>13.1} {:>13.1} {:>11.1} {lookup_ns:>10.0}",
-            row.snapshot_mib, row.building_mib, row.beside_mib
+            "{members:>9} {servers:>9} {document_mib:>10.1} {read_and_build_seconds:>12.3} {snapshot_mib:>13.1} {lookup_ns:>10.0}"
         )?;
     }
     Ok(())
@@ -90,40 +83,20 @@ fn measure(members: u32) -> anyhow::Result<Row> {
     let servers = members / 10;
     let mut file = document(members, servers)?;
     let document_mib = mib(file.metadata()?.len());
-    let mut building = Growth::from_here();
     let began = Instant::now();
-    let conf = built(&mut file)?;
+    let instance = Instance::read_from(&mut file, VERSION)?;
+    let conf = Builder::new("XX").instance(Arc::new(instance), None).build()?;
     let read_and_build_seconds = began.elapsed().as_secs_f64();
-    let building_mib = building.most();
-    building = Growth::from_here();
-    let beside = built(&mut file)?;
-    let beside_mib = building.most();
-    drop(beside);
     let snapshot_mib = conf.shared("XX").map_or(0.0, |(instance, _)| mib(instance.heap_bytes() as u64));
     let lookup_ns = lookups(&conf, members)?;
-    Ok(Row {
-        members,
-        servers,
-        document_mib,
-        read_and_build_seconds,
-        snapshot_mib,
-        building_mib,
-        beside_mib,
-        lookup_ns,
-    })
+    Ok(Row { members, servers, document_mib, read_and_build_seconds, snapshot_mib, lookup_ns })
 }
 
-/// The document in a file. Memory that making it took stays with this process, so that what is built first reuses it.
 fn document(members: u32, servers: u32) -> anyhow::Result<File> {
     let mut file = tempfile::tempfile()?;
     file.write_all(&parameters(members, servers).write(VERSION)?)?;
+    file.rewind()?;
     Ok(file)
-}
-
-fn built(file: &mut File) -> anyhow::Result<GlobalConf> {
-    file.seek(SeekFrom::Start(0))?;
-    let instance = Instance::read_from(file, VERSION)?;
-    Ok(Builder::new("XX").instance(Arc::new(instance), None).build()?)
 }
 
 fn lookups(conf: &GlobalConf, members: u32) -> anyhow::Result<f64> {
@@ -171,28 +144,6 @@ fn parameters(members: u32, servers: u32) -> SharedParameters {
 
 fn member(number: u32) -> MemberId {
     MemberId::new("XX", "GOV", format!("1000{number}-7"))
-}
-
-/// What this process grows by.
-struct Growth {
-    /// MiB.
-    before: f64,
-}
-
-impl Growth {
-    fn from_here() -> Self {
-        // The highest mark begins anew; where that is refused the figure is of the whole process until now.
-        let _ = std::fs::write("/proc/self/clear_refs", "5");
-        Self { before: Process::read().map_or(0.0, |process| mib(process.resident_bytes)) }
-    }
-
-    /// MiB, at the most since then.
-    fn most(&self) -> f64 {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-        let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok());
-        kib.map_or(0.0, |kib| mib(kib << 10) - self.before)
-    }
 }
 
 fn mib(bytes: u64) -> f64 {

@@ -15,7 +15,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use proto::globalconf::metadata::{self, Metadata};
@@ -42,7 +42,7 @@ pub type Files = BTreeMap<String, Vec<u8>>;
 /// # Errors
 /// The file of the main instance that stops it.
 pub fn load_directory(dir: &Path) -> Result<GlobalConf, GlobalConfError> {
-    let mut files = Files::new();
+    let (mut files, mut documents) = (Files::new(), BTreeMap::new());
     read_file(dir, INSTANCE_FILE, MAX_IDENTIFIER_BYTES, &mut files)?;
     for entry in list(dir)? {
         let below = dir.join(&entry);
@@ -52,16 +52,39 @@ pub fn load_directory(dir: &Path) -> Result<GlobalConf, GlobalConfError> {
         for name in list(&below)? {
             let limit =
                 if name.ends_with(metadata::SUFFIX) { metadata::MAX_BYTES } else { MAX_DOCUMENT_BYTES };
-            if files.len() >= MAX_FILES {
+            if files.len() + documents.len() >= MAX_FILES {
                 let source = io::Error::other(format!("more than {MAX_FILES} files"));
                 return Err(GlobalConfError::Io { path: dir.display().to_string(), source });
             }
-            if is_part(&name) {
-                read_file(dir, &format!("{entry}/{name}"), limit, &mut files)?;
+            let path = format!("{entry}/{name}");
+            if name == SHARED_PARAMETERS_FILE {
+                documents.insert(entry.clone(), Document::File(dir.join(&path)));
+            } else if is_part(&name) {
+                read_file(dir, &path, limit, &mut files)?;
             }
         }
     }
-    load_files(files)
+    load(files, documents)
+}
+
+/// Shared parameters that are yet to be read.
+enum Document {
+    Bytes(Vec<u8>),
+    /// May be too large for memory.
+    File(PathBuf),
+}
+
+impl Document {
+    fn read(self, path: &str, version: u32) -> Result<Instance, GlobalConfError> {
+        let read = match self {
+            Self::Bytes(bytes) => Instance::read(&bytes, version),
+            Self::File(path) => {
+                let failed = |source| GlobalConfError::Io { path: path.display().to_string(), source };
+                Instance::read_from(&mut fs::File::open(&path).map_err(failed)?, version)
+            }
+        };
+        read.map_err(|error| malformed(path, &error))
+    }
 }
 
 /// The parts that are read, and their metadata.
@@ -99,16 +122,24 @@ fn read_file(dir: &Path, name: &str, limit: usize, files: &mut Files) -> Result<
 /// # Errors
 /// The file of the main instance that stops it.
 pub fn load_files(mut files: Files) -> Result<GlobalConf, GlobalConfError> {
+    let below = format!("/{SHARED_PARAMETERS_FILE}");
+    let folders: Vec<String> =
+        files.keys().filter_map(|path| path.strip_suffix(&below)).map(str::to_owned).collect();
+    let document = |folder: String| {
+        let bytes = files.remove(&format!("{folder}{below}"))?;
+        Some((folder, Document::Bytes(bytes)))
+    };
+    let documents = folders.into_iter().filter_map(document).collect();
+    load(files, documents)
+}
+
+/// `documents` by folder, the other files in `files`.
+fn load(mut files: Files, documents: BTreeMap<String, Document>) -> Result<GlobalConf, GlobalConfError> {
     let main = main_instance(&mut files)?;
     let main_folder = folder_name(&main);
     let mut builder = Builder::new(&main);
-    let folders: Vec<String> = files
-        .keys()
-        .filter_map(|path| path.strip_suffix(&format!("/{SHARED_PARAMETERS_FILE}")))
-        .map(str::to_owned)
-        .collect();
-    for folder in folders {
-        match shared(&mut files, &folder) {
+    for (folder, document) in documents {
+        match shared(&mut files, &folder, document) {
             Ok((instance, expires)) => builder = builder.instance(Arc::new(instance), expires),
             Err(error) if folder == main_folder => return Err(error),
             Err(_) => {}
@@ -173,10 +204,14 @@ fn main_instance(files: &mut Files) -> Result<String, GlobalConfError> {
     }
 }
 
-fn shared(files: &mut Files, folder: &str) -> Result<(Instance, Option<UnixTime>), GlobalConfError> {
+fn shared(
+    files: &mut Files,
+    folder: &str,
+    document: Document,
+) -> Result<(Instance, Option<UnixTime>), GlobalConfError> {
     let path = format!("{folder}/{SHARED_PARAMETERS_FILE}");
-    let (bytes, metadata, version) = part(files, &path)?.expect("the caller found the file in the list");
-    let instance = Instance::read(&bytes, version).map_err(|error| malformed(&path, &error))?;
+    let (metadata, version) = metadata_of(files, &path)?;
+    let instance = document.read(&path, version)?;
     if folder_name(instance.name()) != folder {
         let reason = format!("it belongs to instance {}", instance.name());
         return Err(GlobalConfError::Malformed { path, reason });
@@ -189,14 +224,14 @@ fn private(
     folder: &str,
 ) -> Result<Option<(PrivateParameters, Option<UnixTime>)>, GlobalConfError> {
     let path = format!("{folder}/{PRIVATE_PARAMETERS_FILE}");
-    let Some((bytes, metadata, version)) = part(files, &path)? else { return Ok(None) };
+    let Some(bytes) = files.remove(&path) else { return Ok(None) };
+    let (metadata, version) = metadata_of(files, &path)?;
     let parameters = PrivateParameters::read(&bytes, version).map_err(|error| malformed(&path, &error))?;
     Ok(Some((parameters, metadata.expiration_date)))
 }
 
-/// A part with its metadata and version. A part without metadata is of version 2 and never expires.
-fn part(files: &mut Files, path: &str) -> Result<Option<(Vec<u8>, Metadata, u32)>, GlobalConfError> {
-    let Some(bytes) = files.remove(path) else { return Ok(None) };
+/// The metadata and the version of a part. A part without metadata is of version 2 and never expires.
+fn metadata_of(files: &mut Files, path: &str) -> Result<(Metadata, u32), GlobalConfError> {
     let path = format!("{path}{}", metadata::SUFFIX);
     let malformed = |error: metadata::MetadataError| GlobalConfError::Malformed {
         path: path.clone(),
@@ -207,7 +242,7 @@ fn part(files: &mut Files, path: &str) -> Result<Option<(Vec<u8>, Metadata, u32)
         None => Metadata::default(),
     };
     let version = metadata.version().map_err(malformed)?;
-    Ok(Some((bytes, metadata, version)))
+    Ok((metadata, version))
 }
 
 fn malformed(path: &str, error: &ParametersError) -> GlobalConfError {

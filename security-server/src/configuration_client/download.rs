@@ -2,7 +2,7 @@
 //!
 //! A part whose stored file has the listed hash is kept and not fetched; shared parameters that did not change are not parsed
 //! again. Directories are at most 1 MiB, parts as large as their kind may be. Shared parameters go to the disk as they come
-//! ([`shared_part`](super::shared_part)), the other parts are small. What takes a core for long runs on threads of low priority: while it
+//! (`shared_part`), the other parts are small. What takes a core for long runs on threads of low priority: while it
 //! does, exchanges go on under the configuration that is good until then.
 
 use std::collections::BTreeSet;

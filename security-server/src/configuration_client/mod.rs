@@ -5,7 +5,7 @@
 //! | this | [`ConfigurationClient`]: one run after another, what is published, what is told |
 //! | [`location`] | where to look, in which order, with whose certificates |
 //! | [`download`] | one location: version, directory, parts, everything verified before anything is written |
-//! | [`shared_part`] | shared parameters as a file: received, hashed, read, put in place |
+//! | `shared_part` | shared parameters as a file: received, hashed, read, put in place |
 //! | [`store`] | files in the reference's layout |
 //!
 //! A run that fails changes nothing: what was good stays until it expires, and then [`GlobalConf::check_valid`] says so to every

@@ -391,6 +391,7 @@ async fn what_is_refused_changes_nothing() {
         client.run_once().await.unwrap();
         let before = current(&client).generation();
         let stored = std::fs::read(scene.folder().join("XX/shared-params.xml.metadata")).unwrap();
+        let names = files_in(&scene.folder().join("XX"));
 
         let mut changed = scene.shared.clone();
         changed.ocsp_freshness_seconds = 61;
@@ -412,7 +413,40 @@ async fn what_is_refused_changes_nothing() {
             stored,
             "{name}"
         );
+        assert_eq!(files_in(&changed.folder().join("XX")), names, "{name}");
     }
+}
+
+#[tokio::test]
+async fn a_stored_file_that_somebody_changed_is_replaced_and_nothing_else_is() {
+    let scene = Scene::new().await;
+    let client = scene.client();
+    scene.publish(6, in_seconds(600));
+    client.run_once().await.unwrap();
+    let conf = current(&client);
+    let stored = scene.folder().join("XX/shared-params.xml");
+    let good = std::fs::read(&stored).unwrap();
+    // Of the same length, and others, and none.
+    let changes: [&dyn Fn(); 3] = [
+        &|| std::fs::write(&stored, good.iter().map(|byte| byte ^ 1).collect::<Vec<_>>()).unwrap(),
+        &|| std::fs::write(&stored, b"<conf/>").unwrap(),
+        &|| std::fs::remove_file(&stored).unwrap(),
+    ];
+    for change in changes {
+        scene.served.asked();
+        client.run_once().await.unwrap();
+        assert!(scene.served.asked().iter().all(|path| path.starts_with("/internalconf")));
+        change();
+        client.run_once().await.unwrap();
+        let parts: Vec<_> = scene.served.asked().into_iter().filter(|path| path.starts_with("/V6")).collect();
+        assert_eq!(parts, ["/V6/1/shared-params.xml"]);
+        assert_eq!(std::fs::read(&stored).unwrap(), good);
+        assert!(Arc::ptr_eq(current(&client).shared("XX").unwrap().0, conf.shared("XX").unwrap().0));
+    }
+    // Written anew with what it had: another file, and still what is listed.
+    std::fs::write(&stored, &good).unwrap();
+    client.run_once().await.unwrap();
+    assert!(scene.served.asked().iter().all(|path| path.starts_with("/internalconf")));
 }
 
 #[tokio::test]
