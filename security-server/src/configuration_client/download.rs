@@ -218,7 +218,7 @@ impl Job<'_> {
         let url = location::resolve(base, &part.location);
         let (pieces, received) = tokio::sync::mpsc::channel(MAX_PIECES);
         let (folder, instance, listed) = here();
-        let receiving = blocking(move || SharedPart::receive(&folder, &instance, &listed, received));
+        let receiving = promptly(move || SharedPart::receive(&folder, &instance, &listed, received));
         let sending = self.http.get_by_pieces(&url, MAX_DOCUMENT_BYTES, pieces);
         let (sent, received) = tokio::join!(sending, receiving);
         // If it could not be written, the answer was given up for that.
@@ -270,8 +270,16 @@ fn check_status(part: &Part, url: &str, status: u16) -> Result<(), DownloadError
     }
 }
 
-/// Runs what takes long on a thread of its own: megabytes of hashes and XML, and files that are synced.
-pub(super) async fn blocking<T: Send + 'static>(
+/// Runs what an answer's timeout waits for, on a thread of the usual priority.
+async fn promptly<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, DownloadError> + Send + 'static,
+) -> Result<T, DownloadError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.unwrap_or_else(|error| Err(DownloadError::Unusable(error.to_string())))
+}
+
+/// Runs what takes long on a thread of low priority: megabytes of hashes and XML, and files that are synced.
+async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, DownloadError> + Send + 'static,
 ) -> Result<T, DownloadError> {
     let done = background::run("globalconf", work).await;

@@ -13,8 +13,8 @@
 //! A directory that is older than the stored one beyond [`ConfigurationSettings::age_tolerance`], or of a lower version, is refused, since
 //! whoever can play an old one back could undo a removal.
 //!
-//! A new configuration is downloaded, read and built on threads of low priority while exchanges go on under the old one; the old one is
-//! freed there too, once the last exchange that has it is done.
+//! A new configuration is read and built on threads of low priority while exchanges go on under the old one; the old one is freed there
+//! too, once the last exchange that has it is done.
 //!
 //! It knows nothing of the relay and serves any kind of server. Metrics: `causeway_globalconf_runs_total{outcome}`,
 //! `causeway_globalconf_expires_seconds`, `causeway_globalconf_last_success_seconds` (Unix time).
