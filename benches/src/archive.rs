@@ -62,7 +62,7 @@ fn entries(numbers: std::ops::Range<u64>) -> Vec<Entry> {
     let made = messages.iter().enumerate().map(|(index, (number, message))| Entry {
         direction: if number % 2 == 0 { Direction::Request } else { Direction::Response },
         hash_chain: Some((result.clone(), tree.chain_xml(index).into())),
-        parts: parts(message),
+        parts: parts(message).into(),
         ..entry(*number, message, signature.clone())
     });
     made.collect()
