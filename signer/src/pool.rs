@@ -2,6 +2,9 @@
 //!
 //! As many threads as cores. At most [`MAX_WAITING`] operations wait or run; who comes later waits for a place without using a
 //! thread. The threads end when the pool is dropped.
+//!
+//! They have a little less priority than what brings messages ([`NICENESS`]): when the cores are busy more messages gather for one
+//! signature, which is what makes room for them; on an idle machine nothing waits for it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -10,6 +13,11 @@ use tokio::sync::{Semaphore, oneshot};
 
 /// Most operations that are in the pool at a time.
 pub(crate) const MAX_WAITING: usize = 1024;
+
+/// Added to the threads' niceness. A private key has one signature in flight, and the next is for all that came meanwhile.
+const NICENESS: i32 = 5;
+/// The least priority there is.
+const LEAST: i32 = 19;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -95,6 +103,10 @@ impl std::fmt::Debug for Queue {
 }
 
 fn work(queue: &Queue) {
+    // Of this thread alone. Where it is refused fewer messages share a signature.
+    if let Ok(usual) = rustix::process::getpriority_process(None) {
+        let _ = rustix::process::setpriority_process(None, (usual + NICENESS).min(LEAST));
+    }
     while let Some(job) = queue.next() {
         // A panic ends one operation, not the thread; whoever waits for it sees its channel closed.
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
@@ -117,6 +129,15 @@ mod tests {
             sum += one.await.unwrap();
         }
         assert_eq!((sum, pool.busy()), (199 * 200, 0));
+    }
+
+    #[tokio::test]
+    async fn threads_give_way_to_what_brings_messages_and_the_others_keep_their_priority() {
+        let niceness = || rustix::process::getpriority_process(None).unwrap();
+        let before = niceness();
+        let pool = Pool::new(1).unwrap();
+        assert_eq!(pool.run(niceness).await, Some((before + NICENESS).min(LEAST)));
+        assert_eq!(niceness(), before);
     }
 
     #[tokio::test]

@@ -2,7 +2,8 @@
 //!
 //! Archiving, the tree, retention and the making of timestamps' trees go on behind the exchanges and may take all the time they need; an
 //! exchange may not wait for them. So each runs on a thread of its own with the niceness of `background-niceness`, and the long ones ask
-//! [`Pace`] after each step: while messages come they use at most `background-share` of one core; an idle server lets them run.
+//! [`Pace`] after each step: while messages come they use at most `background-share` of one core, and less where they had to wait for
+//! it; an idle server lets them run.
 //!
 //! Archiving is what makes space. The nearer the log comes to the size that it may have, the more archiving gets: first it gives way
 //! less and less, then its share grows ([`Haste::Pressed`]), so that under a load that stays it settles where it keeps up, and does not
@@ -104,15 +105,19 @@ pub(super) struct Pace<'a> {
     log: &'a MessageLog,
     share: f64,
     since: Instant,
-    /// What the thread had worked by then.
+    /// What the thread had worked by then; not asked where waiting for a core counts as work.
     worked: Option<Duration>,
+    /// Space is short: only what was worked counts.
+    pressed: bool,
     records: u64,
 }
 
 impl<'a> Pace<'a> {
     pub(super) fn new(log: &'a MessageLog, haste: Haste) -> Self {
         let share = haste.share(log.inner.settings.background);
-        Self { log, share, since: Instant::now(), worked: cpu_time(), records: log.records() }
+        let pressed = haste != Haste::Patient;
+        let worked = pressed.then(cpu_time).flatten();
+        Self { log, share, since: Instant::now(), worked, pressed, records: log.records() }
     }
 
     /// After each step of some microseconds to milliseconds: pauses when it is time to.
@@ -121,8 +126,8 @@ impl<'a> Pace<'a> {
         if elapsed < SLICE {
             return;
         }
-        let (records, now) = (self.log.records(), cpu_time());
-        // Whoever gave way for long enough need not pause as well.
+        let (records, now) = (self.log.records(), self.pressed.then(cpu_time).flatten());
+        // Who presses and gave way for long enough need not pause as well.
         let worked = now.zip(self.worked).map_or(elapsed, |(now, before)| now.saturating_sub(before));
         if let Some(pause) = pause(worked, elapsed, records != self.records, self.share) {
             std::thread::sleep(pause);

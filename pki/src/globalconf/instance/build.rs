@@ -11,6 +11,9 @@ use super::compact::{Collector, Index, Text, index, row};
 use super::{ClientRow, Group, GroupRow, Listed, MemberRow, ServerList, client_key, group_key};
 use crate::globalconf::ProviderServer;
 
+/// Lists of servers, with the places where theirs are in the numbers and providers that follow.
+type Lists = (Box<[ServerList]>, Box<[u32]>, Box<[Arc<ProviderServer>]>);
+
 /// What was read until now.
 #[derive(Debug, Default)]
 pub(super) struct Reading {
@@ -116,7 +119,7 @@ impl Reading {
     }
 
     /// The lists of servers that clients have, each once for all clients with the same servers, and gives every client its own.
-    fn lists(&mut self) -> (Box<[ServerList]>, Box<[u32]>, Box<[Arc<ProviderServer>]>) {
+    fn lists(&mut self) -> Lists {
         let mut pairs = std::mem::take(&mut self.pairs);
         pairs.sort_unstable();
         pairs.dedup();
