@@ -73,7 +73,7 @@ impl Write for Steady {
 
 /// Where the ZIP goes.
 enum Out {
-    Plain(BufWriter<Steady>),
+    Plain(Box<BufWriter<Steady>>),
     Sealed(Sealer),
 }
 
@@ -148,7 +148,7 @@ impl Writer {
         let file = File::options().write(true).create_new(true).mode(0o600).open(&temporary)?;
         let (sealed, file) = (sealing.is_some(), Steady::new(file));
         let out = match sealing {
-            None => Out::Plain(BufWriter::with_capacity(CHUNK_BYTES, file)),
+            None => Out::Plain(Box::new(BufWriter::with_capacity(CHUNK_BYTES, file))),
             Some(Sealing { keyring, to, now }) => Out::Sealed(Sealer::start(file, keyring, to, now)?),
         };
         Ok(Self {

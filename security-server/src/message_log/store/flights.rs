@@ -92,12 +92,15 @@ pub(super) struct Flights {
     empty: Condvar,
 }
 
+/// The outcome of a sync, and when that was.
+type Synced = (bool, Instant);
+
 #[derive(Debug)]
 struct State {
     /// `None` once the log is closed.
     index: Option<Index>,
-    /// In the order of the log; each with the outcome of its sync and when that was.
-    air: VecDeque<(u64, Flight, Option<(bool, Instant)>)>,
+    /// In the order of the log.
+    air: VecDeque<(u64, Flight, Option<Synced>)>,
     next: u64,
     /// Where the log ends, as far as everything before is synced.
     synced: Tail,
