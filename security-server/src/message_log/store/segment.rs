@@ -4,7 +4,7 @@
 //! by frame; where a prefix is damaged it finds the next frame by its tag.
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -345,7 +345,7 @@ impl Readable {
         let failed = |source| ReadError::Io { segment: self.number, source };
         let mut bytes = vec![0; MOSTLY_BYTES];
         let read = read_up_to(&self.file, &mut bytes, offset).map_err(failed)?;
-        let prefix = bytes[..read].get(..PREFIX_BYTES).ok_or_else(|| damaged(ENDS_INSIDE))?;
+        let prefix = bytes[..read].get(..PREFIX_BYTES).ok_or_else(|| self.ends_inside(offset))?;
         let prefix =
             Prefix::decode(prefix, tag(self.salt, offset)).ok_or_else(|| damaged("there is no frame"))?;
         bytes.resize(prefix.payload_at() as usize + prefix.payload_bytes as usize, 0);
@@ -375,11 +375,23 @@ impl Readable {
         Ok(found.len())
     }
 
+    /// What a read that comes to the end too early means.
+    fn ends_inside(&self, offset: u64) -> ReadError {
+        self.removed().unwrap_or(ReadError::Damaged { segment: self.number, offset, what: ENDS_INSIDE })
+    }
+
+    /// Of a segment that is being removed the end goes first: then its records are gone, and not damaged.
+    fn removed(&self) -> Option<ReadError> {
+        let is_removed = self.file.metadata().is_ok_and(|file| file.nlink() == 0);
+        is_removed.then(|| ReadError::Io {
+            segment: self.number,
+            source: io::Error::new(io::ErrorKind::NotFound, "it is being removed"),
+        })
+    }
+
     fn read_exact(&self, buffer: &mut [u8], offset: u64) -> Result<(), ReadError> {
         self.file.read_exact_at(buffer, offset).map_err(|source| match source.kind() {
-            io::ErrorKind::UnexpectedEof => {
-                ReadError::Damaged { segment: self.number, offset, what: ENDS_INSIDE }
-            }
+            io::ErrorKind::UnexpectedEof => self.ends_inside(offset),
             _ => ReadError::Io { segment: self.number, source },
         })
     }
@@ -579,6 +591,9 @@ impl Walker<'_> {
             self.window.resize(wanted, 0);
             let failed = |source| ReadError::Io { segment: self.segment.number, source };
             let read = read_up_to(&self.segment.file, &mut self.window, offset).map_err(failed)?;
+            if let Some(removed) = (read < wanted).then(|| self.segment.removed()).flatten() {
+                return Err(removed);
+            }
             self.window.truncate(read);
             self.window_at = offset;
         }

@@ -3,7 +3,7 @@ use std::collections::BTreeSet;
 
 use super::*;
 use crate::message_log::store::format::{Kind, RecordHead};
-use crate::message_log::store::segment::{Readable, Step, path_of};
+use crate::message_log::store::segment::{ReadError, Readable, Step, path_of, remove};
 
 /// Offsets of the frames of one segment, with their kinds.
 fn frames(dir: &Path, number: u64) -> Vec<(u64, Kind)> {
@@ -192,4 +192,18 @@ fn refuses_a_log_of_another_format() {
     let error = try_open(dir.path(), settings(), Faults::default()).unwrap_err().to_string();
     assert!(error.contains("not one of format 1"), "{error}");
     assert!(path_of(dir.path(), 1).exists());
+}
+
+#[tokio::test]
+async fn a_segment_that_is_removed_while_it_is_read_is_gone_and_not_damaged() {
+    let (dir, _, frames) = closed_log(3).await;
+    let readable = Readable::open(dir.path(), 1).unwrap();
+    let (last, _) = frames[frames.len() - 1];
+    readable.frame(last).unwrap();
+    let mut walker = readable.walk(0, None, 0).unwrap();
+    remove(dir.path(), 1).unwrap();
+    let gone = |error: &ReadError| matches!(error, ReadError::Io { source, .. } if source.kind() == std::io::ErrorKind::NotFound);
+    assert!(readable.frame(last).is_err_and(|error| gone(&error)));
+    assert!(walker.step().is_err_and(|error| gone(&error)));
+    assert!(Readable::open(dir.path(), 1).is_err_and(|error| gone(&error)));
 }
