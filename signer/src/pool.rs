@@ -16,8 +16,6 @@ pub(crate) const MAX_WAITING: usize = 1024;
 
 /// Added to the threads' niceness. A private key has one signature in flight, and the next is for all that came meanwhile.
 const NICENESS: i32 = 5;
-/// The least priority there is.
-const LEAST: i32 = 19;
 
 type Job = Box<dyn FnOnce() + Send>;
 
@@ -103,10 +101,7 @@ impl std::fmt::Debug for Queue {
 }
 
 fn work(queue: &Queue) {
-    // Of this thread alone. Where it is refused fewer messages share a signature.
-    if let Ok(usual) = rustix::process::getpriority_process(None) {
-        let _ = rustix::process::setpriority_process(None, (usual + NICENESS).min(LEAST));
-    }
+    host::background::lower_priority(NICENESS);
     while let Some(job) = queue.next() {
         // A panic ends one operation, not the thread; whoever waits for it sees its channel closed.
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(job));
@@ -136,7 +131,7 @@ mod tests {
         let niceness = || rustix::process::getpriority_process(None).unwrap();
         let before = niceness();
         let pool = Pool::new(1).unwrap();
-        assert_eq!(pool.run(niceness).await, Some((before + NICENESS).min(LEAST)));
+        assert_eq!(pool.run(niceness).await, Some((before + NICENESS).min(host::background::LEAST)));
         assert_eq!(niceness(), before);
     }
 

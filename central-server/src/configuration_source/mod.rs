@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use host::background;
+use host::background::{self, BackgroundError};
 use host::clock::Clock;
 use host::files::write_atomic;
 use host::shutdown::Shutdown;
@@ -181,7 +181,7 @@ impl ConfigurationSource {
             changes.mark_unchanged();
             let this = Arc::clone(&self);
             // A large registry takes a core for seconds, and whoever asks meanwhile comes first.
-            match background::run("configuration", move || this.generate()).await {
+            match background::run("configuration", background::NICENESS, move || this.generate()).await {
                 Ok(Ok(())) => {}
                 // Status, log and metrics have it from the pass itself.
                 Ok(Err(error)) => tracing::debug!(%error, "nothing new is published"),
@@ -191,8 +191,8 @@ impl ConfigurationSource {
     }
 
     /// A pass ended without an outcome. The next one begins anew: nothing was committed, or all of it.
-    fn broken(&self, error: &io::Error) {
-        tracing::error!(%error, "a generation of the configuration has broken off: this is a mistake in this program");
+    fn broken(&self, error: &BackgroundError) {
+        tracing::error!(%error, "a generation of the configuration has no outcome");
         metrics::counter!("configuration_generations_total", "outcome" => "broken").increment(1);
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         let now = self.clock.now();

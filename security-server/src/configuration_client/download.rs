@@ -282,7 +282,7 @@ async fn promptly<T: Send + 'static>(
 async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, DownloadError> + Send + 'static,
 ) -> Result<T, DownloadError> {
-    let done = background::run("globalconf", work).await;
+    let done = background::run("globalconf", background::NICENESS, work).await;
     done.unwrap_or_else(|error| Err(DownloadError::Unusable(error.to_string())))
 }
 

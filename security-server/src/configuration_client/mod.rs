@@ -399,7 +399,7 @@ impl ConfigurationClient {
 
 /// Waits until no exchange has a configuration any more, then frees it; after [`OUTLIVED`], leaves it to the last that has it.
 fn free(before: Arc<Option<Arc<GlobalConf>>>) {
-    background::lower_priority();
+    background::lower_priority(background::NICENESS);
     let in_use = |conf: &Arc<Option<Arc<GlobalConf>>>| {
         Arc::strong_count(conf) > 1 || conf.as_ref().as_ref().is_some_and(|conf| Arc::strong_count(conf) > 1)
     };

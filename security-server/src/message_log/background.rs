@@ -9,9 +9,13 @@
 //! less and less, then its share grows ([`Haste::Pressed`]), so that under a load that stays it settles where it keeps up, and does not
 //! rest and rush by turns. When the disk itself is short of space it runs as anything else does ([`Haste::Urgent`]).
 //!
-//! Threads are made for each piece of work, since Linux lets an unprivileged thread lower its priority and never raise it again. What
-//! holds a lock that the log's own threads need must be short: they would wait for a thread that gets no time.
+//! Threads and their priority are those of [`host::background`]. What holds a lock that the log's own threads need must be short: they
+//! would wait for a thread that gets no time.
+
 use std::time::{Duration, Instant};
+
+use host::background::{self, BackgroundError};
+use rustix::time::{ClockId, clock_gettime};
 
 use super::{LogError, MessageLog};
 
@@ -86,17 +90,11 @@ pub(super) async fn run<T: Send + 'static>(
     haste: Haste,
     task: impl FnOnce() -> T + Send + 'static,
 ) -> Result<T, LogError> {
-    let (answer, done) = tokio::sync::oneshot::channel();
-    let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-        if haste.niceness(settings) > 0 {
-            // Of this thread alone. Where it is refused the work is only less polite.
-            let _ = rustix::process::setpriority_process(None, haste.niceness(settings));
-        }
-        // It fails when nobody waits any more.
-        let _ = answer.send(task());
-    });
-    thread.map_err(|e| LogError::Disk(format!("a thread for {name} was refused: {e}")))?;
-    done.await.map_err(|_| LogError::Closed)
+    let ran = background::run(name, haste.niceness(settings), task).await;
+    ran.map_err(|error| match error {
+        BackgroundError::NoThread { .. } => LogError::Disk(error.to_string()),
+        BackgroundError::BrokenOff { .. } => LogError::Closed,
+    })
 }
 
 /// Keeps one piece of work to its share.
@@ -105,19 +103,16 @@ pub(super) struct Pace<'a> {
     log: &'a MessageLog,
     share: f64,
     since: Instant,
-    /// What the thread had worked by then; not asked where waiting for a core counts as work.
+    /// What the thread had worked by then, when space is short; otherwise waiting for a core counts as work.
     worked: Option<Duration>,
-    /// Space is short: only what was worked counts.
-    pressed: bool,
     records: u64,
 }
 
 impl<'a> Pace<'a> {
     pub(super) fn new(log: &'a MessageLog, haste: Haste) -> Self {
         let share = haste.share(log.inner.settings.background);
-        let pressed = haste != Haste::Patient;
-        let worked = pressed.then(cpu_time).flatten();
-        Self { log, share, since: Instant::now(), worked, pressed, records: log.records() }
+        let worked = (haste != Haste::Patient).then(cpu_time);
+        Self { log, share, since: Instant::now(), worked, records: log.records() }
     }
 
     /// After each step of some microseconds to milliseconds: pauses when it is time to.
@@ -126,7 +121,7 @@ impl<'a> Pace<'a> {
         if elapsed < SLICE {
             return;
         }
-        let (records, now) = (self.log.records(), self.pressed.then(cpu_time).flatten());
+        let (records, now) = (self.log.records(), self.worked.map(|_| cpu_time()));
         // Who presses and gave way for long enough need not pause as well.
         let worked = now.zip(self.worked).map_or(elapsed, |(now, before)| now.saturating_sub(before));
         if let Some(pause) = pause(worked, elapsed, records != self.records, self.share) {
@@ -136,10 +131,9 @@ impl<'a> Pace<'a> {
     }
 }
 
-/// What this thread has worked, where the kernel tells.
-fn cpu_time() -> Option<Duration> {
-    let text = std::fs::read_to_string("/proc/thread-self/schedstat").ok()?;
-    Some(Duration::from_nanos(text.split(' ').next()?.parse().ok()?))
+/// What this thread has worked.
+fn cpu_time() -> Duration {
+    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
 }
 
 /// How long to pause after `worked` within `elapsed`.
@@ -150,6 +144,8 @@ fn pause(worked: Duration, elapsed: Duration, messages_come: bool, share: f64) -
 
 #[cfg(test)]
 mod tests {
+    use host::background::LEAST;
+
     use super::*;
 
     #[tokio::test]
@@ -157,8 +153,8 @@ mod tests {
         let niceness = || rustix::process::getpriority_process(None).unwrap();
         let before = niceness();
         let settings = BackgroundSettings { niceness: 19, share: 50 };
-        assert_eq!(run("test", settings, Haste::Patient, niceness).await, Ok(19));
-        assert_eq!(run("test", settings, Haste::Pressed(60), niceness).await, Ok(7));
+        assert_eq!(run("test", settings, Haste::Patient, niceness).await, Ok(LEAST));
+        assert_eq!(run("test", settings, Haste::Pressed(60), niceness).await, Ok((before + 7).min(LEAST)));
         assert_eq!(run("test", settings, Haste::Pressed(100), niceness).await, Ok(before));
         assert_eq!(run("test", settings, Haste::Urgent, niceness).await, Ok(before));
         assert_eq!(niceness(), before, "other threads keep theirs");
@@ -205,13 +201,13 @@ mod tests {
 
     #[test]
     fn the_kernel_tells_what_a_thread_has_worked() {
-        let Some(before) = cpu_time() else { return };
+        let before = cpu_time();
         let mut number = 1_u64;
-        while cpu_time().is_some_and(|now| now < before + Duration::from_millis(2)) {
+        while cpu_time() < before + Duration::from_millis(2) {
             number = std::hint::black_box(number.wrapping_mul(3));
         }
-        let began = (cpu_time().unwrap(), Instant::now());
+        let began = (cpu_time(), Instant::now());
         std::thread::sleep(Duration::from_millis(20));
-        assert!(cpu_time().unwrap() - began.0 < began.1.elapsed(), "sleeping is no work");
+        assert!(cpu_time() - began.0 < began.1.elapsed(), "sleeping is no work");
     }
 }
