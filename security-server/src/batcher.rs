@@ -1,7 +1,9 @@
 //! One signature for many messages: one line per signing certificate, one private-key operation under way in each [BATCH-TS].
 //!
 //! An idle line signs at once, alone; whatever arrives while a signature is being made forms the next hash tree. There is no timer:
-//! load makes its own batches, and a batch with company lets whoever is ready to run go first ([`Company`]). A lone message of one part is referred
+//! load makes its own batches. A batch with company lets whoever is ready to run go first ([`Company`]), and it is closed when the
+//! private key has its turn, not when it is asked for one: what comes while others have the cores is in it. A message that is alone in
+//! the whole server is signed where it is, without a word to another thread. A lone message of one part is referred
 //! to directly; a lone message of several parts gets a chain of one step; several messages share a Merkle tree.
 //!
 //! A line ends with its identity: a new certificate or a new OCSP answer begins a new one. At most [`QUEUE`] messages wait in a line.
@@ -16,12 +18,13 @@ use metrics::{Gauge, Histogram};
 use pki::algorithm::EcdsaForm;
 use pki::digest::DigestAlgorithm;
 use pki::hash_chain::{MESSAGE_URI, Parts, SIGNATURE_CHAIN_URI, SIGNATURE_RESULT_URI, Tree};
-use pki::xades::Template;
+use pki::xades::{Template, Unsigned};
 use proto::id::MemberId;
 use proto::time::UnixTime;
 use signer::{Purpose, Signer, SignerError, SigningIdentity};
 use tokio::sync::oneshot;
 
+use crate::admission::Admission;
 use crate::company::Company;
 use crate::exchange::{Evidence, Message, Proven, Whole};
 
@@ -77,6 +80,8 @@ pub enum SignError {
 pub struct Batcher {
     signer: Arc<dyn Signer>,
     clock: Clock,
+    /// What is under way in this server.
+    slots: Arc<[Admission]>,
     lines: Arc<Mutex<HashMap<MemberId, Arc<Line>>>>,
     /// The last signature's millisecond, and how many were made in it.
     made: Arc<Mutex<(UnixTime, u32)>>,
@@ -99,17 +104,28 @@ struct Queue {
     busy: bool,
 }
 
+/// Where somebody waits for a signature.
+type Reply = oneshot::Sender<Result<(Evidence, UnixTime), SignError>>;
+
 struct Waiting {
     parts: Arc<Parts>,
-    reply: oneshot::Sender<Result<(Evidence, UnixTime), SignError>>,
+    reply: Reply,
+}
+
+/// A batch that is closed, but for its signature.
+struct Prepared {
+    subject: Subject,
+    unsigned: Unsigned,
+    at: UnixTime,
 }
 
 impl Batcher {
-    /// Signs with the keys of `signer`.
-    pub fn new(signer: Arc<dyn Signer>, clock: Clock) -> Self {
+    /// Signs with the keys of `signer` for the exchanges that hold `slots`; who holds none is never taken to be alone.
+    pub fn new(signer: Arc<dyn Signer>, clock: Clock, slots: impl Into<Arc<[Admission]>>) -> Self {
         Self {
             signer,
             clock,
+            slots: slots.into(),
             lines: Arc::default(),
             made: Arc::new(Mutex::new((UnixTime(i64::MIN), 0))),
             waiting: metrics::gauge!("causeway_signature_queue"),
@@ -126,9 +142,15 @@ impl Batcher {
         identity: &Arc<SigningIdentity>,
         whole: Whole<M>,
     ) -> Result<Signed<M>, SignError> {
-        let (reply, answer) = oneshot::channel();
-        self.enqueue(self.line(identity), Waiting { parts: whole.parts.clone(), reply })?;
-        let (evidence, at) = answer.await.map_err(|_| SignError::Ended)??;
+        let line = self.line(identity);
+        let (evidence, at) = match self.sign_here(&line, &whole.parts) {
+            Some(signed) => signed?,
+            None => {
+                let (reply, answer) = oneshot::channel();
+                self.enqueue(line, Waiting { parts: whole.parts.clone(), reply })?;
+                answer.await.map_err(|_| SignError::Ended)??
+            }
+        };
         Ok(Signed { whole, evidence, at, until: identity.until })
     }
 
@@ -160,6 +182,38 @@ impl Batcher {
         Ok(())
     }
 
+    /// Signs a message that is alone in this server on this thread: nobody is held up, and no two threads need wake each other. `None`
+    /// where it is not alone, or keys are elsewhere.
+    fn sign_here(
+        &self,
+        line: &Arc<Line>,
+        parts: &Arc<Parts>,
+    ) -> Option<Result<(Evidence, UnixTime), SignError>> {
+        let signer = self.signer.in_process()?;
+        let under_way: usize = self.slots.iter().map(Admission::in_use).sum();
+        if under_way != 1 || std::mem::replace(&mut lock(&line.queue).busy, true) {
+            return None;
+        }
+        let release = ReleaseOnPanic(line);
+        self.together.record(1.0);
+        let Prepared { subject, unsigned, at } = self.prepare(line, vec![parts.clone()]);
+        let SigningIdentity { key, algorithm, .. } = &*line.identity;
+        let info = unsigned.signed_info();
+        let value = signer.sign_blocking(key, Purpose::Message, *algorithm, EcdsaForm::Raw, info);
+        drop(release);
+        let mut queue = lock(&line.queue);
+        queue.busy = !queue.waiting.is_empty();
+        if queue.busy {
+            tokio::spawn(self.clone().work(line.clone()));
+        }
+        drop(queue);
+        let signed = value.map(|value| {
+            let document = Bytes::from(unsigned.finish(&value));
+            (Evidence { document, hash_chain: subject.hash_chain(0) }, at)
+        });
+        Some(signed.map_err(SignError::from))
+    }
+
     /// Signs batch after batch until nobody waits.
     async fn work(self, line: Arc<Line>) {
         let _release = ReleaseOnPanic(&line);
@@ -168,40 +222,71 @@ impl Batcher {
             while company.may_bring_more(lock(&line.queue).waiting.len()) {
                 tokio::task::yield_now().await;
             }
-            let batch = {
+            {
                 let mut queue = lock(&line.queue);
+                // Whoever is gone needs no signature.
+                let before = queue.waiting.len();
+                queue.waiting.retain(|waiting| !waiting.reply.is_closed());
+                self.waiting.decrement((before - queue.waiting.len()) as f64);
                 if queue.waiting.is_empty() {
                     queue.busy = false;
                     return;
                 }
-                std::mem::take(&mut queue.waiting)
-            };
-            self.waiting.decrement(batch.len() as f64);
-            company = company.after(batch.len());
-            let batch: Vec<Waiting> = batch.into_iter().filter(|w| !w.reply.is_closed()).collect();
-            if !batch.is_empty() {
-                self.together.record(batch.len() as f64);
-                self.sign_batch(&line, batch).await;
             }
+            company = company.after(self.sign_batch(&line).await);
         }
     }
 
-    async fn sign_batch(&self, line: &Line, batch: Vec<Waiting>) {
-        let (at, nth) = self.instant();
-        let (parts, replies): (Vec<Arc<Parts>>, Vec<_>) =
-            batch.into_iter().map(|w| (w.parts, w.reply)).unzip();
-        let subject = Subject::of(parts);
-        let (uri, digest) = subject.reference();
-        let unsigned = line.template.prepare_nth(uri, &digest, at, nth);
-        let value = self.operate(line, Bytes::copy_from_slice(unsigned.signed_info())).await;
-        let document = value.map(|value| Bytes::from(unsigned.finish(&value)));
+    /// Signs what waits when the key has its turn; how many that were.
+    async fn sign_batch(&self, line: &Arc<Line>) -> usize {
+        let closed = Arc::new(Mutex::new(None));
+        let close = {
+            let (this, line, closed) = (self.clone(), line.clone(), Arc::downgrade(&closed));
+            move || {
+                // Gone: it was given up, and others wait for the next operation.
+                let Some(closed) = closed.upgrade() else { return Bytes::new() };
+                let (parts, replies) = this.close(&line);
+                let batch = this.prepare(&line, parts);
+                let signed_info = Bytes::copy_from_slice(batch.unsigned.signed_info());
+                *lock(&closed) = Some((batch, replies));
+                signed_info
+            }
+        };
+        let value = self.operate(line, Box::new(close)).await;
+        let Some((batch, replies)) = lock(&closed).take() else {
+            // The operation was refused before it began, or has not begun in time: for those who wait now it has failed.
+            let (_, replies) = self.close(line);
+            let refused = value.err().unwrap_or(SignError::Ended);
+            let count = replies.len();
+            replies.into_iter().for_each(|reply| drop(reply.send(Err(refused.clone()))));
+            return count;
+        };
+        let document = value.map(|value| Bytes::from(batch.unsigned.finish(&value)));
+        let count = replies.len();
         for (index, reply) in replies.into_iter().enumerate() {
-            let evidence = document
-                .clone()
-                .map(|document| (Evidence { document, hash_chain: subject.hash_chain(index) }, at));
+            let evidence = document.clone().map(|document| {
+                (Evidence { document, hash_chain: batch.subject.hash_chain(index) }, batch.at)
+            });
             // Whoever is gone does not need it.
             let _ = reply.send(evidence);
         }
+        count
+    }
+
+    /// Takes what waits.
+    fn close(&self, line: &Line) -> (Vec<Arc<Parts>>, Vec<Reply>) {
+        let waiting = std::mem::take(&mut lock(&line.queue).waiting);
+        self.waiting.decrement(waiting.len() as f64);
+        self.together.record(waiting.len() as f64);
+        waiting.into_iter().map(|waiting| (waiting.parts, waiting.reply)).unzip()
+    }
+
+    fn prepare(&self, line: &Line, messages: Vec<Arc<Parts>>) -> Prepared {
+        let (at, nth) = self.instant();
+        let subject = Subject::of(messages);
+        let (uri, digest) = subject.reference();
+        let unsigned = line.template.prepare_nth(uri, &digest, at, nth);
+        Prepared { subject, unsigned, at }
     }
 
     /// Now, and how many signatures were made in this millisecond before: together never the same twice.
@@ -212,9 +297,9 @@ impl Batcher {
         *made
     }
 
-    async fn operate(&self, line: &Line, signed_info: Bytes) -> Result<Vec<u8>, SignError> {
+    async fn operate(&self, line: &Line, signed_info: signer::Message) -> Result<Vec<u8>, SignError> {
         let identity = &line.identity;
-        let operation = self.signer.sign(
+        let operation = self.signer.sign_late(
             &identity.key,
             Purpose::Message,
             identity.algorithm,

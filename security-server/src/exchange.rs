@@ -28,6 +28,7 @@ use proto::soap::SoapMessage;
 use proto::time::UnixTime;
 use signer::Signer;
 
+use crate::admission::Admission;
 use crate::batcher::Batcher;
 use crate::budget::Budget;
 use crate::client_proxy::Listings;
@@ -111,10 +112,10 @@ pub struct Kept {
 const HELD_BYTES: usize = 512 << 20;
 
 impl Kept {
-    /// Nothing kept yet. `signer` makes the signatures.
-    pub fn new(signer: Arc<dyn Signer>, clock: Clock) -> Self {
+    /// Nothing kept yet. `signer` makes the signatures of the exchanges that hold `slots`.
+    pub fn new(signer: Arc<dyn Signer>, clock: Clock, slots: [Admission; 2]) -> Self {
         Self {
-            batcher: Batcher::new(signer, clock),
+            batcher: Batcher::new(signer, clock, slots),
             trust: TrustCache::new(),
             replay: Replay::new(),
             services: Services::new(),

@@ -110,6 +110,9 @@ impl Opened {
         let seen = foundation.folder("replay")?.join(replay::FILE);
         let replay = Replay::open(&seen, clock.now()).with_context(|| seen.display().to_string())?;
         let limits = &settings.limits;
+        let client_slots = Admission::new(limits.client_exchanges, limits.client_exchanges_per_client);
+        let server_slots = Admission::new(limits.server_exchanges, limits.server_exchanges_per_peer);
+        let slots = [client_slots.clone(), server_slots.clone()];
         let ctx = Context {
             clock: clock.clone(),
             peers: Peers::new(settings, clock.clone(), globalconf.clone(), peer_tls.clone()),
@@ -118,9 +121,9 @@ impl Opened {
             signer: signer.clone(),
             log,
             internal_tls: foundation.internal_tls.clone(),
-            client_slots: Admission::new(limits.client_exchanges, limits.client_exchanges_per_client),
-            server_slots: Admission::new(limits.server_exchanges, limits.server_exchanges_per_peer),
-            kept: Kept { replay, ..Kept::new(signer, clock.clone()) },
+            client_slots,
+            server_slots,
+            kept: Kept { replay, ..Kept::new(signer, clock.clone(), slots) },
             shutdown: foundation.shutdown.clone(),
             settings: Arc::clone(settings),
         };

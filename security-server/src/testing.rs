@@ -117,13 +117,13 @@ impl StillSigner {
 
 #[async_trait::async_trait]
 impl Signer for StillSigner {
-    async fn sign(
+    async fn sign_late(
         &self,
         key: &KeyId,
         _purpose: Purpose,
         _algorithm: SignatureAlgorithm,
         _form: EcdsaForm,
-        _message: Bytes,
+        _message: signer::Message,
     ) -> Result<Vec<u8>, SignerError> {
         Err(SignerError::NoKey(key.clone()))
     }

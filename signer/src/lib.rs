@@ -134,9 +134,23 @@ pub enum SignerError {
     Unreachable(String),
 }
 
+/// Says what is to be signed, at the last moment.
+pub type Message = Box<dyn FnOnce() -> Bytes + Send>;
+
 /// What the servers call.
 #[async_trait::async_trait]
 pub trait Signer: Send + Sync {
+    /// One private-key operation. What it is over is asked when it begins, so that whatever comes while others have the cores is in
+    /// it; an operation that is refused before does not ask.
+    async fn sign_late(
+        &self,
+        key: &KeyId,
+        purpose: Purpose,
+        algorithm: SignatureAlgorithm,
+        form: EcdsaForm,
+        message: Message,
+    ) -> Result<Vec<u8>, SignerError>;
+
     /// One private-key operation over `message`.
     async fn sign(
         &self,
@@ -145,7 +159,14 @@ pub trait Signer: Send + Sync {
         algorithm: SignatureAlgorithm,
         form: EcdsaForm,
         message: Bytes,
-    ) -> Result<Vec<u8>, SignerError>;
+    ) -> Result<Vec<u8>, SignerError> {
+        self.sign_late(key, purpose, algorithm, form, Box::new(move || message)).await
+    }
+
+    /// Where the keys are in this process: what signs on the caller's own thread.
+    fn in_process(&self) -> Option<&SoftwareSigner> {
+        None
+    }
 
     /// The present snapshot.
     fn own_keys(&self) -> Arc<OwnKeys>;

@@ -3,8 +3,8 @@
 //! As many threads as cores. At most [`MAX_WAITING`] operations wait or run; who comes later waits for a place without using a
 //! thread. The threads end when the pool is dropped.
 //!
-//! They have a little less priority than what brings messages ([`NICENESS`]): when the cores are busy more messages gather for one
-//! signature, which is what makes room for them; on an idle machine nothing waits for it.
+//! They have less priority than what brings messages ([`NICENESS`]), and an operation asks what it is over when it begins: when the
+//! cores are busy more messages gather for one signature, which is what makes room for them; on an idle machine nothing waits for it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -15,7 +15,7 @@ use tokio::sync::{Semaphore, oneshot};
 pub(crate) const MAX_WAITING: usize = 1024;
 
 /// Added to the threads' niceness. A private key has one signature in flight, and the next is for all that came meanwhile.
-const NICENESS: i32 = 5;
+const NICENESS: i32 = 10;
 
 type Job = Box<dyn FnOnce() + Send>;
 

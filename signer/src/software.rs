@@ -12,7 +12,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
-use bytes::Bytes;
 use pki::algorithm::{EcdsaForm, SignatureAlgorithm};
 use pki::cert::Certificate;
 use pki::globalconf::GlobalConf;
@@ -31,7 +30,7 @@ use crate::seal::SecretKey;
 use crate::service::{CertState, TokenService};
 use crate::tls;
 use crate::token::{self, CertInfo, CertStatus, CsrRequest, Folder, KeyInfo, KeyUsage, PinLock, Token};
-use crate::{KeyId, OwnKeys, Purpose, Signer, SignerError};
+use crate::{KeyId, Message, OwnKeys, Purpose, Signer, SignerError};
 
 mod requests;
 
@@ -550,18 +549,22 @@ impl std::fmt::Debug for SoftwareSigner {
 
 #[async_trait::async_trait]
 impl Signer for SoftwareSigner {
-    async fn sign(
+    async fn sign_late(
         &self,
         key: &KeyId,
         purpose: Purpose,
         algorithm: SignatureAlgorithm,
         form: EcdsaForm,
-        message: Bytes,
+        message: Message,
     ) -> Result<Vec<u8>, SignerError> {
         let key = self.key_for(key, purpose)?;
-        let signature = self.pool.run(move || key.sign(algorithm, form, &message)).await;
+        let signature = self.pool.run(move || key.sign(algorithm, form, &message())).await;
         let signature = signature.ok_or_else(|| SignerError::Failed("the operation panicked".to_owned()))?;
         signature.map_err(|error| SignerError::Failed(error.to_string()))
+    }
+
+    fn in_process(&self) -> Option<&SoftwareSigner> {
+        Some(self)
     }
 
     fn own_keys(&self) -> Arc<OwnKeys> {

@@ -1,12 +1,14 @@
 //! One signature for many, whatever happens to the ones who wait: with a signer that counts.
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use futures_util::FutureExt;
 use pki::algorithm::SignatureAlgorithm;
+use pki::cert::Certificate;
 use pki::issue::Role;
 use pki::key::PrivateKey;
 use pki::message_signature;
 use pki::xades::Document;
-use signer::{KeyId, OwnKeys};
+use signer::{KeyId, OwnKeys, SoftwareSigner};
 use tokio::sync::Semaphore;
 
 use super::*;
@@ -19,18 +21,25 @@ struct CountingSigner {
     gate: Semaphore,
     logged_out: Mutex<bool>,
     panics: AtomicBool,
+    /// It begins an operation when its gate opens, not before.
+    is_late: AtomicBool,
 }
 
 #[async_trait::async_trait]
 impl Signer for CountingSigner {
-    async fn sign(
+    async fn sign_late(
         &self,
         _key: &KeyId,
         purpose: Purpose,
         algorithm: SignatureAlgorithm,
         form: EcdsaForm,
-        message: Bytes,
+        message: signer::Message,
     ) -> Result<Vec<u8>, SignerError> {
+        if self.is_late.load(Ordering::Relaxed) {
+            self.gate.acquire().await.unwrap().forget();
+            self.gate.add_permits(1);
+        }
+        let message = message();
         assert_eq!((purpose, form), (Purpose::Message, EcdsaForm::Raw));
         self.gate.acquire().await.unwrap().forget();
         self.operations.fetch_add(1, Ordering::Relaxed);
@@ -69,26 +78,44 @@ fn message(number: usize, parts: usize) -> Whole<Numbered> {
     }
 }
 
+fn member() -> MemberId {
+    MemberId { instance: "DEV".into(), class: "GOV".into(), code: "1".into() }
+}
+
+fn identity_of(key: KeyId, algorithm: SignatureAlgorithm, cert: Certificate) -> SigningIdentity {
+    SigningIdentity {
+        key,
+        member: member(),
+        ocsp: vec![Bytes::from_static(b"an answer")],
+        intermediates: Vec::new(),
+        algorithm,
+        until: cert.not_after(),
+        cert,
+    }
+}
+
+/// A token of this process, with one key.
+fn software(dir: &std::path::Path) -> (Arc<SoftwareSigner>, Arc<SigningIdentity>) {
+    let (key, cert) = ca().issue("Signing", Role::Signing);
+    let algorithm = key.default_algorithm();
+    let signer = SoftwareSigner::create(dir, "token", "1234").unwrap();
+    let id = signer.import_pair("sign", key, &cert, Some(member())).unwrap();
+    (Arc::new(signer), Arc::new(identity_of(id, algorithm, cert)))
+}
+
 /// A batcher over a signer whose gate is shut.
 fn setup() -> (Arc<CountingSigner>, Batcher, Arc<SigningIdentity>) {
     let (key, cert) = ca().issue("Signing", Role::Signing);
-    let identity = SigningIdentity {
-        key: "KEY".into(),
-        member: MemberId { instance: "DEV".into(), class: "GOV".into(), code: "1".into() },
-        ocsp: vec![Bytes::from_static(b"an answer")],
-        intermediates: Vec::new(),
-        algorithm: key.default_algorithm(),
-        until: cert.not_after(),
-        cert,
-    };
+    let identity = identity_of("KEY".into(), key.default_algorithm(), cert);
     let signer = Arc::new(CountingSigner {
         key,
         operations: AtomicUsize::new(0),
         gate: Semaphore::new(0),
         logged_out: Mutex::new(false),
         panics: AtomicBool::new(false),
+        is_late: AtomicBool::new(false),
     });
-    (signer.clone(), Batcher::new(signer, Clock::fixed(NOW)), Arc::new(identity))
+    (signer.clone(), Batcher::new(signer, Clock::fixed(NOW), []), Arc::new(identity))
 }
 
 /// The signature holds and covers exactly the message.
@@ -169,6 +196,56 @@ async fn whatever_arrives_during_a_signature_shares_the_next() {
     documents.dedup();
     assert_eq!(documents.len(), 1, "one document for all of them");
     assert_eq!(signer.operations.load(Ordering::Relaxed), 2, "eleven messages");
+}
+
+#[tokio::test]
+async fn a_batch_is_closed_when_the_key_has_its_turn() {
+    let (signer, batcher, identity) = setup();
+    signer.is_late.store(true, Ordering::Relaxed);
+    let sign = |number: usize| {
+        let (batcher, identity) = (batcher.clone(), identity.clone());
+        tokio::spawn(async move { batcher.sign(&identity, message(number, 1)).await.expect("signed") })
+    };
+    let first = sign(0);
+    until(|| lock(&batcher.line(&identity).queue).busy).await;
+    // The key is asked for, and busy elsewhere.
+    tokio::task::yield_now().await;
+    let others: Vec<_> = (1..=10).map(sign).collect();
+    until(|| waiting(&batcher, &identity) == 11).await;
+    signer.gate.add_permits(1);
+    check(&first.await.expect("done"));
+    for other in others {
+        check(&other.await.expect("done"));
+    }
+    assert_eq!(signer.operations.load(Ordering::Relaxed), 1, "one signature for all eleven");
+}
+
+#[tokio::test]
+async fn who_waits_for_a_key_that_refuses_before_it_begins_is_told() {
+    let (_, _, identity) = setup();
+    let refusing = Arc::new(crate::testing::StillSigner::default());
+    let batcher = Batcher::new(refusing, Clock::fixed(NOW), []);
+    for number in 0..2 {
+        let found = batcher.sign(&identity, message(number, 1)).await.map(drop);
+        assert_eq!(found, Err(SignError::Signer(SignerError::NoKey("KEY".into()))));
+    }
+    assert!(!lock(&batcher.line(&identity).queue).busy);
+}
+
+#[tokio::test]
+async fn a_message_alone_in_the_server_is_signed_where_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (signer, identity) = software(dir.path());
+    let slots = Admission::new(2, 2);
+    let batcher = Batcher::new(signer, Clock::fixed(NOW), [slots.clone()]);
+    let alone = slots.enter("one").unwrap();
+    let signed = batcher.sign(&identity, message(1, 2)).now_or_never().expect("at once");
+    check(&signed.expect("signed"));
+    let other = slots.enter("other").unwrap();
+    let gone = batcher.sign(&identity, message(2, 1)).now_or_never();
+    assert!(gone.is_none(), "others may come while it is signed");
+    check(&batcher.sign(&identity, message(3, 1)).await.expect("signed"));
+    drop((alone, other));
 }
 
 #[tokio::test]

@@ -303,6 +303,10 @@ impl Parts<'_> {
         let peer_tls = PeerTls::new(self.globalconf.clone(), signer.clone());
         let peer_tls = Arc::new(peer_tls.edge(self.options.edge, seen.unwrap_or_default()));
         let limits = &settings.limits;
+        let slots = [
+            Admission::new(limits.client_exchanges, limits.client_exchanges_per_client),
+            Admission::new(limits.server_exchanges, limits.server_exchanges_per_peer),
+        ];
         let cx = Context {
             clock: self.clock.clone(),
             globalconf: self.globalconf.clone(),
@@ -311,9 +315,9 @@ impl Parts<'_> {
             log,
             peers: Peers::new(&settings, self.clock.clone(), self.globalconf.clone(), peer_tls.clone()),
             internal_tls: InternalTls::new(&internal.key, internal.cert).unwrap(),
-            client_slots: Admission::new(limits.client_exchanges, limits.client_exchanges_per_client),
-            server_slots: Admission::new(limits.server_exchanges, limits.server_exchanges_per_peer),
-            kept: Kept::new(signer.clone(), self.clock.clone()),
+            kept: Kept::new(signer.clone(), self.clock.clone(), slots.clone()),
+            client_slots: slots[0].clone(),
+            server_slots: slots[1].clone(),
             shutdown: Shutdown::default(),
             settings: Arc::new(settings),
         };

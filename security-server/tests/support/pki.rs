@@ -178,13 +178,13 @@ pub struct TestSigner {
 
 #[async_trait::async_trait]
 impl Signer for TestSigner {
-    async fn sign(
+    async fn sign_late(
         &self,
         key: &KeyId,
         _purpose: Purpose,
         algorithm: SignatureAlgorithm,
         form: EcdsaForm,
-        message: Bytes,
+        message: signer::Message,
     ) -> Result<Vec<u8>, SignerError> {
         if self.logged_out.load(Ordering::Relaxed) {
             return Err(SignerError::LoggedOut);
@@ -192,7 +192,7 @@ impl Signer for TestSigner {
         self.operations.fetch_add(1, Ordering::Relaxed);
         let found =
             self.keys.lock().unwrap().get(key).cloned().ok_or_else(|| SignerError::NoKey(key.clone()))?;
-        found.sign(algorithm, form, &message).map_err(|e| SignerError::Failed(e.to_string()))
+        found.sign(algorithm, form, &message()).map_err(|e| SignerError::Failed(e.to_string()))
     }
     fn own_keys(&self) -> Arc<OwnKeys> {
         self.own.lock().unwrap().clone()

@@ -35,7 +35,7 @@ use crate::error::TokenError;
 use crate::identities::{self, Sources};
 use crate::service::{CertState, TokenService};
 use crate::token::{CertStatus, CsrRequest, KeyInfo, KeyUsage};
-use crate::{KeyId, OwnKeys, Purpose, Signer, SignerError};
+use crate::{KeyId, Message, OwnKeys, Purpose, Signer, SignerError};
 
 /// For what an administrator does: making a large RSA key takes long.
 const ADMINISTRATION: Duration = Duration::from_secs(60);
@@ -189,15 +189,15 @@ impl Mirror {
 
 #[async_trait::async_trait]
 impl Signer for RemoteSigner {
-    async fn sign(
+    async fn sign_late(
         &self,
         key: &KeyId,
         purpose: Purpose,
         algorithm: SignatureAlgorithm,
         form: EcdsaForm,
-        message: Bytes,
+        message: Message,
     ) -> Result<Vec<u8>, SignerError> {
-        let body = request::Body::Sign(Sign::new(key, purpose, algorithm, form, message));
+        let body = request::Body::Sign(Sign::new(key, purpose, algorithm, form, message()));
         signature(self.link.call(body, self.wait).await, purpose)
     }
 

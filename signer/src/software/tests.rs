@@ -1,5 +1,6 @@
 //! A token's life, and the snapshot it gives for keys, certificates, OCSP answers and configuration of a small instance.
 
+use bytes::Bytes;
 use pki::csr;
 use pki::issue::{self, Role, Template};
 use pki::name::{COMMON_NAME, COUNTRY, ORGANIZATION};
