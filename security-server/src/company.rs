@@ -6,7 +6,7 @@
 //! that is alone, as always on an idle server, never yields.
 
 /// Most times that a batch lets others go first.
-const MAX_YIELDS: u32 = 8;
+const MAX_YIELDS: u32 = 16;
 
 /// Of one batch: whether to yield before it is closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,13 +15,13 @@ use super::queue::Exit;
 use crate::company::Company;
 
 /// Commits for which a batch does not wait until the one before it is synced.
-const WORTH_A_SYNC: usize = 8;
+const WORTH_A_SYNC: usize = 16;
 /// Commits from which on a batch takes half.
 const WORTH_HALVING: usize = 64;
 /// Making is worth overlapping with syncing when it takes this part of it.
 const MAKING_PART: u32 = 4;
 /// Yields in a row that may bring nobody.
-const PATIENCE: u32 = 3;
+const PATIENCE: u32 = 6;
 
 /// What is remembered from batch to batch.
 #[derive(Debug)]
