@@ -4,12 +4,104 @@
 //! with a niceness it gets what they leave. Such a thread must hold no lock for long that others need: they would wait for a thread that
 //! gets no time. Threads are made for each piece of work, since Linux lets an unprivileged thread lower its priority and never raise it.
 
-use std::io;
+//!
+//! Low priority is not enough where requests need most of all cores: what runs when they wait for a disk or a peer still takes caches and
+//! memory from them, and each of its syncs is one that theirs wait for. So the longest work also keeps to a [`Pace`].
+
+use std::io::{self, Read};
+use std::time::{Duration, Instant};
+
+use rustix::time::{ClockId, clock_gettime};
 
 /// What a server's own long work adds to the niceness of requests: about a tenth of a core that is wanted by one other thread.
 pub const NICENESS: i32 = 10;
 /// The least priority there is.
 pub const LEAST: i32 = 19;
+
+/// Work between two looks at the clock.
+const SLICE: Duration = Duration::from_millis(4);
+/// Longest pause.
+const MAX_PAUSE: Duration = Duration::from_millis(200);
+
+/// Keeps one piece of work to a share of one core and of the disk.
+#[derive(Clone, Copy, Debug)]
+pub struct Pace {
+    /// Per cent; `None` never pauses.
+    share: Option<u32>,
+    since: Instant,
+    /// What the thread had worked by then.
+    worked: Duration,
+}
+
+impl Pace {
+    /// So many per cent, 1 to 100.
+    pub fn of(percent: u32) -> Self {
+        Self { share: Some(percent.clamp(1, 100)), since: Instant::now(), worked: cpu_time() }
+    }
+
+    /// For work that somebody waits for.
+    pub fn hurried() -> Self {
+        Self { share: None, ..Self::of(100) }
+    }
+
+    /// After each step of some milliseconds on the thread at hand: pauses when it is time to. What the thread has waited for counts as a
+    /// pause.
+    pub fn step(&mut self) {
+        let Some(share) = self.share else { return };
+        let elapsed = self.since.elapsed();
+        if elapsed < SLICE {
+            return;
+        }
+        let worked = cpu_time().saturating_sub(self.worked);
+        std::thread::sleep(pause(worked, elapsed, share));
+        *self = Self::of(share);
+    }
+
+    /// Makes the disk write, and then leaves it to others.
+    ///
+    /// # Errors
+    /// Those of `sync`.
+    pub fn sync<E>(&mut self, sync: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+        let began = Instant::now();
+        sync()?;
+        if let Some(share) = self.share {
+            let took = began.elapsed();
+            std::thread::sleep(pause(took, took, share));
+        }
+        Ok(())
+    }
+}
+
+/// What is read by work that keeps to a pace: each read is a step.
+#[derive(Debug)]
+pub struct Paced<R> {
+    input: R,
+    pace: Pace,
+}
+
+impl<R: Read> Paced<R> {
+    /// Reads from `input`.
+    pub fn new(input: R, pace: Pace) -> Self {
+        Self { input, pace }
+    }
+}
+
+impl<R: Read> Read for Paced<R> {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        self.pace.step();
+        self.input.read(room)
+    }
+}
+
+/// What is left to pause after `worked` within `elapsed`.
+fn pause(worked: Duration, elapsed: Duration, share: u32) -> Duration {
+    (worked * 100 / share).saturating_sub(elapsed).min(MAX_PAUSE)
+}
+
+/// What this thread has worked.
+fn cpu_time() -> Duration {
+    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
+}
 
 /// Why a piece of work has no outcome.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +155,29 @@ pub fn lower_priority(niceness: i32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn pauses_are_as_long_as_the_share_says_and_no_longer() {
+        let ms = Duration::from_millis;
+        let cases = [
+            ("a quarter", (8, 8), 25, 24),
+            ("a half", (8, 8), 50, 8),
+            ("it had to wait for most of that", (8, 30), 25, 2),
+            ("it had to wait for longer", (8, 40), 25, 0),
+            ("all of it", (8, 8), 100, 0),
+            ("a long step", (900, 900), 1, 200),
+        ];
+        for (name, (worked, elapsed), share, expected) in cases {
+            assert_eq!(pause(ms(worked), ms(elapsed), share), ms(expected), "{name}");
+        }
+        for mut pace in [Pace::of(0), Pace::of(1000), Pace::hurried()] {
+            assert_eq!(pace.sync(|| Err("the disk")), Err("the disk"));
+            pace.step();
+            let mut text = String::new();
+            Paced::new("as it is".as_bytes(), pace).read_to_string(&mut text).unwrap();
+            assert_eq!(text, "as it is");
+        }
+    }
 
     #[tokio::test]
     async fn work_has_a_low_priority_and_the_others_keep_theirs() {

@@ -8,6 +8,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::background::Pace;
+
 /// Bytes that are written between two syncs. The sync of a large file keeps a disk busy for as long as it takes, and whoever waits for
 /// a small one waits for all of it.
 const SYNC_BYTES: usize = 2 << 20;
@@ -26,26 +28,61 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32) -> std::io::Result<()>
 ///
 /// # Errors
 /// Disk.
-pub fn write_synced(file: &mut File, bytes: &[u8]) -> std::io::Result<()> {
-    let mut pieces = bytes.chunks(SYNC_BYTES).peekable();
-    while let Some(piece) = pieces.next() {
-        file.write_all(piece)?;
-        if pieces.peek().is_some() {
-            file.sync_data()?;
-        }
+pub fn write_synced(file: File, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = SyncedFile::new(file, Pace::hurried());
+    file.write_all(bytes)?;
+    file.finish()
+}
+
+/// A new file that is synced a piece at a time.
+#[derive(Debug)]
+pub struct SyncedFile {
+    file: File,
+    /// Between syncs.
+    pace: Pace,
+    /// Bytes written since the last sync.
+    unsynced: usize,
+}
+
+impl SyncedFile {
+    /// From where `file` stands. `pace` says how much of the disk it may take.
+    pub fn new(file: File, pace: Pace) -> Self {
+        Self { file, pace, unsynced: 0 }
     }
-    file.sync_all()
+
+    /// After return, what was written survives a power cut.
+    ///
+    /// # Errors
+    /// Disk.
+    pub fn finish(&mut self) -> std::io::Result<()> {
+        self.file.sync_all()
+    }
+}
+
+impl Write for SyncedFile {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.unsynced == SYNC_BYTES {
+            self.pace.sync(|| self.file.sync_data())?;
+            self.unsynced = 0;
+        }
+        let piece = &bytes[..bytes.len().min(SYNC_BYTES - self.unsynced)];
+        let written = self.file.write(piece)?;
+        self.unsynced += written;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
 }
 
 /// A file that is to take the place of another, which may be too large for memory: written piece by piece, read back, and put in place
 /// when it was found to be good. Dropped before, it is gone.
 #[derive(Debug)]
 pub struct Replacement {
-    file: File,
+    file: SyncedFile,
     temporary: PathBuf,
     target: PathBuf,
-    /// Bytes written since the last sync.
-    unsynced: usize,
     committed: bool,
 }
 
@@ -57,7 +94,14 @@ impl Replacement {
     pub fn create(target: &Path, mode: u32) -> std::io::Result<Self> {
         let temporary = beside(target)?;
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(mode).open(&temporary)?;
-        Ok(Self { file, temporary, target: target.to_owned(), unsynced: 0, committed: false })
+        let file = SyncedFile::new(file, Pace::hurried());
+        Ok(Self { file, temporary, target: target.to_owned(), committed: false })
+    }
+
+    /// Leaves the disk to others between its syncs.
+    pub fn paced(mut self, pace: Pace) -> Self {
+        self.file.pace = pace;
+        self
     }
 
     /// All that was written until now, from its start.
@@ -65,8 +109,8 @@ impl Replacement {
     /// # Errors
     /// Disk.
     pub fn read(&mut self) -> std::io::Result<&mut File> {
-        self.file.seek(SeekFrom::Start(0))?;
-        Ok(&mut self.file)
+        self.file.file.seek(SeekFrom::Start(0))?;
+        Ok(&mut self.file.file)
     }
 
     /// Puts it in place; after return it survives a power cut.
@@ -74,7 +118,7 @@ impl Replacement {
     /// # Errors
     /// Disk; the old file is then still there.
     pub fn commit(mut self) -> std::io::Result<()> {
-        self.file.sync_all()?;
+        self.file.finish()?;
         std::fs::rename(&self.temporary, &self.target)?;
         self.committed = true;
         sync_dir(folder_of(&self.target))
@@ -83,14 +127,7 @@ impl Replacement {
 
 impl Write for Replacement {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        let piece = &bytes[..bytes.len().min(SYNC_BYTES - self.unsynced)];
-        let written = self.file.write(piece)?;
-        self.unsynced += written;
-        if self.unsynced == SYNC_BYTES {
-            self.file.sync_data()?;
-            self.unsynced = 0;
-        }
-        Ok(written)
+        self.file.write(bytes)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -179,7 +216,7 @@ mod tests {
             }
             assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1, "{committed}");
         }
-        write_synced(&mut File::create(&path).unwrap(), &content).unwrap();
+        write_synced(File::create(&path).unwrap(), &content).unwrap();
         assert!(std::fs::read(&path).unwrap() == content);
     }
 

@@ -44,7 +44,7 @@ pub fn server(text: &str) -> Result<ServerId, Problem> {
 /// # Errors
 /// 404 `member_not_found`.
 pub fn known_member<'a>(state: &'a State, id: &MemberId) -> Result<&'a Member, Problem> {
-    state.members.get(id).ok_or_else(|| Problem::missing("member_not_found"))
+    state.members.get(id).map(|member| &**member).ok_or_else(|| Problem::missing("member_not_found"))
 }
 
 /// A server that is registered.
@@ -52,5 +52,6 @@ pub fn known_member<'a>(state: &'a State, id: &MemberId) -> Result<&'a Member, P
 /// # Errors
 /// 404 `security_server_not_found`.
 pub fn known_server<'a>(state: &'a State, id: &ServerId) -> Result<&'a Server, Problem> {
-    state.servers.get(id).ok_or_else(|| Problem::missing("security_server_not_found").with(id.to_string()))
+    let found = state.servers.get(id).map(|server| &**server);
+    found.ok_or_else(|| Problem::missing("security_server_not_found").with(id.to_string()))
 }

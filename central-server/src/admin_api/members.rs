@@ -337,7 +337,10 @@ pub(super) fn clients(api: &Api, call: &mut Call) -> Result<Answer, Problem> {
         kind,
         server: held,
         owner: server.map(|id| id.owner.client()),
-        without_group: call.query("excluding_group").and_then(|code| state.groups.get(code)),
+        without_group: call
+            .query("excluding_group")
+            .and_then(|code| state.groups.get(code))
+            .map(|group| &**group),
     };
     let mut found: Vec<(String, ClientId)> = Vec::new();
     for (id, member) in &state.members {

@@ -1,17 +1,24 @@
 //! The documents of a configuration from the state of the registry. Pure; what a version lacks, its writer leaves out.
 
+use std::collections::HashMap;
+use std::ops::RangeInclusive;
+use std::sync::Arc;
+
 use pki::digest::DigestAlgorithm;
 use proto::globalconf::ParametersError;
 use proto::globalconf::anchor::{Anchor, AnchorError, AnchorSource};
 use proto::globalconf::private_parameters::PrivateParameters;
 use proto::globalconf::shared_parameters::{
-    AcmeServer, ApprovedCa, ApprovedTsa, CaInfo, GlobalGroup, Member, OcspInfo, SecurityServer,
+    AcmeServer, ApprovedCa, ApprovedTsa, CaInfo, ClientNumber, Document, ListedServer, OcspInfo,
     SharedParameters, Source,
 };
-use proto::id::{ClientId, GlobalGroupId};
+use proto::id::{ClientId, MemberId, ServerId};
 
 use crate::registry::SourceKind;
-use crate::registry::state::{Ca, CertificationService, Server, State};
+use crate::registry::state::{Ca, CertificationService, Member, Server, State};
+
+/// Text that is gathered before it is passed on.
+const PIECE_BYTES: usize = 256 << 10;
 
 /// Why there is no configuration to be made of a state.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,57 +57,125 @@ impl Incomplete {
     }
 }
 
-/// Shared parameters of configuration version `version`: authentication certificates stand in it by SHA-1 in version 2, by SHA-256
-/// from version 3.
-///
-/// # Errors
-/// What is missing.
-pub fn shared_parameters(state: &State, version: u32) -> Result<SharedParameters, Incomplete> {
-    let instance = state.instance.clone().ok_or(Incomplete::Instance)?;
-    let digest = if version == 2 { DigestAlgorithm::Sha1 } else { DigestAlgorithm::Sha256 };
+/// The shared parameters of a state, to be written for one version after another.
+pub struct Shared<'s> {
+    state: &'s State,
+    /// What is listed is not in it.
+    head: SharedParameters,
+    /// The digests of certificates are those of the version that was written last.
+    servers: Vec<(ListedServer, &'s Server)>,
+}
+
+impl<'s> Shared<'s> {
+    /// Those of `state`.
+    ///
+    /// # Errors
+    /// What is missing.
+    pub fn of(state: &'s State) -> Result<Self, Incomplete> {
+        let numbers = numbers(state);
+        let listed =
+            |(id, server): (&ServerId, &'s Arc<Server>)| (listed(state, &numbers, id, server), &**server);
+        Ok(Self { state, head: head(state)?, servers: state.servers.iter().map(listed).collect() })
+    }
+
+    /// Writes configuration version `version`; the text goes to `take` piece by piece. Gives all versions that have the same text.
+    /// Authentication certificates stand in it by SHA-1 in version 2, by SHA-256 from version 3.
+    ///
+    /// # Errors
+    /// A document cannot be written, or those of `take`.
+    pub fn write<E: From<Incomplete>>(
+        &mut self,
+        version: u32,
+        take: &mut dyn FnMut(&str) -> Result<(), E>,
+    ) -> Result<RangeInclusive<u32>, E> {
+        let mut document = Document::begin(&self.head, version).map_err(Incomplete::from)?;
+        let mut pass = |document: &mut Document| -> Result<(), E> {
+            let text = document.text();
+            if text.len() < PIECE_BYTES {
+                return Ok(());
+            }
+            take(text)?;
+            text.clear();
+            Ok(())
+        };
+        for (id, member) in &self.state.members {
+            let class = self.state.member_classes.get(&id.class).map_or("", String::as_str);
+            let subsystems = member.subsystems.iter().map(|(code, name)| (code.as_str(), name.as_deref()));
+            document.member(id, class, &member.name, subsystems).map_err(Incomplete::from)?;
+            pass(&mut document)?;
+        }
+        let digest = if version == 2 { DigestAlgorithm::Sha1 } else { DigestAlgorithm::Sha256 };
+        for (listed, server) in &mut self.servers {
+            let hashes = server.auth_certs.values().map(|cert| digest.digest(&cert.0).value);
+            listed.auth_cert_hashes = hashes.collect();
+            document.server(listed).map_err(Incomplete::from)?;
+            pass(&mut document)?;
+        }
+        for (code, group) in &self.state.groups {
+            document.group(code, &group.description, &group.members).map_err(Incomplete::from)?;
+            pass(&mut document)?;
+        }
+        let written = document.finish().map_err(Incomplete::from)?;
+        take(&written.text)?;
+        Ok(written.versions)
+    }
+}
+
+/// All that stands before and behind the lists.
+fn head(state: &State) -> Result<SharedParameters, Incomplete> {
     let certs = |source| state.keys_of(source).map(|key| key.cert.0.clone()).collect();
     let source = Source {
         address: state.address.clone(),
         internal_certs: certs(SourceKind::Internal),
         external_certs: certs(SourceKind::External),
     };
-    let group = |(code, group): (&String, &crate::registry::state::Group)| GlobalGroup {
-        id: GlobalGroupId { instance: instance.clone(), code: code.clone() },
-        description: group.description.clone(),
-        members: group.members.iter().cloned().collect(),
-    };
     Ok(SharedParameters {
+        instance: state.instance.clone().ok_or(Incomplete::Instance)?,
         sources: vec![source],
         approved_cas: state.cas.iter().map(approved_ca).collect(),
         approved_tsas: state.tsas.iter().map(approved_tsa).collect(),
-        members: members(state),
-        servers: state.servers.iter().map(|(id, server)| security_server(id, server, digest)).collect(),
-        groups: state.groups.iter().map(group).collect(),
         member_classes: state.member_classes.iter().map(|(c, d)| (c.clone(), d.clone())).collect(),
         ocsp_freshness_seconds: state.parameters.ocsp_freshness_seconds,
-        instance: instance.clone(),
+        ..SharedParameters::default()
     })
 }
 
-fn members(state: &State) -> Vec<Member> {
-    let member = |(id, member): (&proto::id::MemberId, &crate::registry::state::Member)| Member {
-        id: id.clone(),
-        class_description: state.member_classes.get(&id.class).cloned().unwrap_or_default(),
-        name: member.name.clone(),
-        subsystems: member.subsystems.iter().map(|(code, name)| (code.clone(), name.clone())).collect(),
+/// The number that each member has in the document.
+fn numbers(state: &State) -> HashMap<&MemberId, ClientNumber> {
+    let mut next: ClientNumber = 0;
+    let mut number = |member: &Member| {
+        let number = next;
+        // Far more than a document may hold.
+        next = next
+            .saturating_add(ClientNumber::try_from(member.subsystems.len() + 1).unwrap_or(ClientNumber::MAX));
+        number
     };
-    state.members.iter().map(member).collect()
+    state.members.iter().map(|(id, member)| (id, number(member))).collect()
 }
 
-/// Disabled clients are left out, and so is the owner, who is named as such.
-fn security_server(id: &proto::id::ServerId, server: &Server, digest: DigestAlgorithm) -> SecurityServer {
-    let owner = ClientId { member: id.owner.clone(), subsystem: None };
-    let clients = server.clients.iter().filter(|(client, enabled)| **enabled && **client != owner);
-    SecurityServer {
-        id: id.clone(),
+/// Disabled clients are left out, and so is the owner, who is named as such. Who is no member has a number that is refused.
+fn listed(
+    state: &State,
+    numbers: &HashMap<&MemberId, ClientNumber>,
+    id: &ServerId,
+    server: &Server,
+) -> ListedServer {
+    let number = |member: &MemberId, subsystem: Option<&str>| {
+        let behind = match subsystem {
+            None => 0,
+            Some(code) => 1 + state.members.get(member)?.subsystems.keys().position(|each| each == code)?,
+        };
+        numbers.get(member)?.checked_add(ClientNumber::try_from(behind).ok()?)
+    };
+    let is_owner = |client: &ClientId| client.subsystem.is_none() && client.member == id.owner;
+    let clients = server.clients.iter().filter(|(client, enabled)| **enabled && !is_owner(client));
+    let clients = clients.map(|(client, _)| number(&client.member, client.subsystem.as_deref()));
+    ListedServer {
+        owner: number(&id.owner, None).unwrap_or(ClientNumber::MAX),
+        code: id.code.clone(),
         address: server.address.clone(),
-        auth_cert_hashes: server.auth_certs.values().map(|cert| digest.digest(&cert.0).value).collect(),
-        clients: clients.map(|(client, _)| client.clone()).collect(),
+        auth_cert_hashes: Vec::new(),
+        clients: clients.map(|number| number.unwrap_or(ClientNumber::MAX)).collect(),
         maintenance: server.maintenance.clone(),
     }
 }

@@ -20,7 +20,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use host::background::{self, BackgroundError};
+use host::background::{self, BackgroundError, Pace};
 use host::clock::Clock;
 use host::files::write_atomic;
 use host::shutdown::Shutdown;
@@ -50,12 +50,15 @@ use crate::registry::state::{SigningKey, State};
 use crate::registry::{Registry, RegistryError, SourceKind};
 use crate::token::TokenSlot;
 pub use documents::Incomplete;
-use publication::{Content, Publication, Published, Written};
+use publication::{Content, Publication, Published, Writing, Written};
 
 /// What certificates are named by in directories.
 const CERT_HASH: DigestAlgorithm = DigestAlgorithm::Sha512;
 /// Several changes within this time make one pass.
 const SETTLE: Duration = Duration::from_millis(50);
+
+/// Per cent of one core, and of the disk, that a pass takes while the server serves.
+const SHARE: u32 = 33;
 
 /// Why nothing new was published.
 #[derive(Debug, thiserror::Error)]
@@ -181,7 +184,8 @@ impl ConfigurationSource {
             changes.mark_unchanged();
             let this = Arc::clone(&self);
             // A large registry takes a core for seconds, and whoever asks meanwhile comes first.
-            match background::run("configuration", background::NICENESS, move || this.generate()).await {
+            let generate = move || this.generate_at(Pace::of(SHARE));
+            match background::run("configuration", background::NICENESS, generate).await {
                 Ok(Ok(())) => {}
                 // Status, log and metrics have it from the pass itself.
                 Ok(Err(error)) => tracing::debug!(%error, "nothing new is published"),
@@ -201,14 +205,18 @@ impl ConfigurationSource {
         status.failing_since.get_or_insert(now);
     }
 
-    /// One pass over all versions. Blocks. Its outcome is in [`Self::status`], in the log and in the metrics.
+    /// One pass over all versions, as fast as can be. Blocks. Its outcome is in [`Self::status`], in the log and in the metrics.
     ///
     /// # Errors
     /// Nothing new was published.
     pub fn generate(&self) -> Result<(), GenerationError> {
+        self.generate_at(Pace::hurried())
+    }
+
+    fn generate_at(&self, pace: Pace) -> Result<(), GenerationError> {
         let mut publication = self.publication.lock().unwrap_or_else(PoisonError::into_inner);
         let began = std::time::Instant::now();
-        let outcome = self.pass(&mut publication);
+        let outcome = self.pass(&mut publication, pace);
         metrics::histogram!("configuration_generation_seconds").record(began.elapsed().as_secs_f64());
         let now = self.clock.now();
         let mut status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
@@ -237,7 +245,7 @@ impl ConfigurationSource {
         outcome.map(drop)
     }
 
-    fn pass(&self, publication: &mut Publication) -> Result<UnixTime, GenerationError> {
+    fn pass(&self, publication: &mut Publication, pace: Pace) -> Result<UnixTime, GenerationError> {
         let state = self.registry.state();
         let now = self.clock.now();
         let instance = state.instance.as_deref().ok_or(Incomplete::Instance)?;
@@ -247,12 +255,21 @@ impl ConfigurationSource {
         let expires = UnixTime::from_secs(expires.as_secs());
         let mut written = HashMap::new();
         let mut directories = Vec::new();
+        let mut documents = None;
         for version in self.versions.clone() {
-            let of_version = match publication.parts_of(version, state.revision) {
+            let of_version = match publication.parts_of(version, state.content_revision) {
                 Some(there) => there.clone(),
                 None => {
-                    let contents = self.contents(&state, version)?;
-                    publication.write_parts(version, state.revision, instance, &contents, &written, now)?
+                    let documents = match &mut documents {
+                        Some(made) => made,
+                        none => none.insert(Documents::of(&state, pace)?),
+                    };
+                    let mut writing = publication.begin(version, instance, now)?;
+                    documents.write_shared(version, &mut writing, &written)?;
+                    for content in self.small(&state, version)? {
+                        writing.whole(&content, &written)?;
+                    }
+                    writing.finish(state.content_revision, now)?
                 }
             };
             for (source, key) in keys {
@@ -270,19 +287,15 @@ impl ConfigurationSource {
         Ok(expires)
     }
 
-    fn contents(&self, state: &State, version: u32) -> Result<Vec<Content>, GenerationError> {
+    /// All parts of a version but the shared parameters.
+    fn small(&self, state: &State, version: u32) -> Result<Vec<Content>, GenerationError> {
         let part = |identifier: &str, name: &str, bytes| Content {
             identifier: identifier.to_owned(),
             name: name.to_owned(),
             bytes,
         };
-        let shared =
-            documents::shared_parameters(state, version)?.write(version).map_err(Incomplete::from)?;
         let private = documents::private_parameters(state)?.write(version).map_err(Incomplete::from)?;
-        let mut contents = vec![
-            part(SHARED_PARAMETERS, SHARED_PARAMETERS_FILE, shared),
-            part(PRIVATE_PARAMETERS, PRIVATE_PARAMETERS_FILE, private),
-        ];
+        let mut contents = vec![part(PRIVATE_PARAMETERS, PRIVATE_PARAMETERS_FILE, private)];
         for published in state.parts.values() {
             let bytes = self.registry.part(&published.digest)?;
             contents.push(part(&published.content_identifier, &published.file_name, bytes));
@@ -328,6 +341,39 @@ impl ConfigurationSource {
             let hash = anchor_fingerprint(&bytes);
             tracing::info!(path = %path.display(), hash, "a new anchor is ready to be handed out");
         }
+        Ok(())
+    }
+}
+
+/// The shared parameters of one pass.
+struct Documents<'s> {
+    shared: documents::Shared<'s>,
+    /// The version that was written last, and all that have the same text.
+    last: Option<(u32, RangeInclusive<u32>)>,
+    pace: Pace,
+}
+
+impl<'s> Documents<'s> {
+    fn of(state: &'s State, pace: Pace) -> Result<Self, Incomplete> {
+        Ok(Self { shared: documents::Shared::of(state)?, last: None, pace })
+    }
+
+    fn write_shared(
+        &mut self,
+        version: u32,
+        writing: &mut Writing<'_>,
+        written: &HashMap<u32, Written>,
+    ) -> Result<(), GenerationError> {
+        let (identifier, name) = (SHARED_PARAMETERS, SHARED_PARAMETERS_FILE);
+        let last = self.last.as_ref().filter(|(_, same)| same.contains(&version));
+        let same = last.and_then(|(last, _)| written.get(last));
+        if same.is_some_and(|same| writing.same(same, identifier, name)) {
+            return Ok(());
+        }
+        let shared = &mut self.shared;
+        let write = |take: &mut dyn FnMut(&str) -> Result<(), GenerationError>| shared.write(version, take);
+        let same = writing.by_pieces((identifier, name), self.pace, write)?;
+        self.last = Some((version, same));
         Ok(())
     }
 }

@@ -12,11 +12,12 @@
 
 use std::collections::HashMap;
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use host::files::{sync_dir, write_synced};
+use host::background::Pace;
+use host::files::{SyncedFile, sync_dir, write_synced};
 use pki::digest::DigestAlgorithm;
 use proto::globalconf::directory::Part;
 use proto::time::UnixTime;
@@ -30,7 +31,7 @@ const HASH: DigestAlgorithm = DigestAlgorithm::Sha512;
 /// What a directory is called until all of them are good.
 const SUFFIX: &str = ".tmp";
 
-/// A part to be published.
+/// A part to be published that is small enough for memory.
 #[derive(Clone, Debug)]
 pub struct Content {
     /// Content identifier.
@@ -44,7 +45,7 @@ pub struct Content {
 /// The parts of one version as they lie on the disk.
 #[derive(Clone, Debug)]
 pub struct Written {
-    /// Of which revision of the registry.
+    /// Of which revision of what the registry publishes.
     pub revision: u64,
     /// The stamp they lie under.
     stamp: String,
@@ -95,53 +96,15 @@ impl Publication {
         all
     }
 
-    /// Writes the parts of a version under a new stamp. No directory lists them yet. A part that is the same in one of `others`, versions
-    /// written just before, is that file under one more name: versions differ little, and a large registry takes long to write.
+    /// Makes room for the parts of a version under a new stamp. No directory lists them yet.
     ///
     /// # Errors
     /// Disk.
-    pub fn write_parts(
-        &self,
-        version: u32,
-        revision: u64,
-        instance: &str,
-        contents: &[Content],
-        others: &HashMap<u32, Written>,
-        now: UnixTime,
-    ) -> io::Result<Written> {
+    pub fn begin(&self, version: u32, instance: &str, now: UnixTime) -> io::Result<Writing<'_>> {
         let of_version = self.folder.join(format!("V{version}"));
         fs::create_dir_all(&of_version)?;
         let stamp = new_stamp(&of_version, now)?;
-        let dir = of_version.join(&stamp);
-        let mut parts = Vec::new();
-        for content in contents {
-            let hash = HASH.digest(&content.bytes).value;
-            let path = dir.join(&content.name);
-            if !self.link_same(others, &content.name, &hash, &path) {
-                write_synced(&mut File::create(&path)?, &content.bytes)?;
-            }
-            parts.push(Part {
-                content_identifier: content.identifier.clone(),
-                instance: instance.to_owned(),
-                location: format!("/V{version}/{stamp}/{}", content.name),
-                file_name: None,
-                hash_algorithm_uri: HASH.uri().to_owned(),
-                hash,
-            });
-        }
-        sync_dir(&dir)?;
-        sync_dir(&of_version)?;
-        Ok(Written { revision, stamp, at: now, parts })
-    }
-
-    /// Whether there was a part of this name and hash among `others` that now has the name `path` too.
-    fn link_same(&self, others: &HashMap<u32, Written>, name: &str, hash: &[u8], path: &Path) -> bool {
-        let is_it = |part: &&Part| part.hash == hash && part.location.rsplit('/').next() == Some(name);
-        let same = others.values().find_map(|other| other.parts.iter().find(is_it));
-        // Where a file system has no links it is written again.
-        same.is_some_and(|part| {
-            fs::hard_link(self.folder.join(part.location.trim_start_matches('/')), path).is_ok()
-        })
+        Ok(Writing { folder: &self.folder, version, instance: instance.to_owned(), stamp, parts: Vec::new() })
     }
 
     /// Lets signed directories take the place of the present ones, all of them at once as far as a file system can.
@@ -158,7 +121,7 @@ impl Publication {
             self.folder.join(format!("V{version}")).join(source.directory())
         };
         for (version, source, bytes) in directories {
-            write_synced(&mut File::create(temporary(&path(*version, *source)))?, bytes)?;
+            write_synced(File::create(temporary(&path(*version, *source)))?, bytes)?;
         }
         for (version, source, _) in directories {
             let target = path(*version, *source);
@@ -197,6 +160,100 @@ impl Publication {
                 }
             }
         }
+    }
+}
+
+/// The parts of a version while they are written. Versions differ little and a large registry takes long to write, so a part that is the
+/// same as in a version written just before is that file under one more name.
+#[derive(Debug)]
+pub struct Writing<'p> {
+    folder: &'p Path,
+    version: u32,
+    instance: String,
+    stamp: String,
+    parts: Vec<Part>,
+}
+
+impl Writing<'_> {
+    /// A part that is at hand, perhaps the same as in one of `others`.
+    ///
+    /// # Errors
+    /// Disk.
+    pub fn whole(&mut self, content: &Content, others: &HashMap<u32, Written>) -> io::Result<()> {
+        let (identifier, name) = (content.identifier.as_str(), content.name.as_str());
+        let hash = HASH.digest(&content.bytes).value;
+        let is_it = |part: &&Part| part.hash == hash && part.location.rsplit('/').next() == Some(name);
+        let same = others.values().find_map(|other| other.parts.iter().find(is_it));
+        if same.is_none_or(|part| fs::hard_link(self.file_of(part), self.path(name)).is_err()) {
+            write_synced(File::create(self.path(name))?, &content.bytes)?;
+        }
+        self.list(identifier, name, hash);
+        Ok(())
+    }
+
+    /// Takes over a part of another version that is the same; `false` where a file system has no links, or it has none.
+    pub fn same(&mut self, other: &Written, identifier: &str, name: &str) -> bool {
+        let Some(part) = other.parts.iter().find(|part| part.content_identifier == identifier) else {
+            return false;
+        };
+        let linked = fs::hard_link(self.file_of(part), self.path(name)).is_ok();
+        if linked {
+            self.list(identifier, name, part.hash.clone());
+        }
+        linked
+    }
+
+    /// A part that is written piece by piece by `write`, with so much of the disk as `pace` says; gives what `write` gives.
+    ///
+    /// # Errors
+    /// Those of `write`, or of the disk.
+    pub fn by_pieces<T, E: From<io::Error>>(
+        &mut self,
+        (identifier, name): (&str, &str),
+        mut pace: Pace,
+        write: impl FnOnce(&mut dyn FnMut(&str) -> Result<(), E>) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let mut file = SyncedFile::new(File::create(self.path(name))?, pace);
+        let mut hasher = HASH.hasher();
+        let found = write(&mut |text| {
+            hasher.update(text.as_bytes());
+            file.write_all(text.as_bytes())?;
+            pace.step();
+            Ok(())
+        })?;
+        file.finish()?;
+        self.list(identifier, name, hasher.finish().value);
+        Ok(found)
+    }
+
+    /// All of them, once they are on the disk.
+    ///
+    /// # Errors
+    /// Disk.
+    pub fn finish(self, revision: u64, now: UnixTime) -> io::Result<Written> {
+        let of_version = self.folder.join(format!("V{}", self.version));
+        sync_dir(&of_version.join(&self.stamp))?;
+        sync_dir(&of_version)?;
+        Ok(Written { revision, stamp: self.stamp, at: now, parts: self.parts })
+    }
+
+    fn list(&mut self, identifier: &str, name: &str, hash: Vec<u8>) {
+        self.parts.push(Part {
+            content_identifier: identifier.to_owned(),
+            instance: self.instance.clone(),
+            location: format!("/V{}/{}/{name}", self.version, self.stamp),
+            file_name: None,
+            hash_algorithm_uri: HASH.uri().to_owned(),
+            hash,
+        });
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.join(format!("V{}", self.version)).join(&self.stamp).join(name)
+    }
+
+    fn file_of(&self, part: &Part) -> PathBuf {
+        self.folder.join(part.location.trim_start_matches('/'))
     }
 }
 

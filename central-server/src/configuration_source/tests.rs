@@ -206,6 +206,7 @@ fn every_version_verifies_and_says_the_same() {
         assert_eq!((conf.tsa_certs().len(), conf.ca_certs().len(), conf.problems().count()), (1, 2, 0));
 
         let shared = SharedParameters::read(&files[0].1, version).unwrap();
+        assert!(shared.write(version).unwrap() == files[0].1, "version {version}: one form of one document");
         let hash = &shared.servers[0].auth_cert_hashes[0];
         assert_eq!(
             *hash,
@@ -264,6 +265,13 @@ fn a_pass_without_changes_signs_anew_and_a_change_gets_a_new_stamp() {
     assert_eq!(scene.stamps(), first);
     let (directory, _) = scene.read(6, SourceKind::Internal);
     assert_eq!(directory.expires.as_secs(), NOW.as_secs() + 660);
+    // What is refused is recorded, and changes nothing that is published.
+    let there = Command::AddMember { id: member("2"), name: "Two".into() };
+    let before = scene.offline.registry().state().revision;
+    scene.offline.registry().execute("test", there).unwrap_err();
+    assert_ne!(scene.offline.registry().state().revision, before);
+    scene.source.generate().unwrap();
+    assert_eq!(scene.stamps(), first);
 
     scene.execute(Command::AddMember { id: member("3"), name: "Three".into() });
     scene.source.generate().unwrap();
@@ -292,6 +300,32 @@ fn a_pass_without_changes_signs_anew_and_a_change_gets_a_new_stamp() {
     after(100_601);
     restarted.generate().unwrap();
     assert_eq!(scene.stamps().len(), 1);
+}
+
+/// A version that says the same as the one before it is that file, and the directories list it by the same hash.
+#[test]
+fn versions_with_the_same_text_are_one_file() {
+    use std::os::unix::fs::MetadataExt;
+    let scene = Scene::new(KeyKind::P256);
+    let top = scene.offline.registry().state().cas[0].top.key();
+    let plain = CaSettings {
+        profile: "FiVRKCertificateProfileInfoProvider".into(),
+        acme: None,
+        ..CaSettings::default()
+    };
+    scene.execute(Command::ChangeCa { ca: top, settings: plain });
+    scene.execute(Command::RenameSubsystem { id: member("1").subsystem("mgmt"), name: None });
+    scene.execute(Command::SetMaintenance { id: server(), mode: None });
+    scene.source.generate().unwrap();
+    let files = (2..=6).map(|version| {
+        let (directory, files) = scene.read(version, SourceKind::Internal);
+        assert_eq!(SharedParameters::read(&files[0].1, version).unwrap().write(version).unwrap(), files[0].1);
+        let path = scene.public.join(directory.parts[0].location.trim_start_matches('/'));
+        std::fs::metadata(path).unwrap().ino()
+    });
+    let files: Vec<u64> = files.collect();
+    assert_eq!((files[1], files[2]), (files[2], files[3]), "3 to 5");
+    assert!(files[0] != files[1] && files[3] != files[4] && files[0] != files[4], "{files:?}");
 }
 
 #[test]

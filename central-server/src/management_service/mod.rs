@@ -30,7 +30,7 @@ use proto::globalconf::MAX_VERSION;
 use proto::management;
 
 use crate::config::AutoApprove;
-use crate::configuration_source::documents;
+use crate::configuration_source::documents::{Incomplete, Shared};
 use crate::registry::{Command, Refusal, Registry, RegistryError, State, Submission};
 use judge::Refused;
 
@@ -118,22 +118,27 @@ impl ManagementService {
         management::answer(&judged.soap, id).map_err(|error| Refused::invalid(error.to_string()))
     }
 
-    /// The configuration that the registry stands for now, made once for each revision.
+    /// The configuration that the registry stands for now, made anew when something changed in it.
     fn conf(&self, state: &State) -> Result<Arc<GlobalConf>, Refused> {
         let mut held = self.conf.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((revision, conf)) = &*held
-            && *revision == state.revision
+            && *revision == state.content_revision
         {
             return Ok(Arc::clone(conf));
         }
         let outdated = |reason: String| Refused { code: FaultCode::GlobalConfOutdated, message: reason };
-        let parameters =
-            documents::shared_parameters(state, MAX_VERSION).map_err(|e| outdated(e.to_string()))?;
-        let instance = Instance::new(parameters, MAX_VERSION).map_err(|e| outdated(e.to_string()))?;
+        let mut xml = Vec::new();
+        let mut take = |text: &str| {
+            xml.extend_from_slice(text.as_bytes());
+            Ok::<_, Incomplete>(())
+        };
+        let written = Shared::of(state).and_then(|mut shared| shared.write(MAX_VERSION, &mut take));
+        written.map_err(|e| outdated(e.to_string()))?;
+        let instance = Instance::read(&xml, MAX_VERSION).map_err(|e| outdated(e.to_string()))?;
         let name = instance.name().to_owned();
         let built = Builder::new(&name).instance(Arc::new(instance), None).build();
         let conf = Arc::new(built.map_err(|e| outdated(e.to_string()))?);
-        *held = Some((state.revision, Arc::clone(&conf)));
+        *held = Some((state.content_revision, Arc::clone(&conf)));
         Ok(conf)
     }
 }

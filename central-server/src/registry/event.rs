@@ -273,3 +273,17 @@ pub enum Event {
     /// Something was asked for and refused; nothing changed.
     Refused { asked: String, reason: String },
 }
+
+impl Event {
+    /// Whether it may change a part of the configuration. Refusals and management requests alone never do: what comes of a request is
+    /// an event of its own. Anchors are no parts.
+    pub fn may_be_published(&self) -> bool {
+        !matches!(
+            self,
+            Self::Refused { .. }
+                | Self::RequestSubmitted { .. }
+                | Self::RequestStatusSet { .. }
+                | Self::AnchorRecreated { .. }
+        )
+    }
+}

@@ -66,6 +66,53 @@ pub(super) mod pairs {
     }
 }
 
+/// As [`pairs`], with values that copies of the state share.
+pub(super) mod shared_pairs {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<K: Serialize, V: Serialize, S: Serializer>(
+        map: &BTreeMap<K, Arc<V>>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_seq(map.iter().map(|(key, value)| (key, &**value)))
+    }
+
+    pub(crate) fn deserialize<'de, K, V, D>(from: D) -> Result<BTreeMap<K, Arc<V>>, D::Error>
+    where
+        K: Deserialize<'de> + Ord,
+        V: Deserialize<'de>,
+        D: Deserializer<'de>,
+    {
+        let pairs = Vec::<(K, V)>::deserialize(from)?.into_iter();
+        Ok(pairs.map(|(key, value)| (key, Arc::new(value))).collect())
+    }
+}
+
+/// A map whose values copies of the state share.
+pub(super) mod shared_values {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    pub(crate) fn serialize<V: Serialize, S: Serializer>(
+        map: &BTreeMap<String, Arc<V>>,
+        to: S,
+    ) -> Result<S::Ok, S::Error> {
+        to.collect_map(map.iter().map(|(key, value)| (key, &**value)))
+    }
+
+    pub(crate) fn deserialize<'de, V: Deserialize<'de>, D: Deserializer<'de>>(
+        from: D,
+    ) -> Result<BTreeMap<String, Arc<V>>, D::Error> {
+        let map = BTreeMap::<String, V>::deserialize(from)?.into_iter();
+        Ok(map.map(|(key, value)| (key, Arc::new(value))).collect())
+    }
+}
+
 /// An option within an option, which JSON has no word for.
 pub(super) mod twice_optional {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};

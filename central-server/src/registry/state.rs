@@ -4,6 +4,7 @@
 //! damaged. It decides nothing; whether something may happen was decided before it was recorded.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use proto::id::{ClientId, MemberId, ServerId};
 use proto::time::UnixTime;
@@ -16,7 +17,7 @@ use super::request::ManagementRequest;
 /// Code of the group that every owner of a security server is in.
 pub const OWNERS_GROUP: &str = "security-server-owners";
 
-/// The state of one instance.
+/// The state of one instance. What there may be many of is shared by copies: a change is applied to a copy whenever somebody is reading.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
     /// Its name; `None` until it is initialised.
@@ -28,13 +29,14 @@ pub struct State {
     /// Member classes: code and description.
     pub member_classes: BTreeMap<String, String>,
     /// Members.
-    #[serde(with = "super::snapshot::pairs")]
-    pub members: BTreeMap<MemberId, Member>,
+    #[serde(with = "super::snapshot::shared_pairs")]
+    pub members: BTreeMap<MemberId, Arc<Member>>,
     /// Security servers.
-    #[serde(with = "super::snapshot::pairs")]
-    pub servers: BTreeMap<ServerId, Server>,
+    #[serde(with = "super::snapshot::shared_pairs")]
+    pub servers: BTreeMap<ServerId, Arc<Server>>,
     /// Global groups.
-    pub groups: BTreeMap<String, Group>,
+    #[serde(with = "super::snapshot::shared_values")]
+    pub groups: BTreeMap<String, Arc<Group>>,
     /// Approved certification services, in the order of approval.
     pub cas: Vec<CertificationService>,
     /// Approved timestamping services, in the order of approval.
@@ -55,6 +57,9 @@ pub struct State {
     pub numbers: Numbers,
     /// How many events there were: differs between any two states of one registry.
     pub revision: u64,
+    /// The revision in which something changed last that may be published.
+    #[serde(default)]
+    pub content_revision: u64,
 }
 
 /// The numbers that were given last, each of its kind. None is given twice.
@@ -261,11 +266,11 @@ impl State {
     }
 
     fn server_mut(&mut self, id: &ServerId) -> Result<&mut Server, Inconsistent> {
-        self.servers.get_mut(id).ok_or(Inconsistent)
+        self.servers.get_mut(id).map(Arc::make_mut).ok_or(Inconsistent)
     }
 
     fn group_mut(&mut self, code: &str) -> Result<&mut Group, Inconsistent> {
-        self.groups.get_mut(code).ok_or(Inconsistent)
+        self.groups.get_mut(code).map(Arc::make_mut).ok_or(Inconsistent)
     }
 
     /// Replays an event that was recorded at `at`.
@@ -274,6 +279,9 @@ impl State {
     /// It does not fit. The state may then be half changed and is of no use.
     pub fn apply(&mut self, event: Event, at: UnixTime) -> Result<(), Inconsistent> {
         self.revision += 1;
+        if event.may_be_published() {
+            self.content_revision = self.revision;
+        }
         match event {
             Event::Initialised { instance, address } => {
                 self.instance = Some(instance);
@@ -294,7 +302,7 @@ impl State {
             }
             Event::MemberClassRemoved { code } => there(self.member_classes.remove(&code))?,
             Event::MemberAdded { id, name } => {
-                self.members.insert(id, Member { name, ..Member::default() });
+                self.members.insert(id, Arc::new(Member { name, ..Member::default() }));
             }
             Event::MemberRenamed { id, name } => self.member_mut(&id)?.name = name,
             Event::MemberRemoved { id } => self.remove_member(&id)?,
@@ -318,7 +326,7 @@ impl State {
             | Event::ServerClientRemoved { .. }
             | Event::ServerOwnerChanged { .. } => self.apply_to_servers(event, at)?,
             Event::GroupDescribed { code, description } => {
-                let group = self.groups.entry(code).or_default();
+                let group = Arc::make_mut(self.groups.entry(code).or_default());
                 group.description = description;
                 group.created_at.get_or_insert(at);
                 group.updated_at = Some(at);
@@ -389,12 +397,12 @@ impl State {
     }
 
     fn member_mut(&mut self, id: &MemberId) -> Result<&mut Member, Inconsistent> {
-        self.members.get_mut(id).ok_or(Inconsistent)
+        self.members.get_mut(id).map(Arc::make_mut).ok_or(Inconsistent)
     }
 
     fn remove_member(&mut self, id: &MemberId) -> Result<(), Inconsistent> {
         let member = self.members.remove(id).ok_or(Inconsistent)?;
-        let subsystems = member.subsystems.into_keys().map(Some);
+        let subsystems = member.subsystems.keys().cloned().map(Some);
         for subsystem in std::iter::once(None).chain(subsystems) {
             self.forget(&ClientId { member: id.clone(), subsystem });
         }
@@ -403,10 +411,11 @@ impl State {
 
     /// Takes a client off every server and out of every group.
     fn forget(&mut self, client: &ClientId) {
-        for server in self.servers.values_mut() {
-            server.clients.remove(client);
+        for server in self.servers.values_mut().filter(|server| server.clients.contains_key(client)) {
+            Arc::make_mut(server).clients.remove(client);
         }
-        for group in self.groups.values_mut() {
+        for group in self.groups.values_mut().filter(|group| group.members.contains(client)) {
+            let group = Arc::make_mut(group);
             group.members.remove(client);
             group.joined.remove(client);
         }
@@ -416,18 +425,20 @@ impl State {
         match event {
             Event::ServerAdded { id, address } => {
                 let (created_at, updated_at) = (Some(at), Some(at));
-                self.servers.insert(id, Server { address, created_at, updated_at, ..Server::default() });
+                let server = Server { address, created_at, updated_at, ..Server::default() };
+                self.servers.insert(id, Arc::new(server));
             }
             Event::ServerAddressSet { id, address } => {
                 let server = self.server_mut(&id)?;
                 (server.address, server.updated_at) = (address, Some(at));
             }
             Event::ServerOwnerChanged { server: id, owner } => {
-                let mut server = self.servers.remove(&id).ok_or(Inconsistent)?;
+                let mut moved = self.servers.remove(&id).ok_or(Inconsistent)?;
+                let server = Arc::make_mut(&mut moved);
                 server.clients.remove(&owner.clone().client());
                 server.clients.insert(id.owner.client(), true);
                 server.updated_at = Some(at);
-                self.servers.insert(ServerId { owner, code: id.code }, server);
+                self.servers.insert(ServerId { owner, code: id.code }, moved);
             }
             Event::MaintenanceSet { id, on, message } => {
                 let server = self.server_mut(&id)?;

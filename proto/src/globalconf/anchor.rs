@@ -63,7 +63,7 @@ impl Anchor {
     pub fn write(&self) -> Result<Vec<u8>, AnchorError> {
         let mut writer = Writer::new(ROOT);
         self.write_content(&mut writer)?;
-        Ok(writer.finish())
+        Ok(writer.finish().into_bytes())
     }
 
     /// Configuration directory, normally `internalconf`: what follows host and port in the first source that starts with `http://`.

@@ -62,7 +62,7 @@ impl MonitoringParameters {
             writer.client_id("monitoringClientId", client)?;
         }
         writer.leave();
-        Ok(writer.finish())
+        Ok(writer.finish().into_bytes())
     }
 }
 
@@ -84,7 +84,7 @@ pub fn read_fetch_interval(xml: &[u8]) -> Result<u64, ParametersError> {
 pub fn write_fetch_interval(seconds: u64) -> Result<Vec<u8>, ParametersError> {
     let mut writer = Writer::new("conf");
     writer.text("ocspFetchInterval", &seconds.to_string())?;
-    Ok(writer.finish())
+    Ok(writer.finish().into_bytes())
 }
 
 /// Reads `nextupdate-params.xml`: whether nextUpdate is held against an OCSP answer.
@@ -105,7 +105,7 @@ pub fn read_next_update(xml: &[u8]) -> Result<bool, ParametersError> {
 pub fn write_next_update(verify: bool) -> Result<Vec<u8>, ParametersError> {
     let mut writer = Writer::new("conf");
     writer.text("verifyNextUpdate", if verify { "true" } else { "false" })?;
-    Ok(writer.finish())
+    Ok(writer.finish().into_bytes())
 }
 
 /// Whether a part can be published or stored: one that is known must follow its schema, any other must be XML that we take.

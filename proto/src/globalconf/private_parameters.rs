@@ -83,6 +83,6 @@ impl PrivateParameters {
         writer.client_id("managementRequestServiceProviderId", &self.management_provider)?;
         writer.leave();
         writer.text("timeStampingIntervalSeconds", &self.timestamping_interval_seconds.to_string())?;
-        Ok(writer.finish())
+        Ok(writer.finish().into_bytes())
     }
 }

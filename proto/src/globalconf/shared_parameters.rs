@@ -5,12 +5,14 @@
 //! the document.
 //!
 //! A large registry need not be held in these types: [`SharedParameters::read_into`] gives members, servers and groups one after the
-//! other to a [`Registry`], which keeps of them what it wants.
+//! other to a [`Registry`], which keeps of them what it wants; and [`Document`] writes them as they are given to it.
 mod ids;
 mod read;
 mod write;
 
 use std::io::Read;
+
+pub use write::{Document, Written};
 
 use super::ParametersError;
 use super::windows::FIRST_BYTES;
@@ -89,7 +91,7 @@ impl SharedParameters {
     /// # Errors
     /// A server names an owner or client that is no member or subsystem of the document, or a text that XML cannot carry.
     pub fn write(&self, version: u32) -> Result<Vec<u8>, ParametersError> {
-        Ok(write::document(self, version)?)
+        write::document(self, version)
     }
 }
 

@@ -3,6 +3,8 @@
 //! Four spaces a level, one leaf a line, prefixes `ns2` (identifiers) and `ns3` (root), `standalone="yes"`. Text is escaped; what XML
 //! cannot carry is refused.
 
+use std::fmt::Write as _;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
@@ -27,11 +29,16 @@ impl Writer {
     }
 
     /// Closes the root.
-    pub(super) fn finish(mut self) -> Vec<u8> {
+    pub(super) fn finish(mut self) -> String {
         self.out.push_str("</ns3:");
         self.out.push_str(self.root);
         self.out.push_str(">\n");
-        self.out.into_bytes()
+        self.out
+    }
+
+    /// What was written, for those who take it before the end.
+    pub(super) fn out(&mut self) -> &mut String {
+        &mut self.out
     }
 
     fn indent(&mut self) {
@@ -46,8 +53,17 @@ impl Writer {
     }
 
     /// Opens an element with `id="idN"`.
-    pub(super) fn enter_with_id(&mut self, name: &'static str, id: usize) {
-        self.enter_with(name, &format!(" id=\"id{id}\""));
+    pub(super) fn enter_with_id(&mut self, name: &'static str, id: u32) {
+        self.indent();
+        // Nothing that is written to a text fails.
+        let _ = writeln!(self.out, "<{name} id=\"id{id}\">");
+        self.open.push(name);
+    }
+
+    /// A leaf that names the element with `id="idN"`.
+    pub(super) fn reference(&mut self, name: &'static str, id: u32) {
+        self.indent();
+        let _ = writeln!(self.out, "<{name}>id{id}</{name}>");
     }
 
     fn enter_with(&mut self, name: &'static str, attributes: &str) {
