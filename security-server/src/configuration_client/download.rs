@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use host::background;
+use host::background::{self, Pace};
 use host::http::Client;
 use pki::globalconf::verify::{VerifiedDirectory, is_accepted, is_part, verify_directory};
 use pki::globalconf::{Instance, OptionalParts};
@@ -35,6 +35,9 @@ const MAX_PARTS: usize = 100;
 const MAX_OPTIONAL_BYTES: usize = 16 << 20;
 /// Most pieces of an answer that wait to be written: some hundred kilobytes.
 const MAX_PIECES: usize = 16;
+
+/// Per cent of one core, and of the disk, that a new configuration takes while another one is in use.
+const SHARE: u32 = 33;
 
 /// Which parts of a directory count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -218,7 +221,9 @@ impl Job<'_> {
         let url = location::resolve(base, &part.location);
         let (pieces, received) = tokio::sync::mpsc::channel(MAX_PIECES);
         let (folder, instance, listed) = here();
-        let receiving = promptly(move || SharedPart::receive(&folder, &instance, &listed, received));
+        let in_use = self.known.is_some();
+        let receive = move || SharedPart::receive(&folder, &instance, &listed, received, pace(in_use));
+        let receiving = promptly(receive);
         let sending = self.http.get_by_pieces(&url, MAX_DOCUMENT_BYTES, pieces);
         let (sent, received) = tokio::join!(sending, receiving);
         // If it could not be written, the answer was given up for that.
@@ -286,6 +291,11 @@ async fn blocking<T: Send + 'static>(
     done.unwrap_or_else(|error| Err(DownloadError::Unusable(error.to_string())))
 }
 
+/// The pace of the thread at hand: exchanges go on beside it once there is a configuration.
+fn pace(in_use: bool) -> Pace {
+    if in_use { Pace::of(SHARE) } else { Pace::hurried() }
+}
+
 /// A directory without a version was written before there were others.
 fn version_of(verified: &VerifiedDirectory) -> u32 {
     verified.directory().version.unwrap_or(MIN_VERSION)
@@ -335,7 +345,9 @@ fn read(
         Held::Shared(shared) => Some(shared),
         Held::Small { .. } => None,
     });
-    let parsed = shared.ok_or(DownloadError::PartMissing("shared parameters"))?.parse(version, known)?;
+    let pace = pace(known.is_some());
+    let parsed =
+        shared.ok_or(DownloadError::PartMissing("shared parameters"))?.parse(version, known, pace)?;
     check_instance(SHARED_PARAMETERS_FILE, parsed.name(), instance)?;
     let small = || contents.iter().filter_map(|content| Some((content, content.small()?)));
     let find = |name: &str| small().find(|(content, _)| content.name == name).map(|(_, bytes)| bytes);

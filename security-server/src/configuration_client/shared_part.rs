@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use host::background::{Pace, Paced};
 use host::files::Replacement;
 use pki::digest::{DigestAlgorithm, Hasher};
 use pki::globalconf::Instance;
@@ -76,7 +77,8 @@ impl SharedPart {
         Ok(sha256.map(|sha256| Self { sha256, path, new: None }))
     }
 
-    /// What comes from a source, `None` when it is not the part that is listed. Blocks until the other end is closed.
+    /// What comes from a source, `None` when it is not the part that is listed. Blocks until the other end is closed; the other end waits
+    /// as `pace` says.
     ///
     /// # Errors
     /// It cannot be written.
@@ -85,15 +87,17 @@ impl SharedPart {
         instance: &str,
         part: &Part,
         mut pieces: Receiver<Bytes>,
+        mut pace: Pace,
     ) -> Result<Option<Self>, DownloadError> {
         let path = store::path(folder, instance, SHARED_PARAMETERS_FILE);
         let failed = |source| DownloadError::SaveFile { file: path.clone(), source };
         let Some(mut sums) = Sums::new(part) else { return Ok(None) };
         std::fs::create_dir_all(path.parent().unwrap_or(folder)).map_err(failed)?;
-        let mut new = Replacement::create(&path, store::MODE).map_err(failed)?;
+        let mut new = Replacement::create(&path, store::MODE).map_err(failed)?.paced(pace);
         while let Some(piece) = pieces.blocking_recv() {
             sums.update(&piece);
             new.write_all(&piece).map_err(failed)?;
+            pace.step();
         }
         Ok(sums.finish().map(|sha256| Self { sha256, path, new: Some(new) }))
     }
@@ -106,6 +110,7 @@ impl SharedPart {
         &mut self,
         version: u32,
         known: Option<Arc<Instance>>,
+        pace: Pace,
     ) -> Result<Arc<Instance>, DownloadError> {
         let same = |known: &Arc<Instance>| known.version() == version && known.digest() == self.sha256;
         if let Some(known) = known.filter(same) {
@@ -114,10 +119,15 @@ impl SharedPart {
         let location = || SHARED_PARAMETERS_FILE.to_owned();
         let malformed = |source: ParametersError| DownloadError::PartContent { location: location(), source };
         let failed = |source| DownloadError::StoredFile { file: self.path.clone(), source };
-        let read = match &mut self.new {
-            Some(new) => Instance::read_from(new.read().map_err(failed)?, version),
-            None => Instance::read_from(&mut File::open(&self.path).map_err(failed)?, version),
+        let opened;
+        let file = match &mut self.new {
+            Some(new) => new.read().map_err(failed)?,
+            None => {
+                opened = File::open(&self.path).map_err(failed)?;
+                &opened
+            }
         };
+        let read = Instance::read_from(&mut Paced::new(file, pace), version);
         let read = read.map_err(malformed)?;
         // The file may be another one since it was hashed.
         if read.digest() == self.sha256 {

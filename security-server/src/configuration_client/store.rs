@@ -90,7 +90,12 @@ pub(super) fn write(
             }
         }
         let beside = dir.join(format!("{}{}", content.name, metadata::SUFFIX));
-        write_atomic(&beside, &content.metadata.write(), MODE)
+        let metadata = content.metadata.write();
+        // Mostly the directory is the one that was there before.
+        if fs::read(&beside).is_ok_and(|stored| stored == metadata) {
+            continue;
+        }
+        write_atomic(&beside, &metadata, MODE)
             .map_err(|source| DownloadError::SaveMetadata { file: beside.clone(), source })?;
     }
     let listed = |name: &str| {

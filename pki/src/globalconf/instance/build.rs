@@ -22,7 +22,8 @@ pub(super) struct Reading {
     texts: Collector,
     members: Vec<MemberRow>,
     clients: Vec<ClientRow>,
-    client_index: Index,
+    /// Made when all members have come, so that it never has to grow.
+    client_index: Option<Index>,
     /// Rows of clients that were listed before, and where; practically none.
     again: HashMap<u32, u32>,
     servers: Vec<Arc<ProviderServer>>,
@@ -51,6 +52,9 @@ impl Registry for Reading {
     }
 
     fn server(&mut self, server: ListedServer) {
+        if self.client_index.is_none() {
+            self.index_clients();
+        }
         let number = row(self.servers.len());
         for client in std::iter::once(server.owner).chain(server.clients) {
             // The number of a client is that of its row.
@@ -87,11 +91,17 @@ impl Registry for Reading {
 
 impl Reading {
     fn client(&mut self, member: u32, subsystem: Text, name: Text) {
-        let number = row(self.clients.len());
         self.clients.push(ClientRow { member, list: 0, subsystem, name });
+    }
+
+    fn index_clients(&mut self) {
         let (texts, members, clients) = (self.texts.texts(), &self.members, &self.clients);
-        let there = self.client_index.insert(number, |row| client_key(texts, members, &clients[index(row)]));
-        self.again.extend(there.map(|there| (number, there)));
+        let mut found = Index::with_room_for(clients.len());
+        for number in 0..row(clients.len()) {
+            let there = found.insert(number, |row| client_key(texts, members, &clients[index(row)]));
+            self.again.extend(there.map(|there| (number, there)));
+        }
+        self.client_index = Some(found);
     }
 
     fn member_id(&self, client: ClientNumber) -> MemberId {
@@ -102,12 +112,15 @@ impl Reading {
 
     /// Everything, once the whole document was read.
     pub(super) fn finish(mut self) -> Listed {
+        if self.client_index.is_none() {
+            self.index_clients();
+        }
         let (lists, numbers, providers) = self.lists();
         Listed {
             texts: self.texts.finish(),
             members: self.members.into(),
             clients: self.clients.into(),
-            client_index: self.client_index,
+            client_index: self.client_index.unwrap_or_default(),
             lists,
             numbers,
             providers,

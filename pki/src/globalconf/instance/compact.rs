@@ -97,6 +97,11 @@ pub(super) struct Index {
 }
 
 impl Index {
+    /// An empty one that takes so many rows without growing.
+    pub(super) fn with_room_for(rows: usize) -> Self {
+        Self { hasher: RandomState::new(), rows: HashTable::with_capacity(rows) }
+    }
+
     /// The row whose key is `key`, as `is_it` says.
     pub(super) fn find(&self, key: impl Hash, is_it: impl Fn(u32) -> bool) -> Option<u32> {
         self.rows.find(self.hasher.hash_one(key), |row| is_it(*row)).copied()
