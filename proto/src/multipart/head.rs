@@ -84,7 +84,7 @@ impl HeadBuffer {
         let mut headers: Vec<(String, String)> = Vec::new();
         let mut open = false;
         for line in self.bytes.split_inclusive(|b| *b == b'\n').map(without_line_end) {
-            if matches!(line.first(), Some(b' ' | b'\t')) {
+            if line.first().is_some_and(is_blank) {
                 if let (true, Some((_, value))) = (open, headers.last_mut()) {
                     value.extend(line.iter().map(|b| char::from(*b)));
                 }
@@ -93,11 +93,9 @@ impl HeadBuffer {
             let colon = memchr::memchr(b':', line).filter(|at| *at > 0);
             open = colon.is_some();
             if let Some(at) = colon {
-                let value = latin1(&line[at + 1..]);
-                headers.push((
-                    latin1(&line[..at]).trim().to_owned(),
-                    value.trim_start_matches(BLANKS).to_owned(),
-                ));
+                let value = &line[at + 1..];
+                let start = value.iter().position(|byte| !is_blank(byte)).unwrap_or(value.len());
+                headers.push((latin1(&line[..at]).trim().to_owned(), latin1(&value[start..]).into_owned()));
             }
         }
         for (_, value) in &mut headers {
@@ -108,6 +106,10 @@ impl HeadBuffer {
         }
         PartHead { headers }
     }
+}
+
+fn is_blank(byte: &u8) -> bool {
+    matches!(byte, b' ' | b'\t')
 }
 
 fn without_line_end(line: &[u8]) -> &[u8] {

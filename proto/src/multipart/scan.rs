@@ -4,9 +4,14 @@
 //! it belongs to it. Inside a chunk it is found by substring search; where a chunk ends inside one, [`Matching`] goes on byte by
 //! byte. Since a line feed stands at the front of what is looked for and nowhere else, a failed match never has to go back.
 use std::collections::VecDeque;
+use std::sync::LazyLock;
 
 use bytes::{Buf, Bytes};
 use memchr::memmem::Finder;
+
+/// How every delimiter begins. What is searched for is prepared once and not for each boundary, which is of one message: that takes
+/// longer than the search.
+static BEGINNING: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(b"\n--"));
 
 /// What was found next.
 #[derive(Debug)]
@@ -24,7 +29,7 @@ pub(super) enum Scan {
 #[derive(Debug)]
 pub(super) struct Scanner {
     /// `\n--boundary`.
-    pattern: Finder<'static>,
+    pattern: Vec<u8>,
     /// Most blanks after a boundary.
     padding: usize,
     input: Bytes,
@@ -34,6 +39,15 @@ pub(super) struct Scanner {
     matching: Option<Matching>,
     /// The bytes that `matching` has seen.
     held: Vec<u8>,
+    /// The delimiter at the front of the input, when it was found behind the data that was told last.
+    due: Option<Delimiter>,
+}
+
+/// A delimiter that was found: its bytes, line end included.
+#[derive(Clone, Copy, Debug)]
+struct Delimiter {
+    length: usize,
+    close: bool,
 }
 
 /// How far a delimiter has been seen.
@@ -62,9 +76,8 @@ enum Step {
 
 impl Scanner {
     pub(super) fn new(boundary: &[u8], padding: usize) -> Self {
-        let pattern = [b"\n--", boundary].concat();
         Self {
-            pattern: Finder::new(&pattern).into_owned(),
+            pattern: [b"\n--", boundary].concat(),
             padding,
             input: Bytes::new(),
             waiting: VecDeque::new(),
@@ -72,6 +85,7 @@ impl Scanner {
             // The input begins a line.
             matching: Some(Matching::Pattern(1)),
             held: Vec::new(),
+            due: None,
         }
     }
 
@@ -88,6 +102,9 @@ impl Scanner {
     }
 
     pub(super) fn next(&mut self) -> Scan {
+        if let Some(found) = self.due.take() {
+            return self.take(found);
+        }
         loop {
             if self.input.is_empty() {
                 match self.waiting.pop_front() {
@@ -133,30 +150,30 @@ impl Scanner {
     /// Looks for a delimiter in the current chunk, or for the beginning of one at its end.
     fn search(&mut self) -> Option<Scan> {
         let mut from = 0;
-        while let Some(found) = self.pattern.find(&self.input[from..]) {
+        while let Some(found) = BEGINNING.find(&self.input[from..]) {
             let line_feed = from + found;
             let start = line_feed - usize::from(line_feed > 0 && self.input[line_feed - 1] == b'\r');
-            let mut at = line_feed + self.pattern.needle().len();
-            let mut matching = Matching::Pattern(self.pattern.needle().len());
+            let mut at = line_feed + BEGINNING.needle().len();
+            let mut matching = Matching::Pattern(BEGINNING.needle().len());
             loop {
                 let Some(byte) = self.input.get(at) else {
                     return self.hold(start, matching);
                 };
                 match self.step(matching, *byte) {
                     Step::Next(next) => matching = next,
-                    Step::Delimiter { .. } if start > 0 => {
-                        // Told next time, from the front of the input.
-                        return Some(Scan::Data(self.input.split_to(start)));
-                    }
                     Step::Delimiter { close } => {
-                        self.input.advance(at + 1);
-                        self.matching = Some(Matching::Pattern(1));
-                        return Some(Scan::Delimiter { close });
+                        let found = Delimiter { length: at + 1 - start, close };
+                        if start == 0 {
+                            return Some(self.take(found));
+                        }
+                        self.due = Some(found);
+                        return Some(Scan::Data(self.input.split_to(start)));
                     }
                     Step::Failed => break,
                 }
                 at += 1;
             }
+            // A boundary has no line feed, so no delimiter begins in what was seen of one.
             from = at;
         }
         match self.beginning() {
@@ -165,14 +182,21 @@ impl Scanner {
         }
     }
 
+    /// Takes a delimiter off the front of the input.
+    fn take(&mut self, found: Delimiter) -> Scan {
+        self.input.advance(found.length);
+        self.matching = Some(Matching::Pattern(1));
+        Scan::Delimiter { close: found.close }
+    }
+
     /// Where the chunk's end may be the beginning of a delimiter.
     fn beginning(&self) -> Option<(usize, Matching)> {
         let input = &self.input[..];
-        let tail = input.len().saturating_sub(self.pattern.needle().len());
+        let tail = input.len().saturating_sub(self.pattern.len());
         if let Some(found) = memchr::memrchr(b'\n', &input[tail..]) {
             let line_feed = tail + found;
             let seen = &input[line_feed..];
-            if self.pattern.needle().starts_with(seen) {
+            if self.pattern.starts_with(seen) {
                 let start = line_feed - usize::from(line_feed > 0 && input[line_feed - 1] == b'\r');
                 return Some((start, Matching::Pattern(seen.len())));
             }
@@ -200,7 +224,7 @@ impl Scanner {
                 self.held.clear();
                 Scan::Delimiter { close }
             }
-            Some(Matching::Pattern(seen)) if seen == self.pattern.needle().len() => {
+            Some(Matching::Pattern(seen)) if seen == self.pattern.len() => {
                 self.held.clear();
                 Scan::Delimiter { close: false }
             }
@@ -209,7 +233,7 @@ impl Scanner {
     }
 
     fn step(&self, matching: Matching, byte: u8) -> Step {
-        let pattern = self.pattern.needle();
+        let pattern = &self.pattern[..];
         let next = match (matching, byte) {
             (Matching::Return, b'\n') => Matching::Pattern(1),
             (Matching::Pattern(seen), byte) if seen < pattern.len() => match byte == pattern[seen] {
