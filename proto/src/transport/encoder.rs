@@ -75,16 +75,26 @@ impl Encoder {
         self.whole(out, HASH_CHAIN, chain);
     }
 
+    /// Opens the part of the signature; its bytes are written by the caller straight after, and then [`Encoder::end`].
+    pub fn signature_head(&mut self, out: &mut BytesMut) {
+        self.whole(out, SIGNATURE, b"");
+    }
+
+    /// The closing delimiter.
+    pub fn end(&mut self, out: &mut BytesMut) {
+        put(out, &["\r\n--xtop", &self.suffix, "--\r\n"]);
+    }
+
     /// The signature, then the closing delimiter.
     pub fn signature(&mut self, out: &mut BytesMut, xml: &[u8]) {
         self.whole(out, SIGNATURE, xml);
-        put(out, &["\r\n--xtop", &self.suffix, "--\r\n"]);
+        self.end(out);
     }
 
     /// A fault in place of what was due, then the closing delimiter.
     pub fn fault(&mut self, out: &mut BytesMut, soap_fault: &[u8]) {
         self.whole(out, "text/xml; charset=UTF-8", soap_fault);
-        put(out, &["\r\n--xtop", &self.suffix, "--\r\n"]);
+        self.end(out);
     }
 
     fn whole(&mut self, out: &mut BytesMut, content_type: &str, content: &[u8]) {

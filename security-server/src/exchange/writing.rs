@@ -16,13 +16,13 @@ use tokio::sync::mpsc::{self, error::TrySendError};
 use super::{Logged, Proven, Signed};
 use crate::exchange::Message;
 
-/// Chunks under way between the two ends.
+/// Chunks under way between the two ends: no fewer than the last pieces of a message, which are handed on before anybody takes them.
 const DEPTH: usize = 4;
 /// Small parts are gathered up to this size before they are handed on.
 const GATHER_BYTES: usize = 32 * 1024;
 
-/// What most messages come to, with their evidence.
-const SMALL_BYTES: usize = 16 * 1024;
+/// What is gathered of most messages: all of it but the signature, which goes out from where it lies.
+const SMALL_BYTES: usize = 8 * 1024;
 
 /// A reader that takes nothing for so long is gone: it must not hold its slot, and the service behind it, for ever.
 const STALLED: Duration = Duration::from_secs(120);
@@ -34,7 +34,8 @@ pub struct Gone;
 
 enum Piece {
     Data(Bytes),
-    End,
+    /// What ends the message.
+    Last(Bytes),
 }
 
 /// The sending end.
@@ -134,7 +135,11 @@ impl Outgoing {
         if let Some((result, chain)) = &evidence.hash_chain {
             self.encoder.hash_chain(&mut self.gathered, result, chain);
         }
-        self.encoder.signature(&mut self.gathered, &evidence.document);
+        self.encoder.signature_head(&mut self.gathered);
+        self.flush().await?;
+        // The messages of a batch share their document: it is not copied for each of them.
+        self.hand_on(Piece::Data(evidence.document.clone())).await?;
+        self.encoder.end(&mut self.gathered);
         self.end().await
     }
     /// A fault in place of whatever was due, then the closing delimiter.
@@ -147,8 +152,8 @@ impl Outgoing {
     }
 
     async fn end(mut self) -> Result<(), Gone> {
-        self.flush().await?;
-        self.hand_on(Piece::End).await
+        let last = self.gathered.split().freeze();
+        self.hand_on(Piece::Last(last)).await
     }
 
     async fn hand_on(&self, piece: Piece) -> Result<(), Gone> {
@@ -173,9 +178,9 @@ impl Stream for OutgoingBody {
         let piece = std::task::ready!(self.pieces.poll_recv(cx));
         Poll::Ready(match piece {
             Some(Piece::Data(data)) => Some(Ok(data)),
-            Some(Piece::End) => {
+            Some(Piece::Last(data)) => {
                 self.ended = true;
-                None
+                Some(Ok(data))
             }
             None => {
                 self.ended = true;
