@@ -8,8 +8,8 @@
 //! What a document says depends on its bytes alone, so it is read once for a whole batch; and what changes from one document of a member
 //! to the next is little, so that it is read beside the one before ([`Known`]).
 //!
-//! Never cached: whether a signature covers the message at hand. Bounded by [`ENTRIES`], [`DOCUMENTS`], [`KNOWN`], [`CERTIFICATES`] and
-//! [`KEPT_DOCUMENT_BYTES`]; the older half goes first.
+//! Never cached: whether a signature covers the message at hand. Bounded by [`ENTRIES`], [`DOCUMENTS`], [`KNOWN`], [`SHOWN`], [`CERTIFICATES`]
+//! and [`KEPT_DOCUMENT_BYTES`]; the older half goes first.
 
 use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
@@ -38,6 +38,8 @@ pub const DOCUMENTS: usize = 128;
 const LATEST: usize = 8;
 /// Documents of different certificates that a new one is read beside: those met last.
 const KNOWN: usize = 32;
+/// Certificate chains with their OCSP answers of other servers that are compared with what comes before its digest is made.
+const SHOWN: usize = 32;
 /// Most certificates of other servers and members kept as they were read.
 pub const CERTIFICATES: usize = 4096;
 /// Longest document that is kept, bytes.
@@ -113,6 +115,8 @@ pub struct TrustCache {
     /// One document of each certificate, as it was read.
     known: Arc<Mutex<VecDeque<Arc<Known>>>>,
     certs: Arc<Mutex<Recent<Certificate>>>,
+    /// What other servers showed last and was found good.
+    shown: Arc<Mutex<VecDeque<Shown>>>,
     /// Verdicts that were not kept, and those that were.
     lookups: Arc<[Counter; 2]>,
 }
@@ -126,6 +130,7 @@ impl Default for TrustCache {
             latest: Arc::default(),
             known: Arc::default(),
             certs: Arc::default(),
+            shown: Arc::default(),
             lookups: Arc::new(["no", "yes"].map(counter)),
         }
     }
@@ -154,6 +159,31 @@ impl Read {
                 *result = shared.clone();
             }
         }
+    }
+}
+
+/// What a server shows of itself with every message, and the digest of it.
+#[derive(Debug)]
+struct Shown {
+    certs: Vec<Key>,
+    ocsp: Vec<Bytes>,
+    digest: Key,
+}
+
+impl Shown {
+    /// Copies `ocsp`: pieces of the buffer that it was received in, which would stay with them.
+    fn new(chain: &[Certificate], ocsp: &[Bytes]) -> Self {
+        let certs: Vec<Key> = chain.iter().map(Certificate::sha256).collect();
+        let inputs =
+            certs.iter().map(Key::as_slice).chain([&b"ocsp"[..]]).chain(ocsp.iter().map(Bytes::as_ref));
+        let digest = digest_of(inputs);
+        Self { certs, ocsp: ocsp.iter().map(|der| Bytes::copy_from_slice(der)).collect(), digest }
+    }
+    fn is(&self, chain: &[Certificate], ocsp: &[Bytes]) -> bool {
+        self.certs.iter().copied().eq(chain.iter().map(Certificate::sha256)) && self.ocsp == ocsp
+    }
+    fn bytes(&self) -> usize {
+        self.ocsp.iter().map(Bytes::len).sum()
     }
 }
 
@@ -337,11 +367,16 @@ impl TrustCache {
         conf: &GlobalConf,
         now: UnixTime,
     ) -> Result<PeerIdentity, TrustError> {
-        let certs: Vec<Key> = chain.iter().map(Certificate::sha256).collect();
-        let mut inputs: Vec<&[u8]> = certs.iter().map(Key::as_slice).collect();
-        inputs.push(b"ocsp");
-        inputs.extend(ocsp.iter().map(Bytes::as_ref));
-        let key = key("tls", conf, client, &inputs);
+        // A server shows the same with every message for minutes: comparing it is much cheaper than a digest.
+        let found = lock(&self.shown).iter().find(|shown| shown.is(chain, ocsp)).map(|shown| shown.digest);
+        let (digest, new) = match found {
+            Some(digest) => (digest, None),
+            None => {
+                let new = Shown::new(chain, ocsp);
+                (new.digest, Some(new))
+            }
+        };
+        let key = key("tls", conf, client, &[&digest]);
         let until = match self.get(conf, &key, now) {
             Some(until) => until,
             None => {
@@ -351,6 +386,11 @@ impl TrustCache {
                 trusted.until
             }
         };
+        if let Some(new) = new.filter(|new| new.bytes() <= KEPT_DOCUMENT_BYTES) {
+            let mut shown = lock(&self.shown);
+            shown.push_front(new);
+            shown.truncate(SHOWN);
+        }
         let server = chain.first().and_then(|leaf| conf.server_of(leaf, &client.member.instance)).cloned();
         Ok(PeerIdentity { server, until })
     }
@@ -385,16 +425,18 @@ fn key(question: &str, conf: &GlobalConf, client: &ClientId, inputs: &[&[u8]]) -
 /// SHA-256 over the question, the configuration's generation, the client's codes and every input, each with its length: a code may hold
 /// whatever separates codes in a text, and two clients must never share a verdict.
 fn key_of(question: &str, generation: u64, client: &ClientId, inputs: &[&[u8]]) -> Key {
+    let (generation, codes) = (generation.to_be_bytes(), client.codes().count().to_be_bytes());
+    let asked = [question.as_bytes(), &generation, &codes];
+    digest_of(asked.into_iter().chain(client.codes().map(str::as_bytes)).chain(inputs.iter().copied()))
+}
+
+/// SHA-256 over all of them, each with its length.
+fn digest_of<'a>(inputs: impl Iterator<Item = &'a [u8]>) -> Key {
     let mut context = Context::new(&SHA256);
-    let mut add = |input: &[u8]| {
+    inputs.for_each(|input| {
         context.update(&(input.len() as u64).to_be_bytes());
         context.update(input);
-    };
-    add(question.as_bytes());
-    add(&generation.to_be_bytes());
-    add(&client.codes().count().to_be_bytes());
-    client.codes().for_each(|code| add(code.as_bytes()));
-    inputs.iter().for_each(|input| add(input));
+    });
     let mut key = [0; 32];
     key.copy_from_slice(context.finish().as_ref());
     key
