@@ -6,6 +6,7 @@
 use std::fmt::Write;
 use std::sync::Arc;
 
+use base64::Engine as _;
 use base64::display::Base64Display;
 use base64::engine::general_purpose::STANDARD;
 
@@ -13,6 +14,9 @@ use super::{DS, DigestList, HASH_CHAIN, Parts};
 use crate::digest::{DigestAlgorithm, DigestValue};
 
 const DECLARATION: &str = "<?xml version=\"1.0\" encoding=\"UTF-8\" standalone=\"yes\"?>\n";
+
+/// The longest digest that there is, SHA-512, in base64.
+const ENCODED_DIGEST: usize = 88;
 
 /// A Merkle tree over messages in arrival order.
 #[derive(Clone, Debug)]
@@ -119,13 +123,33 @@ pub(super) fn result_xml(chain_uri: &str, root: &DigestValue) -> Vec<u8> {
 
 /// The result document, into a text or into whatever it is held against.
 pub(super) fn write_result(out: &mut impl Write, chain_uri: &str, root: &DigestValue) -> std::fmt::Result {
-    write!(
-        out,
-        "{DECLARATION}<ns2:HashChainResult URI=\"{chain_uri}#STEP0\" xmlns=\"{DS}\" xmlns:ns2=\"{HASH_CHAIN}\">\n    \
-         <DigestMethod Algorithm=\"{}\"/>\n    <DigestValue>{}</DigestValue>\n</ns2:HashChainResult>\n",
+    let before = [
+        DECLARATION,
+        "<ns2:HashChainResult URI=\"",
+        chain_uri,
+        "#STEP0\" xmlns=\"",
+        DS,
+        "\" xmlns:ns2=\"",
+        HASH_CHAIN,
+        "\">\n    <DigestMethod Algorithm=\"",
         root.algorithm.uri(),
-        Base64Display::new(&root.value, &STANDARD)
-    )
+        "\"/>\n    <DigestValue>",
+    ];
+    before.iter().try_for_each(|piece| out.write_str(piece))?;
+    write_base64(out, &root.value)?;
+    out.write_str("</DigestValue>\n</ns2:HashChainResult>\n")
+}
+
+/// A digest, in one piece: what displays any bytes prepares for a kilobyte of them.
+fn write_base64(out: &mut impl Write, digest: &[u8]) -> std::fmt::Result {
+    let mut room = [0; ENCODED_DIGEST];
+    let encoded =
+        STANDARD.encode_slice(digest, &mut room).ok().and_then(|n| std::str::from_utf8(&room[..n]).ok());
+    match encoded {
+        Some(text) => out.write_str(text),
+        // What a peer calls a digest may be longer than any.
+        None => write!(out, "{}", Base64Display::new(digest, &STANDARD)),
+    }
 }
 
 /// A text with room for a chain of so many steps on the way.
@@ -193,8 +217,9 @@ impl<W: Write> ChainWriter<W> {
         if algorithm != self.algorithm {
             self.put(&["            <DigestMethod Algorithm=\"", algorithm.uri(), "\"/>\n"]);
         }
-        let value = Base64Display::new(digest, &STANDARD);
-        let _ = writeln!(self.out, "            <DigestValue>{value}</DigestValue>");
+        self.put(&["            <DigestValue>"]);
+        let _ = write_base64(&mut self.out, digest);
+        self.put(&["</DigestValue>\n"]);
     }
 
     pub(super) fn finish(mut self) -> W {
