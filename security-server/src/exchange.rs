@@ -13,6 +13,8 @@
 //!
 //! Reading and writing of transport messages is in [`reading`] and [`writing`].
 
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 
 use base64::Engine;
@@ -27,6 +29,7 @@ use proto::rest::{RestRequest, RestResponse};
 use proto::soap::SoapMessage;
 use proto::time::UnixTime;
 use signer::Signer;
+use tracing::Span;
 
 use crate::admission::Admission;
 use crate::batcher::Batcher;
@@ -67,7 +70,7 @@ pub struct Ids {
 impl Ids {
     /// Puts them into the span of the exchange.
     pub fn record(&self) {
-        let span = tracing::Span::current();
+        let span = Span::current();
         if span.is_disabled() {
             return;
         }
@@ -318,9 +321,14 @@ impl<P: Proven> Logged<P> {
     }
 }
 
+/// Does `work` in `span`, from where it lies: an exchange is some kilobytes of state, which are to be moved as little as its bytes.
+pub async fn in_span<T>(span: &Span, mut work: Pin<&mut impl Future<Output = T>>) -> T {
+    poll_fn(|cx| span.in_scope(|| work.as_mut().poll(cx))).await
+}
+
 /// Puts the sizes of both messages into the span of the exchange.
 pub fn record_sizes(request: u64, response: u64) {
-    let span = tracing::Span::current();
+    let span = Span::current();
     span.record("bytes_in", request);
     span.record("bytes_out", response);
 }

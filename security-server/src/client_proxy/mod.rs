@@ -13,9 +13,11 @@
 //! is told to stop, no connection is accepted, idle ones close, and those at work end after their answer.
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::FutureExt;
 use pki::cert::Certificate;
 use proto::edge::{self, Target};
 use proto::fault::{FaultCode, Side};
@@ -23,12 +25,12 @@ use rustix::net::sockopt;
 use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::Instant;
-use tracing::Instrument;
 use tracing::field::Empty;
 
 use crate::context::Context;
 use crate::door::{Door, Place};
 use crate::ended::OK;
+use crate::exchange::in_span;
 use crate::exchange::parts::Source;
 use crate::faults::{Failure, Refusal};
 use crate::http1::head::HeadLimits;
@@ -167,11 +169,13 @@ async fn connection(
     }
     let caller = Caller { secure: accepted.secure, cert: accepted.chain.into_iter().next() };
     let mut connection = ServerConnection::new(accepted.stream, server_limits(&cx));
+    // One for all requests: to begin and to end such a wait takes a lock that all connections share.
+    let mut stopped = pin!(cx.shutdown.stopped().fuse());
     loop {
         let received = tokio::select! {
             biased;
             received = connection.request() => received,
-            () = cx.shutdown.stopped() => {
+            () = &mut stopped => {
                 if connection.is_quiet() {
                     return;
                 }
@@ -179,7 +183,7 @@ async fn connection(
             }
         };
         let goes_on = match received {
-            Ok(Some(head)) => one_request(&cx, &caller, &mut connection, &head).await,
+            Ok(Some(head)) => pin!(one_request(&cx, &caller, &mut connection, &head)).await,
             Ok(None) | Err(RequestError::Wire(_)) => return,
             Err(RequestError::Head(error)) => {
                 let answer = plain(error.status(), &error.to_string());
@@ -215,7 +219,7 @@ async fn one_request(
         Ok(target) => {
             let (begun, whole) = (Instant::now(), cx.settings.limits.message_time);
             let request = Request { caller, head, target, body: connection.body(), begun, whole };
-            (exchange(cx, request).await, false)
+            (pin!(exchange(cx, request)).await, false)
         }
         Err(sentence) => (plain(400, &sentence), true),
     };
@@ -250,11 +254,11 @@ async fn exchange(cx: &Context, request: Request<'_>) -> Answer {
         bytes_out = Empty,
     );
     let begun = Instant::now();
-    async move {
+    let work = pin!(async move {
         let accept: Vec<Vec<u8>> = request.head.headers.all("accept").map(<[u8]>::to_vec).collect();
         let result = match handler {
-            Handler::Rest => rest::relay(cx, request).await,
-            Handler::Soap => soap::relay(cx, request).await,
+            Handler::Rest => pin!(rest::relay(cx, request)).await,
+            Handler::Soap => pin!(soap::relay(cx, request)).await,
             Handler::ListClients => downloads::list_clients(cx, &request).await,
             Handler::Asic => Ok(downloads::asic(cx, &request).await),
             Handler::VerificationConf => Ok(downloads::verification_conf(cx).await),
@@ -272,9 +276,8 @@ async fn exchange(cx: &Context, request: Request<'_>) -> Answer {
         };
         cx.kept.ended.count("client", handler.name(), &outcome, begun);
         answer
-    }
-    .instrument(span)
-    .await
+    });
+    in_span(&span, work).await
 }
 
 fn refused(cx: &Context, handler: Handler, refusal: Refusal, accept: &[Vec<u8>]) -> (Answer, String) {

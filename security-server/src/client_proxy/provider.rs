@@ -69,7 +69,7 @@ pub(super) fn headers(content_type: &str, request_id: &str, extra: &[(&'static s
 /// # Errors
 /// Ours, or the fault of the other side.
 pub(super) async fn converse<T, A>(
-    sending: impl Future<Output = Result<T, SendError>>,
+    mut sending: Pin<&mut impl Future<Output = Result<T, SendError>>>,
     mut answer: Pin<&mut A>,
     in_pieces: bool,
     limits: &Limits,
@@ -78,7 +78,6 @@ pub(super) async fn converse<T, A>(
 where
     A: Future<Output = Result<PeerResponse, PeerError>>,
 {
-    tokio::pin!(sending);
     let early = tokio::select! {
         biased;
         sent = &mut sending => match sent {

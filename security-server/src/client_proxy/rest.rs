@@ -59,7 +59,8 @@ pub(super) async fn relay(cx: &Context, mut incoming: Request<'_>) -> Result<Ans
     let identity = view.signing(&request.client.member, now)?.clone();
 
     // 6. OCSP answers, header part and body go out; then signature and log; only then the signature part.
-    let (sent, answer) = send(cx, &mut incoming, request, &ids, admitted, connection, &identity).await?;
+    let (sent, answer) =
+        pin!(send(cx, &mut incoming, request, &ids, admitted, connection, &identity)).await?;
 
     // 7. The answer is read to its end, its body into the log's spool. A fault anywhere in it is the answer.
     let (mut reader, head) =
@@ -147,7 +148,8 @@ async fn send(
         Ok(logged)
     };
     let hold = cx.kept.budget.hold();
-    let sent = provider::converse(sending, answer.as_mut(), in_pieces, &cx.settings.limits, hold).await?;
+    let sent =
+        provider::converse(pin!(sending), answer.as_mut(), in_pieces, &cx.settings.limits, hold).await?;
     Ok((sent, provider::answer(answer, incoming).await?))
 }
 

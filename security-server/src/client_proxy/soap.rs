@@ -74,7 +74,7 @@ pub(super) async fn relay(cx: &Context, mut incoming: Request<'_>) -> Result<Ans
     let in_pieces = sending.parts.is_some();
     let going = send(cx, &mut incoming, out, &mut sending, request, &own_tls.ocsp, &ids, admitted, &identity);
     let hold = cx.kept.budget.hold();
-    let sent = provider::converse(going, answer.as_mut(), in_pieces, &cx.settings.limits, hold).await?;
+    let sent = provider::converse(pin!(going), answer.as_mut(), in_pieces, &cx.settings.limits, hold).await?;
     let answer = provider::answer(answer, &incoming).await?;
 
     // 7. The answer is read to its end, its attachments into the log's spool. A fault anywhere in it is the answer.

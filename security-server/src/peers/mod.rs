@@ -7,6 +7,8 @@
 //!
 //! A request that found its waiting connection closed before anything was sent goes out on a new one; any other is never sent twice.
 
+use std::fmt::Write as _;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -115,8 +117,9 @@ impl Lines {
         }
     }
 
-    fn end(mut self, host: &str, keep: bool) -> BytesMut {
-        write_line(&mut self.0, "host", host.as_bytes());
+    fn end(mut self, host: &str, port: u16, keep: bool) -> BytesMut {
+        // Writing to a buffer that grows cannot fail.
+        let _ = write!(self.0, "host: {host}:{port}\r\n");
         if !keep {
             write_line(&mut self.0, "connection", b"close");
         }
@@ -257,10 +260,12 @@ impl Peers {
         let failed = || inner.health.failed(&address, Instant::now());
         let mut tried = match found {
             Some(link) => Tried::pooled(link, Home { key, pool: inner.pool.clone() }),
-            None => Tried::fresh(self.dial(connector, &address).await.inspect_err(|_| failed())?),
+            // What is rare is put aside: it would make every exchange larger.
+            None => Tried::fresh(Box::pin(self.dial(connector, &address)).await.inspect_err(|_| failed())?),
         };
         if !tried.link().peer.is_bound(conf.generation(), provider, now)
-            && let Err(error) = self.verify(conf, &mut tried.link().peer, &address, provider, now).await
+            && let Err(error) =
+                Box::pin(self.verify(conf, &mut tried.link().peer, &address, provider, now)).await
         {
             drop(tried.take());
             failed();
@@ -378,11 +383,10 @@ impl Connection {
     /// # Errors
     /// `network_error`, `io_error`.
     pub async fn send(self, lines: Lines, body: RequestBody) -> Result<PeerResponse, PeerError> {
-        let host = format!("{}:{}", self.address, self.peers.0.port);
-        let head = lines.end(&host, self.peers.0.reuse);
+        let head = lines.end(&self.address, self.peers.0.port, self.peers.0.reuse);
         match self.peers.0.answer {
-            None => self.send_request(head, body).await,
-            Some(limit) => tokio::time::timeout(limit, self.send_request(head, body))
+            None => pin!(self.send_request(head, body)).await,
+            Some(limit) => tokio::time::timeout(limit, pin!(self.send_request(head, body)))
                 .await
                 .unwrap_or_else(|_| Err(PeerError::network(format!("no answer within {limit:?}")))),
         }
@@ -391,7 +395,7 @@ impl Connection {
     async fn send_request(mut self, head: BytesMut, body: RequestBody) -> Result<PeerResponse, PeerError> {
         // Closed while it waited, or while we signed; not a byte was sent so far.
         if self.waited && !self.link.is_open() {
-            self.link = self.redial().await?;
+            self.link = Box::pin(self.redial()).await?;
             self.waited = false;
         }
         if !self.waited && !self.link.is_open() {

@@ -410,6 +410,6 @@ fn the_head_of_a_request_is_written_so() {
             "POST / HTTP/1.1\r\nx-road-message-type: REST\r\ncontent-type: multipart/mixed\r\nhost: ss2:5500\r\n{close}\
              transfer-encoding: chunked\r\n\r\n"
         );
-        assert_eq!(String::from_utf8_lossy(&lines.end("ss2:5500", keep)), expected);
+        assert_eq!(String::from_utf8_lossy(&lines.end("ss2", 5500, keep)), expected);
     }
 }

@@ -5,7 +5,7 @@
 //! goes out, within bounds, because senders write everything before they listen.
 
 use std::future::Future;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll};
 
@@ -29,7 +29,7 @@ use crate::context::Context;
 use crate::ended::{Ended, OK};
 use crate::exchange::reading::{self, Bounds, Incoming, Or};
 use crate::exchange::writing::{Gone, OutgoingBody};
-use crate::exchange::{self, Ids, Logged, Message, Outgoing, Proven, Signed, Verified, View, Whole};
+use crate::exchange::{self, Ids, Logged, Message, Outgoing, Proven, Signed, Verified, View, Whole, in_span};
 use crate::faults::{Failure, OrFail, Refusal, SOAP_FAULT_TYPE, Told};
 use crate::http1::head::is_value;
 use crate::http1::server::{Answer, AnswerBody, ServerConnection};
@@ -156,10 +156,10 @@ pub(super) async fn respond(
         transport::Protocol::Rest => "rest",
         transport::Protocol::Soap => "soap",
     };
-    let answered = answer(cx, peer, connection, head).instrument(span.clone()).await;
+    let answered = in_span(&span, pin!(answer(cx, peer, connection, head))).await;
     let answered = match answered {
         Ok(opened) => {
-            let answer = multipart(opened, cx.kept.ended.clone(), kind, begun, span.clone());
+            let answer = pin!(multipart(opened, cx.kept.ended.clone(), kind, begun, span.clone()));
             connection.unless_gone(answer).await.ok_or(Broken::Gone)
         }
         Err(broken) => Err(broken),
@@ -278,7 +278,7 @@ async fn answer(
 
     // 8. REST answers while the service is read; SOAP when the service has answered; metadata when we know. For as long as somebody waits.
     let hold = reader.into_hold();
-    let opening = async {
+    let opening = pin!(async {
         match permit {
             Permit::Service(authorised) => {
                 let accepted = Accepted { request, authorised, identity, ids, related, heads, view };
@@ -290,10 +290,10 @@ async fn answer(
             Permit::Metadata(question) => {
                 let accepted =
                     Accepted { request, authorised: question, identity, ids, related, heads, view };
-                metadata::open(cx, accepted).await
+                Box::pin(metadata::open(cx, accepted)).await
             }
         }
-    };
+    });
     let mut opened = connection.unless_gone(opening).await.ok_or(Gone)??;
     opened.guard = Some(Guard { _busy: busy, _slot: slot, _hold: hold });
     Ok(opened)

@@ -6,6 +6,9 @@
 //! Every answer is HTTP 200. Connections of servers of our own kind are kept, others are closed after the answer unless the settings
 //! say otherwise. The number of connections and every wait are bounded.
 
+use std::pin::{Pin, pin};
+
+use futures_util::FutureExt;
 use pki::cert::Certificate;
 use tokio::net::{TcpListener, TcpStream};
 
@@ -56,8 +59,10 @@ async fn connection(
     };
     let peer = Peer { chain, causeway };
     let mut connection = ServerConnection::new(stream, server_limits(&cx.settings.limits));
-    while let Some(head) = next_request(&cx, &mut connection).await {
-        if !answer::respond(&cx, &peer, &mut connection, &head).await {
+    // One for all requests: to begin and to end such a wait takes a lock that all connections share.
+    let mut stopped = pin!(cx.shutdown.stopped().fuse());
+    while let Some(head) = next_request(&cx, &mut connection, stopped.as_mut()).await {
+        if !pin!(answer::respond(&cx, &peer, &mut connection, &head)).await {
             break;
         }
     }
@@ -66,11 +71,15 @@ async fn connection(
 
 /// The head of the next request; `None` when there is none, because the peer or this server ends, or because it cannot be read, which the
 /// peer was told.
-async fn next_request(cx: &Context, connection: &mut ServerConnection<Stream>) -> Option<RequestHead> {
+async fn next_request(
+    cx: &Context,
+    connection: &mut ServerConnection<Stream>,
+    stopped: Pin<&mut impl Future<Output = ()>>,
+) -> Option<RequestHead> {
     let received = tokio::select! {
         biased;
         received = connection.request() => received,
-        () = cx.shutdown.stopped() => {
+        () = stopped => {
             if connection.is_quiet() {
                 return None;
             }
