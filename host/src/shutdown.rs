@@ -25,7 +25,11 @@ pub struct Busy(Arc<watch::Sender<usize>>);
 
 impl Drop for Busy {
     fn drop(&mut self) {
-        self.0.send_modify(|n| *n -= 1);
+        // Whoever waits has subscribed before it looked, so under the lock it is seen here.
+        self.0.send_if_modified(|n| {
+            *n -= 1;
+            self.0.receiver_count() > 0
+        });
     }
 }
 
@@ -77,7 +81,11 @@ impl Shutdown {
     }
     /// Marks an exchange as under way.
     pub fn busy(&self) -> Busy {
-        self.busy.send_modify(|n| *n += 1);
+        // Nobody waits for more.
+        self.busy.send_if_modified(|n| {
+            *n += 1;
+            false
+        });
         Busy(self.busy.clone())
     }
     /// Waits until nothing is under way, at most `limit`; `false` when something still is.

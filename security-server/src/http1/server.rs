@@ -5,6 +5,9 @@
 //! sender sees the answer and not a reset. The connection is one task's, which is the exchange's: an answer that is made while it is
 //! sent is made by whoever sends it.
 
+use std::borrow::Cow;
+use std::cell::Cell;
+use std::fmt::Write as _;
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll, ready};
@@ -353,7 +356,7 @@ pub fn is_bodiless(status: u16) -> bool {
 fn write_head(out: &mut BytesMut, request: Option<&RequestHead>, answer: &Answer, keep: bool, now: UnixTime) {
     write_status(out, answer.status);
     if answer.headers.get("date").is_none() {
-        write_line(out, "Date", http_date(now).as_bytes());
+        write_line(out, "Date", &date_line(now));
     }
     for (name, value) in answer.headers.iter() {
         write_line(out, name, value);
@@ -390,16 +393,13 @@ fn write_head_of_server(out: &mut BytesMut, answer: &Answer, keep: bool, to_end:
     if length(&answer.body).is_none() && !to_end {
         write_line(out, "transfer-encoding", b"chunked");
     }
-    write_line(out, "date", http_date(now).as_bytes());
+    write_line(out, "date", &date_line(now));
     out.put_slice(b"\r\n");
 }
 
 fn write_status(out: &mut BytesMut, status: u16) {
-    out.put_slice(b"HTTP/1.1 ");
-    out.put_slice(status.to_string().as_bytes());
-    out.put_u8(b' ');
-    out.put_slice(phrase(status).as_bytes());
-    out.put_slice(b"\r\n");
+    // Writing to a buffer that grows cannot fail.
+    let _ = write!(out, "HTTP/1.1 {status} {}\r\n", phrase(status));
 }
 
 /// What is announced; a body that comes as it comes has none.
@@ -412,12 +412,31 @@ fn length(body: &AnswerBody) -> Option<u64> {
     }
 }
 
-fn phrase(status: u16) -> String {
+fn phrase(status: u16) -> Cow<'static, str> {
     let known = http::StatusCode::from_u16(status).ok().and_then(|s| s.canonical_reason());
-    known.map_or_else(|| status.to_string(), str::to_owned)
+    known.map_or_else(|| status.to_string().into(), Cow::Borrowed)
 }
 
-/// IMF-fixdate [RFC 9110 §5.6.7].
+/// Of an IMF-fixdate.
+const DATE_BYTES: usize = 29;
+
+/// [`http_date`], made once a second on each thread.
+fn date_line(now: UnixTime) -> [u8; DATE_BYTES] {
+    thread_local! {
+        static LAST: Cell<Option<(i64, [u8; DATE_BYTES])>> = const { Cell::new(None) };
+    }
+    if let Some((second, date)) = LAST.get()
+        && second == now.as_secs()
+    {
+        return date;
+    }
+    let mut date = [0; DATE_BYTES];
+    date.copy_from_slice(http_date(now).as_bytes());
+    LAST.set(Some((now.as_secs(), date)));
+    date
+}
+
+/// IMF-fixdate [RFC 9110 §5.6.7]; years have four digits.
 fn http_date(now: UnixTime) -> String {
     const DAYS: [&str; 7] = ["Thu", "Fri", "Sat", "Sun", "Mon", "Tue", "Wed"];
     const MONTHS: [&str; 12] =

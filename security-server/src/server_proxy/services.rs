@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -231,7 +232,7 @@ impl Services {
         let (ends, key) = (Ends::of(service), Key::new(url, pins));
         let connection = match self.take(&key) {
             Some(connection) => connection,
-            None => ends.bound(connect(url, service.timeout, tls, pins)).await?,
+            None => ends.bound(Box::pin(connect(url, service.timeout, tls, pins))).await?,
         };
         // A method that usually has a body says so when there is none.
         let framed = match &body {
@@ -241,7 +242,8 @@ impl Services {
         let borrowed = lines.iter().map(|(name, value)| (&**name, &**value));
         let head = request_head(method, &url.target(path, query), &url.authority, borrowed, framed);
         let idle = (!service.timeout.is_zero()).then_some(service.timeout);
-        let ClientResponse { head, body } = ends.bound(connection.call(method, head, body, idle)).await?;
+        let answer = pin!(connection.call(method, head, body, idle));
+        let ClientResponse { head, body } = ends.bound(answer).await?;
         // The answer to HEAD keeps its headers: there is no body to unpack.
         let packed = head.headers.get("content-encoding").filter(|_| method != "HEAD");
         let unpacker = packed.and_then(Unpacker::new);
@@ -264,9 +266,10 @@ impl Services {
     fn put(&self, key: Key, connection: Connection) {
         let mut waiting = self.lock();
         let connections = waiting.entry(key).or_default();
-        connections.retain(|(since, _)| since.elapsed() < IDLE);
+        let now = Instant::now();
+        connections.retain(|(since, _)| now.duration_since(*since) < IDLE);
         if connections.len() < WAITING {
-            connections.push((Instant::now(), connection));
+            connections.push((now, connection));
         }
     }
 

@@ -1,8 +1,16 @@
 //! How long each step of a commit takes, and the file work beside it: a stall of some hundred milliseconds is seen by name.
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
+
+use metrics::Histogram;
 
 /// A step that took longer is told.
 const LONG: Duration = Duration::from_millis(100);
+
+/// The histogram of each step, in the order of [`Step::ALL`]: looked up at the first commit, when the metrics of the process are there.
+static SECONDS: LazyLock<[Histogram; Step::ALL.len()]> = LazyLock::new(|| {
+    Step::ALL.map(|step| metrics::histogram!("causeway_message_log_step_seconds", "step" => step.name()))
+});
 
 /// What may make messages wait, or the disk busy while they do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,6 +32,10 @@ pub(super) enum Step {
 }
 
 impl Step {
+    /// In the order of their declaration.
+    const ALL: [Self; 7] =
+        [Self::Write, Self::Sync, Self::Order, Self::Index, Self::Roll, Self::Spare, Self::Cut];
+
     const fn name(self) -> &'static str {
         match self {
             Self::Write => "write",
@@ -46,14 +58,25 @@ impl Step {
 
     /// The step was done.
     pub(super) fn took(self, time: Duration) {
-        let step = self.name();
-        metrics::histogram!("causeway_message_log_step_seconds", "step" => step).record(time.as_secs_f64());
+        SECONDS[self as usize].record(time.as_secs_f64());
         if time >= LONG {
             tracing::debug!(
-                step,
+                step = self.name(),
                 milliseconds = time.as_millis() as u64,
                 "a step of the message log took long"
             );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_step_has_the_histogram_of_its_name() {
+        for (place, step) in Step::ALL.into_iter().enumerate() {
+            assert_eq!(step as usize, place, "{}", step.name());
         }
     }
 }
