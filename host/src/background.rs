@@ -22,6 +22,8 @@ pub const LEAST: i32 = 19;
 const SLICE: Duration = Duration::from_millis(4);
 /// Longest pause.
 const MAX_PAUSE: Duration = Duration::from_millis(200);
+/// Longest pause after a sync: on a slow disk a peer's patience ends sooner than a file.
+const MAX_DISK_PAUSE: Duration = Duration::from_millis(50);
 
 /// Keeps one piece of work to a share of one core and of the disk.
 #[derive(Clone, Copy, Debug)]
@@ -66,7 +68,7 @@ impl Pace {
         sync()?;
         if let Some(share) = self.share {
             let took = began.elapsed();
-            std::thread::sleep(pause(took, took, share));
+            std::thread::sleep(pause(took, took, share).min(MAX_DISK_PAUSE));
         }
         Ok(())
     }
