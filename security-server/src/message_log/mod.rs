@@ -17,6 +17,7 @@
 //! | [`tree`] | Merkle tree, signed heads, proofs |
 //! | [`holders`], [`held`] | heads with those who keep them outside, and a log held against them |
 //! | [`offline`] | a log's folder without its server |
+//! | `passing` | files of bodies that no record will hold |
 //! | [`download`] | the answers to `/asic` and `/verificationconf` |
 //!
 //! The path of a body: a [`Spool`] takes its bytes as they pass (memory while small, frames of the log itself when not); the record
@@ -39,6 +40,7 @@ pub mod held;
 pub mod holders;
 pub mod keeper;
 pub mod offline;
+mod passing;
 pub mod policy;
 pub mod record;
 pub mod retention;
@@ -66,6 +68,7 @@ use proto::time::UnixTime;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use self::archive::keys::Ending;
+use self::passing::PassingFiles;
 use self::services::Services;
 use self::settings::LogSettings;
 pub use self::spool::{Spool, Stored};
@@ -108,6 +111,7 @@ struct Inner {
     index: Index,
     reader: Arc<Reader>,
     next_spool: AtomicU64,
+    passing: PassingFiles,
     remembered: Mutex<VecDeque<Document>>,
     space: Space,
     surroundings: Arc<dyn Surroundings>,
@@ -273,6 +277,7 @@ impl MessageLog {
             index,
             reader: Arc::new(Reader::new(dir, keys)),
             next_spool: AtomicU64::new(1),
+            passing: PassingFiles::new(dir),
             remembered: Mutex::default(),
             space: Space::default(),
         };

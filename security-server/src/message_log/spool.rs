@@ -5,12 +5,10 @@
 //! record then names these frames. When the exchange fails instead, a void frame says so.
 //!
 //! A body that no record will hold (its producer's bodies are not logged, or it is above the loggable size and may pass) never
-//! reaches a segment: it lies in a file without a name that goes with the exchange. One that has gone on to the other side while it
-//! came is not kept at all then: nobody will ask for it.
+//! reaches a segment: it lies in a file without a name (`passing`) that goes with the exchange. One that has gone on to the other side
+//! while it came is not kept at all then: nobody will ask for it.
 use std::collections::VecDeque;
-use std::fs::File;
 use std::io::{self, IoSlice, Read};
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -19,9 +17,10 @@ use futures_util::Stream;
 use tokio::sync::oneshot;
 
 use super::crypt::DataKey;
+use super::passing::PassingFile;
 use super::store::format::{Extent, Kind};
 use super::store::reader::Reader;
-use super::store::segment::{Payload, write_slices};
+use super::store::segment::Payload;
 use super::store::writer::{Placed, Request, Shared, lock};
 use super::{Inner, LogError};
 
@@ -111,7 +110,7 @@ enum Goes {
     /// Into frames of the log.
     Log(Spilled),
     /// Into a file of its own, which ends with the exchange.
-    File(Arc<File>, u64),
+    File(Arc<PassingFile>, u64),
 }
 
 #[derive(Debug)]
@@ -158,6 +157,13 @@ impl Spool {
     #[must_use]
     pub fn passed_on(self) -> Self {
         Self { for_log_alone: true, ..self }
+    }
+
+    /// So long it will be, as far as that is known: what no record will hold is not brought to the log to be taken out again.
+    #[must_use]
+    pub fn announced(self, length: Option<u64>) -> Self {
+        let keep = self.keep.filter(|most| length.is_none_or(|length| length <= *most));
+        Self { keep, ..self }
     }
 
     /// Bytes taken so far.
@@ -218,7 +224,7 @@ impl Spool {
                 *end += part.iter().map(|piece| piece.len() as u64).sum::<u64>();
                 blocking(move || {
                     let mut slices: Vec<_> = part.iter().map(|piece| IoSlice::new(piece)).collect();
-                    write_slices(&file, &mut slices, at)
+                    file.write(&mut slices, at)
                 })
                 .await
             }
@@ -247,9 +253,9 @@ impl Spool {
         Ok(())
     }
 
-    async fn own_file(&self) -> Result<Arc<File>, LogError> {
+    async fn own_file(&self) -> Result<Arc<PassingFile>, LogError> {
         let log = self.log.clone();
-        blocking(move || super::nameless(&log.dir).map(Arc::new)).await
+        blocking(move || log.passing.open().map(Arc::new)).await
     }
 
     /// The body is complete. A spool that is dropped instead leaves frames that are void.
@@ -353,8 +359,8 @@ enum Lying {
     InLog(Arc<InLog>),
     /// In memory, and not for the log.
     Passing(Bytes),
-    /// A file without a name, and its length.
-    InFile(Arc<File>, u64),
+    /// A file without a name, and how much of it.
+    InFile(Arc<PassingFile>, u64),
     /// A record has its digest only; so long it was.
     LeftOut(u64),
 }
@@ -456,16 +462,19 @@ impl Stored {
             Some(bytes) => (bytes.clone(), None),
             None => (Bytes::new(), Some((self.clone(), 0))),
         };
-        futures_util::stream::try_unfold((ready, left), |(mut ready, mut left)| async move {
+        let used = Bytes::new();
+        futures_util::stream::try_unfold((ready, used, left), |(mut ready, mut used, mut left)| async move {
             while ready.is_empty() {
                 let Some((stored, number)) = left.take() else { return Ok(None) };
-                if let Some((part, stored)) = read_part(stored, number).await? {
-                    ready = part;
+                if let Some((part, stored)) = read_part(stored, number, used).await? {
+                    (used, ready) = (part.clone(), part);
                     left = Some((stored, number + 1));
+                } else {
+                    used = Bytes::new();
                 }
             }
             let chunk = ready.split_to(ready.len().min(CHUNK_BYTES));
-            Ok(Some((chunk, (ready, left))))
+            Ok(Some((chunk, (ready, used, left))))
         })
     }
 
@@ -481,7 +490,7 @@ impl Stored {
             Lying::InFile(file, length) => {
                 let at = (number * FILE_PART_BYTES) as u64;
                 let mut part = vec![0; length.saturating_sub(at).min(FILE_PART_BYTES as u64) as usize];
-                file.read_exact_at(&mut part, at)?;
+                file.read(&mut part, at)?;
                 Ok((!part.is_empty()).then(|| part.into()))
             }
             Lying::LeftOut(_) => Err(io::Error::other("the body is not in the log, only its digest")),
@@ -508,7 +517,18 @@ fn read_from(reader: &Reader, key: Option<&DataKey>, number: u64, extent: &Exten
     }
 }
 
-async fn read_part(stored: Stored, number: usize) -> io::Result<Option<(Bytes, Stored)>> {
+/// `used`: the part before it, in whose memory this one may lie when nobody else has it any more.
+async fn read_part(stored: Stored, number: usize, used: Bytes) -> io::Result<Option<(Bytes, Stored)>> {
+    if let Lying::InFile(file, length) = &stored.place {
+        let at = (number * FILE_PART_BYTES) as u64;
+        let size = length.saturating_sub(at).min(FILE_PART_BYTES as u64) as usize;
+        let mut part = used.try_into_mut().unwrap_or_default();
+        part.resize(size, 0);
+        // A hop to another thread takes longer than the copy.
+        if file.read_cached(&mut part, at) {
+            return Ok((!part.is_empty()).then(|| (part.freeze(), stored)));
+        }
+    }
     let read = tokio::task::spawn_blocking(move || Ok(stored.part(number)?.map(|part| (part, stored))));
     read.await.map_err(io::Error::other)?
 }

@@ -98,3 +98,24 @@ async fn a_body_that_was_passed_on_is_kept_for_the_log_alone() {
     }
     assert_eq!(log.verify().await.unwrap().damage, []);
 }
+
+/// What is announced as too long for the log does not touch its segments; what is announced as short enough lies there as ever.
+#[tokio::test]
+async fn an_announced_length_decides_before_the_first_byte() {
+    let dir = tempfile::tempdir().unwrap();
+    let limited = LogSettings { max_body_bytes: 400_000, larger_bodies_pass: true, ..settings() };
+    let log = try_open(dir.path(), limited, Faults::default()).unwrap();
+    let cases = [(400_000, Some(400_000), true), (400_001, Some(400_001), false), (400_001, None, false)];
+    for (seed, (length, announced, kept)) in (10..).step_by(2).zip(cases) {
+        let body = noise(length, seed);
+        let mut spool = log.spool().announced(announced);
+        for chunk in body.chunks(30_000) {
+            spool.write(Bytes::copy_from_slice(chunk)).await.unwrap();
+        }
+        let stored = spool.finish().await.unwrap();
+        assert_eq!(body_of(&stored).await, body, "{length}");
+        assert_eq!(stored.is_for_log(), kept, "{length}");
+        let untouched = announced.is_some() && !kept;
+        assert_eq!(is_in_files(dir.path(), &body[100..140]), !untouched, "{length}, {announced:?}");
+    }
+}
