@@ -111,6 +111,10 @@ impl Request<'_> {
     fn has_body(&self) -> bool {
         self.head.framing != Framing::None
     }
+    /// Its length, if that was announced too.
+    fn body_length(&self) -> Option<u64> {
+        self.head.framing.length()
+    }
 }
 
 /// Which handler: the `kind` of metrics.

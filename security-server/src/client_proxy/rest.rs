@@ -160,7 +160,8 @@ async fn send_body(
     out: &mut Outgoing,
 ) -> Result<Passed, SendError> {
     let Some(first) = incoming.next().await? else { return Ok(Passed::default()) };
-    let (mut spool, mut hasher) = (log.spool().passed_on(), DigestAlgorithm::Sha512.hasher());
+    let mut spool = log.spool().passed_on().announced(incoming.body_length());
+    let mut hasher = DigestAlgorithm::Sha512.hasher();
     out.rest_body();
     let mut next = Some(first);
     while let Some(data) = next {

@@ -88,6 +88,16 @@ pub enum Framing {
     ToEnd,
 }
 
+impl Framing {
+    /// The length that was announced.
+    pub fn length(self) -> Option<u64> {
+        match self {
+            Self::Length(length) => Some(length),
+            Self::None | Self::Chunked | Self::ToEnd => None,
+        }
+    }
+}
+
 /// The head of a request.
 #[derive(Clone, Debug)]
 pub struct RequestHead {

@@ -101,7 +101,8 @@ fn has_body(method: &str, status: u16) -> bool {
 
 /// Sends the body on, digests it and keeps it, in one pass.
 async fn pass_body(log: &MessageLog, reply: &mut Reply, out: &mut Outgoing) -> Result<Passed, Broken> {
-    let (mut spool, mut hasher) = (log.spool().passed_on(), DigestAlgorithm::Sha512.hasher());
+    let mut spool = log.spool().passed_on().announced(reply.body_length());
+    let mut hasher = DigestAlgorithm::Sha512.hasher();
     out.rest_body();
     while let Some(data) = reply.next().await.or_fail(SIDE)? {
         hasher.update(&data);

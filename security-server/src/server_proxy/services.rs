@@ -333,6 +333,11 @@ async fn tcp(host: &str, port: u16) -> Result<TcpStream, ServiceError> {
 }
 
 impl Reply {
+    /// Length of the body, if it was announced and is that of what [`Self::next`] gives.
+    pub fn body_length(&self) -> Option<u64> {
+        self.head.framing.length().filter(|_| !self.unpacked)
+    }
+
     /// The next plain bytes of the body; `None` at its end, after which the connection waits for another call.
     ///
     /// # Errors
