@@ -13,7 +13,7 @@ use super::body::{BodyDecoder, BodyError, Step};
 
 /// Most room made for a head, and for a body, bytes.
 pub(super) const HEAD_READ: usize = 8 * 1024;
-pub(super) const BODY_READ: usize = 64 * 1024;
+pub(super) const BODY_READ: usize = 128 * 1024;
 /// Room made at first: more when a read has filled it, less when it was much more than a read needed.
 const LEAST_READ: usize = 4 * 1024;
 
