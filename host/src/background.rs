@@ -3,7 +3,6 @@
 //! What takes seconds of a core, such as reading a large configuration, would take them from requests that wait. On a thread of its own
 //! with a niceness it gets what they leave. Such a thread must hold no lock for long that others need: they would wait for a thread that
 //! gets no time. Threads are made for each piece of work, since Linux lets an unprivileged thread lower its priority and never raise it.
-
 //!
 //! Low priority is not enough where requests need most of all cores: what runs when they wait for a disk or a peer still takes caches and
 //! memory from them, and each of its syncs is one that theirs wait for. So the longest work also keeps to a [`Pace`].

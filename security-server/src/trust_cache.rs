@@ -580,6 +580,29 @@ mod tests {
     }
 
     #[test]
+    fn what_a_server_shows_is_known_by_every_byte_and_where_it_stands() {
+        let issued = |name| crate::testing::ca().issue(name, pki::issue::Role::Authentication).1;
+        let (leaf, other) = (issued("leaf"), issued("other"));
+        let ocsp = |texts: &[&str]| -> Vec<Bytes> {
+            texts.iter().map(|text| Bytes::copy_from_slice(text.as_bytes())).collect()
+        };
+        let chain = [leaf.clone(), other.clone()];
+        let shown = Shown::new(&chain, &ocsp(&["good", "known"]));
+        assert!(shown.is(&chain, &ocsp(&["good", "known"])));
+        for (chain, answers) in [
+            (&[leaf.clone()][..], ocsp(&["good", "known"])),
+            (&[other, leaf], ocsp(&["good", "known"])),
+            (&chain, ocsp(&["good"])),
+            (&chain, ocsp(&["good", "knowN"])),
+            (&chain, ocsp(&["goodk", "nown"])),
+            (&chain, ocsp(&["known", "good"])),
+        ] {
+            assert!(!shown.is(chain, &answers));
+            assert_ne!(shown.digest, Shown::new(chain, &answers).digest);
+        }
+    }
+
+    #[test]
     fn verdicts_are_bounded_and_fall_with_their_configuration() {
         let mut verdicts = Verdicts::default();
         let name = |n: usize| {
