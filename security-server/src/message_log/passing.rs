@@ -3,7 +3,7 @@
 //! What a new file costs is its pages: the system takes memory for them and gives it back, which takes longer than the writing. So a
 //! file that an exchange has done with waits a moment ([`IDLE`]) for the next, whose bytes go over the old ones. At most [`WAITING`]
 //! wait, of [`MOST_BYTES`] each, and no body begins in one older than [`AGE`], since systems bring pages to the disk when they are some
-//! thirty seconds old. Whoever reads knows where its body ends, so what lies behind that is never seen.
+//! thirty seconds old. Nothing is read from behind what this body wrote: there may be the body before.
 //!
 //! Nothing of a file is given to the kernel to send by itself (`sendfile`): it would still read pages that the next body is written to.
 
@@ -123,12 +123,21 @@ impl PassingFile {
 
     /// Fills `part` from `at` on. Blocks.
     pub(super) fn read(&self, part: &mut [u8], at: u64) -> io::Result<()> {
+        self.within(part, at)?;
         self.file()?.read_exact_at(part, at)
     }
 
     /// The same, when it takes no waiting for the disk; `false` when it would, or when the system cannot tell.
     pub(super) fn read_cached(&self, part: &mut [u8], at: u64) -> bool {
-        self.file().is_ok_and(|file| read_cached(file, part, at))
+        self.within(part, at).is_ok() && self.file().is_ok_and(|file| read_cached(file, part, at))
+    }
+
+    /// What this body wrote, and not the one before it.
+    fn within(&self, part: &[u8], at: u64) -> io::Result<()> {
+        match at + part.len() as u64 <= self.end.load(Ordering::Relaxed) {
+            true => Ok(()),
+            false => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
     }
 
     fn file(&self) -> io::Result<&File> {
@@ -194,6 +203,10 @@ mod tests {
         let mut read = [0; 6];
         next.read(&mut read, 0).unwrap();
         assert_eq!(&read, b"second");
+        let mut more = [0; 7];
+        let found = next.read(&mut more, 0).unwrap_err().kind();
+        assert_eq!(found, io::ErrorKind::UnexpectedEof, "the first is there, and not for this one");
+        assert!(!next.read_cached(&mut more, 0));
         assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none(), "none has a name");
     }
 
