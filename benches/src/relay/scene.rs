@@ -104,7 +104,7 @@ impl Scene {
             Extent::Smoke => Duration::ZERO,
             Extent::Quick => Duration::from_secs(4),
             Extent::Usual => Duration::from_secs(10),
-            Extent::Full => Duration::from_secs(60),
+            Extent::Full => Duration::from_secs(20),
         };
         let began = Instant::now();
         while began.elapsed() < limit {
@@ -226,7 +226,7 @@ fn warm_up_time(extent: Extent) -> Duration {
         Extent::Smoke => 500,
         Extent::Quick => 2_000,
         Extent::Usual => 3_000,
-        Extent::Full => 10_000,
+        Extent::Full => 5_000,
     })
 }
 

@@ -183,8 +183,9 @@ impl ConfigurationSource {
             }
             changes.mark_unchanged();
             let this = Arc::clone(&self);
-            // A large registry takes a core for seconds, and whoever asks meanwhile comes first.
-            let generate = move || this.generate_at(Pace::of(SHARE));
+            // A large registry takes a core for seconds, and whoever asks meanwhile comes first; for the first configuration somebody waits.
+            let pace = if self.published().is_empty() { Pace::hurried() } else { Pace::of(SHARE) };
+            let generate = move || this.generate_at(pace);
             match background::run("configuration", background::NICENESS, generate).await {
                 Ok(Ok(())) => {}
                 // Status, log and metrics have it from the pass itself.

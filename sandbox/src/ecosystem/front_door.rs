@@ -76,6 +76,10 @@ pub(super) async fn central(cs: &Admin, address: &str, trust: &Trust) -> anyhow:
     cs.post(201, "/global-groups", testers).await?;
     let path = format!("/global-groups/{}/members/add", parties::TESTERS);
     cs.post(201, &path, json!({ "items": [parties::school().encoded()] })).await?;
+    // An anchor is tried by a download before it is taken.
+    let parts = "/configuration-sources/INTERNAL/configuration-parts";
+    let published = |part: &Value| !part["file_updated_at"].is_null() || part["optional"] == true;
+    cs.wait_until(parts, |parts| parts.as_array().is_some_and(|all| all.iter().all(published))).await?;
     let anchor = "/configuration-sources/INTERNAL/anchor/download";
     Ok(cs.expect(200, "GET", anchor, Body::None).await?.body)
 }
