@@ -134,7 +134,7 @@ impl PassingFile {
 
     /// What this body wrote, and not the one before it.
     fn within(&self, part: &[u8], at: u64) -> io::Result<()> {
-        match at + part.len() as u64 <= self.end.load(Ordering::Relaxed) {
+        match part.is_empty() || at + part.len() as u64 <= self.end.load(Ordering::Relaxed) {
             true => Ok(()),
             false => Err(io::ErrorKind::UnexpectedEof.into()),
         }
@@ -207,6 +207,7 @@ mod tests {
         let found = next.read(&mut more, 0).unwrap_err().kind();
         assert_eq!(found, io::ErrorKind::UnexpectedEof, "the first is there, and not for this one");
         assert!(!next.read_cached(&mut more, 0));
+        assert!(next.read(&mut [], 100).is_ok(), "nothing is read there");
         assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none(), "none has a name");
     }
 
