@@ -100,7 +100,7 @@ fn pause(worked: Duration, elapsed: Duration, share: u32) -> Duration {
 }
 
 /// What this thread has worked.
-fn cpu_time() -> Duration {
+pub fn cpu_time() -> Duration {
     clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
 }
 
@@ -178,6 +178,18 @@ mod tests {
             Paced::new("as it is".as_bytes(), pace).read_to_string(&mut text).unwrap();
             assert_eq!(text, "as it is");
         }
+    }
+
+    #[test]
+    fn the_kernel_tells_what_a_thread_has_worked() {
+        let before = cpu_time();
+        let mut number = 1_u64;
+        while cpu_time() < before + Duration::from_millis(2) {
+            number = std::hint::black_box(number.wrapping_mul(3));
+        }
+        let began = (cpu_time(), Instant::now());
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(cpu_time() - began.0 < began.1.elapsed(), "sleeping is no work");
     }
 
     #[tokio::test]

@@ -14,8 +14,7 @@
 
 use std::time::{Duration, Instant};
 
-use host::background::{self, BackgroundError};
-use rustix::time::{ClockId, clock_gettime};
+use host::background::{self, BackgroundError, cpu_time};
 
 use super::{LogError, MessageLog};
 
@@ -131,11 +130,6 @@ impl<'a> Pace<'a> {
     }
 }
 
-/// What this thread has worked.
-fn cpu_time() -> Duration {
-    clock_gettime(ClockId::ThreadCPUTime).try_into().unwrap_or_default()
-}
-
 /// How long to pause after `worked` within `elapsed`.
 fn pause(worked: Duration, elapsed: Duration, messages_come: bool, share: f64) -> Option<Duration> {
     let pause = worked.div_f64(share).saturating_sub(elapsed);
@@ -197,17 +191,5 @@ mod tests {
             before = now;
         }
         assert_eq!(Haste::of_size(u64::MAX, 0), Haste::Pressed(MOST_PRESSURE));
-    }
-
-    #[test]
-    fn the_kernel_tells_what_a_thread_has_worked() {
-        let before = cpu_time();
-        let mut number = 1_u64;
-        while cpu_time() < before + Duration::from_millis(2) {
-            number = std::hint::black_box(number.wrapping_mul(3));
-        }
-        let began = (cpu_time(), Instant::now());
-        std::thread::sleep(Duration::from_millis(20));
-        assert!(cpu_time() - began.0 < began.1.elapsed(), "sleeping is no work");
     }
 }
