@@ -74,18 +74,18 @@ async fn run_once(
         Run { tasks: JoinSet::new(), bound: BTreeMap::new(), settings, shutdown: shutdown.clone(), sockets };
     let web = Web::new(&opened.public, Clock::System).describing(Arc::clone(opened._data.registry()));
     if let Some(address) = settings.api.listen {
-        run.serve_api(address, &opened).await?;
+        run.serve_api(address, &opened)?;
     }
-    run.serve_management(&opened).await?;
-    run.serve_web("http", "center.http-listen", settings.http_listen, Transport::Plain, &web).await?;
+    run.serve_management(&opened)?;
+    run.serve_web("http", "center.http-listen", settings.http_listen, Transport::Plain, &web)?;
     if let Some(address) = settings.https_listen {
         let transport = Transport::tls(Arc::clone(&opened.tls));
-        run.serve_web("https", "center.https-listen", address, transport, &web).await?;
+        run.serve_web("https", "center.https-listen", address, transport, &web)?;
     }
     if let Some(address) = settings.health_listen {
         let source = Arc::clone(&opened.source);
         let check: host::health::Check = Arc::new(move || health(&source));
-        let listener = run.bind("health", "health-check-listen", address).await?;
+        let listener = run.bind("health", "health-check-listen", address)?;
         run.spawn(host::health::serve_on(listener, metrics, check, shutdown.clone()));
     }
     let Run { mut tasks, bound, .. } = run;
@@ -261,20 +261,14 @@ impl Run<'_> {
     }
 
     /// The socket of a listener; `key` is its setting.
-    async fn bind(
-        &mut self,
-        name: &'static str,
-        key: &str,
-        address: SocketAddr,
-    ) -> anyhow::Result<TcpListener> {
-        let listener =
-            self.sockets.bind(name, address).await.with_context(|| format!("{key} = {address}"))?;
+    fn bind(&mut self, name: &'static str, key: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+        let listener = self.sockets.bind(name, address).with_context(|| format!("{key} = {address}"))?;
         self.bound.insert(name, listener.local_addr()?);
         Ok(listener)
     }
 
     /// The services for management requests.
-    async fn serve_management(&mut self, opened: &Opened) -> anyhow::Result<()> {
+    fn serve_management(&mut self, opened: &Opened) -> anyhow::Result<()> {
         let settings = self.settings;
         let ports = [
             ("registration", settings.registration_listen, Service::Registration, settings.registration_rate),
@@ -283,7 +277,7 @@ impl Run<'_> {
         for (name, address, service, rate) in ports {
             let Some(address) = address else { continue };
             let key = format!("management-service.{name}-listen");
-            let tcp = self.bind(name, &key, address).await?;
+            let tcp = self.bind(name, &key, address)?;
             let transport = opened.management_tls.transport(service);
             let listener = Listener::new(Arc::clone(&opened.management), service, rate, Clock::System);
             let handler = move |request, peer| {
@@ -296,8 +290,8 @@ impl Run<'_> {
     }
 
     /// The management API.
-    async fn serve_api(&mut self, address: SocketAddr, opened: &Opened) -> anyhow::Result<()> {
-        let listener = self.bind("api", "management-api.listen", address).await?;
+    fn serve_api(&mut self, address: SocketAddr, opened: &Opened) -> anyhow::Result<()> {
+        let listener = self.bind("api", "management-api.listen", address)?;
         let frame = Arc::clone(&opened.api);
         let handler = move |request, peer| Arc::clone(&frame).answer(request, peer);
         let transport = Transport::tls(Arc::clone(&opened.api_tls));
@@ -306,7 +300,7 @@ impl Run<'_> {
     }
 
     /// The published configuration.
-    async fn serve_web(
+    fn serve_web(
         &mut self,
         name: &'static str,
         key: &str,
@@ -314,7 +308,7 @@ impl Run<'_> {
         transport: Transport,
         web: &Web,
     ) -> anyhow::Result<()> {
-        let listener = self.bind(name, key, address).await?;
+        let listener = self.bind(name, key, address)?;
         let web = web.clone();
         let handler = move |request, _| {
             let web = web.clone();

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use host::http::{Limits, Transport, serve};
 pub use host::http::{RequestBody, ResponseBody, full, read_all};
 use host::shutdown::Shutdown;
+use host::sockets::listen;
 use hyper::{Request, Response, StatusCode};
-use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 /// A running server; dropping it closes the listener and every connection.
@@ -29,7 +29,7 @@ impl HttpServer {
         F: Fn(Request<RequestBody>) -> A + Clone + Send + Sync + 'static,
         A: Future<Output = Response<ResponseBody>> + Send + 'static,
     {
-        let listener = TcpListener::bind(address).await?;
+        let listener = listen(address)?;
         let address = listener.local_addr()?;
         let handler = move |request, _peer| answer(request);
         let task =

@@ -94,7 +94,7 @@ async fn run_once(
     if server.foundation.can_relay() {
         server.start_relay().await?;
     }
-    server.serve_health(metrics).await?;
+    server.serve_health(metrics)?;
     server.serve_api().await?;
     server.start_tasks();
     server.tell_ready();
@@ -138,7 +138,7 @@ impl Server {
         Ok(())
     }
 
-    async fn serve_health(&mut self, metrics: Metrics) -> anyhow::Result<()> {
+    fn serve_health(&mut self, metrics: Metrics) -> anyhow::Result<()> {
         let Some(address) = self.foundation.settings.health_listen else { return Ok(()) };
         let foundation = Arc::clone(&self.foundation);
         let check: host::health::Check = Arc::new(move || match Watched::of(&foundation) {
@@ -146,7 +146,7 @@ impl Server {
             None => health::uninitialised(&foundation),
         });
         let shutdown = self.foundation.shutdown.clone();
-        let listener = self.foundation.sockets.bind("health", address).await;
+        let listener = self.foundation.sockets.bind("health", address);
         let listener = listener.with_context(|| format!("health-check-listen = {address}"))?;
         self.bound.insert("health", listener.local_addr()?);
         self.tasks.spawn("health", host::health::serve_on(listener, metrics, check, shutdown));
@@ -158,7 +158,7 @@ impl Server {
         let context = || format!("management-api.listen = {address}");
         let foundation = Arc::clone(&self.foundation);
         let (frame, tls) = tokio::task::spawn_blocking(move || open_api(foundation)).await??;
-        let listener = self.foundation.sockets.bind("api", address).await.with_context(context)?;
+        let listener = self.foundation.sockets.bind("api", address).with_context(context)?;
         self.bound.insert("api", listener.local_addr()?);
         let handler = move |request, peer| Arc::clone(&frame).answer(request, peer);
         let (limits, shutdown) = (host::http::Limits::default(), self.foundation.shutdown.clone());

@@ -56,7 +56,7 @@ pub async fn start(foundation: &Arc<Foundation>, tasks: &mut Tasks) -> anyhow::R
         let foundation = Arc::clone(foundation);
         tokio::task::spawn_blocking(move || Opened::open(&foundation)).await??
     };
-    let listeners = Listeners::bind(foundation).await?;
+    let listeners = Listeners::bind(foundation)?;
     let bound = listeners.addresses()?;
     let watched = opened.watched(foundation);
     foundation.relay_runs(opened.ctx.clone());
@@ -226,21 +226,21 @@ struct Listeners {
 }
 
 impl Listeners {
-    async fn bind(foundation: &Foundation) -> anyhow::Result<Self> {
+    fn bind(foundation: &Foundation) -> anyhow::Result<Self> {
         let (settings, sockets) = (&foundation.settings, &foundation.sockets);
-        let one = async |key: &'static str, address: SocketAddr| {
-            sockets.bind(key, address).await.with_context(|| format!("{key} = {address}"))
+        let one = |key: &'static str, address: SocketAddr| {
+            sockets.bind(key, address).with_context(|| format!("{key} = {address}"))
         };
-        let maybe = async |key: &'static str, address: Option<SocketAddr>| match address {
-            Some(address) => one(key, address).await.map(Some),
+        let maybe = |key: &'static str, address: Option<SocketAddr>| match address {
+            Some(address) => one(key, address).map(Some),
             None => Ok(None),
         };
         Ok(Self {
-            client_http: maybe("proxy.client-http-listen", settings.client_http).await?,
-            client_https: maybe("proxy.client-https-listen", settings.client_https).await?,
-            server: one("proxy.server-listen", settings.server_listen).await?,
-            ocsp: one("proxy.ocsp-responder-listen", settings.ocsp_listen).await?,
-            heads: receiver(foundation).await?,
+            client_http: maybe("proxy.client-http-listen", settings.client_http)?,
+            client_https: maybe("proxy.client-https-listen", settings.client_https)?,
+            server: one("proxy.server-listen", settings.server_listen)?,
+            ocsp: one("proxy.ocsp-responder-listen", settings.ocsp_listen)?,
+            heads: receiver(foundation)?,
         })
     }
 
@@ -258,7 +258,7 @@ impl Listeners {
 }
 
 /// What takes tree heads of other members. Whoever reaches it says who they are, so nobody but this machine may.
-async fn receiver(foundation: &Foundation) -> anyhow::Result<Option<(TcpListener, Receiver)>> {
+fn receiver(foundation: &Foundation) -> anyhow::Result<Option<(TcpListener, Receiver)>> {
     let log = &foundation.settings.message_log;
     let Some(address) = log.tree_head_receiver_listen.0 else { return Ok(None) };
     let name = || format!("message-log.tree-head-receiver-listen = {address}");
@@ -268,7 +268,7 @@ async fn receiver(foundation: &Foundation) -> anyhow::Result<Option<(TcpListener
     let folder = log.tree_head_receiver_folder.as_ref();
     let folder =
         folder.context("message-log.tree-head-receiver-folder must be set for tree-head-receiver-listen")?;
-    let listener = foundation.sockets.bind("tree-heads", address).await.with_context(name)?;
+    let listener = foundation.sockets.bind("tree-heads", address).with_context(name)?;
     Ok(Some((listener, Receiver::new(folder, log.tree_head_receiver_max_heads))))
 }
 
