@@ -24,14 +24,14 @@ pub(crate) struct Company {
 
 impl Default for Company {
     fn default() -> Self {
-        Self::patient(1)
+        Self { patience: 1, before: false, yields: 0, had: 0, fruitless: 0 }
     }
 }
 
 impl Company {
     /// Goes on until so many yields in a row have brought nobody.
-    pub(crate) const fn patient(patience: u32) -> Self {
-        Self { patience, before: false, yields: 0, had: 0, fruitless: 0 }
+    pub(crate) fn with_patience(self, patience: u32) -> Self {
+        Self { patience, ..self }
     }
 
     /// Whether to yield now that the batch has `taken`.
@@ -47,7 +47,7 @@ impl Company {
 
     /// For the batch after one of `taken`.
     pub(crate) fn after(self, taken: usize) -> Self {
-        Self { before: taken > 1, ..Self::patient(self.patience) }
+        Self { before: taken > 1, patience: self.patience, ..Self::default() }
     }
 }
 
@@ -69,7 +69,7 @@ mod tests {
         let mut next = load.after(5);
         assert!(next.may_bring_more(1), "there was company the last time");
         assert!(!next.may_bring_more(1));
-        let mut patient = Company::patient(2);
+        let mut patient = Company::default().with_patience(2);
         let asked = [2, 2, 2, 3, 3].map(|taken| patient.may_bring_more(taken));
         assert_eq!(asked, [true, true, false, true, true], "two yields in a row may bring nobody");
         let mut growing = Company::default();

@@ -1,8 +1,8 @@
 //! When a batch departs: the rules that decide how many commits share one sync. There is no timer in them.
 //!
 //! * What waits is taken, and a batch that has company lets whoever is ready to run go first ([`Company`]): where cores are short, those
-//!   who are about to bring something come before the sync; where they are idle, yielding returns at once. It does so until
-//!   [`PATIENCE`] yields in a row have brought nobody.
+//!   who are about to bring something come before the sync; where they are idle, yielding returns at once. It does so until a yield has
+//!   brought nobody; in a crowd ([`CROWD`]), which soon brings somebody, until [`PATIENCE`] in a row have.
 //! * While another batch is being synced, a batch of few ([`WORTH_A_SYNC`]), or one smaller than that one, waits for it: a sync costs the
 //!   same for one commit as for fifty.
 //! * Where very many wait ([`WORTH_HALVING`]) and making a batch takes about as long as syncing it, it takes half of them: one half is
@@ -20,11 +20,14 @@ const WORTH_A_SYNC: usize = 16;
 const WORTH_HALVING: usize = 64;
 /// Making is worth overlapping with syncing when it takes this part of it.
 const MAKING_PART: u32 = 4;
-/// Yields in a row that may bring nobody.
+/// Commits known at a time that are a crowd. With fewer, what a yield costs (the core may be gone for milliseconds) is more than what
+/// it brings.
+const CROWD: usize = 12;
+/// Yields in a row that may bring nobody, in a crowd.
 const PATIENCE: u32 = 6;
 
 /// What is remembered from batch to batch.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Habit {
     company: Company,
     /// All commits that were known when the last batch departed.
@@ -33,17 +36,13 @@ pub(super) struct Habit {
     making: Duration,
 }
 
-impl Default for Habit {
-    fn default() -> Self {
-        Self { company: Company::patient(PATIENCE), crowd: 0, making: Duration::ZERO }
-    }
-}
-
 /// A batch that is being put together.
 #[derive(Debug)]
 pub(super) struct Gathering {
     taken: usize,
     company: Company,
+    /// As it was at the beginning.
+    anew: Company,
     /// Commits at which it is closed.
     enough: usize,
     began: Instant,
@@ -55,8 +54,10 @@ impl Habit {
     /// Begins a batch; `waiting` requests are there.
     pub(super) fn begin(&self, flights: &Flights, waiting: usize) -> Gathering {
         let (under_way, sync) = flights.under_way();
-        let enough = half_of(self.crowd.max(under_way + waiting), self.making, sync);
-        Gathering { taken: 0, company: self.company, enough, began: Instant::now(), waited: Duration::ZERO }
+        let crowd = self.crowd.max(under_way + waiting);
+        let company = self.company.with_patience(if crowd >= CROWD { PATIENCE } else { 1 });
+        let enough = half_of(crowd, self.making, sync);
+        Gathering { taken: 0, company, anew: company, enough, began: Instant::now(), waited: Duration::ZERO }
     }
 
     /// The batch is closed with so many commits, and so many requests are left.
@@ -75,14 +76,14 @@ impl Gathering {
     }
 
     /// Waits for the batch under way when this one is not worth a sync of its own; `false` when it did not.
-    pub(super) fn waits(&mut self, habit: &Habit, flights: &Flights, commits: usize) -> bool {
+    pub(super) fn waits(&mut self, flights: &Flights, commits: usize) -> bool {
         let began = Instant::now();
         if commits == 0 || !flights.wait_behind_larger(commits, WORTH_A_SYNC) {
             return false;
         }
         self.waited += began.elapsed();
         // Whoever was answered just now may bring the next thing.
-        self.company = habit.company;
+        self.company = self.anew;
         true
     }
 

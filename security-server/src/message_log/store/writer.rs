@@ -341,9 +341,7 @@ impl Writer {
                     break 'open;
                 }
             }
-            if !batch.brings_more(queue, &mut self.ready)
-                && !batch.waits(&self.habit, &self.flights, self.commits.len())
-            {
+            if !batch.brings_more(queue, &mut self.ready) && !batch.waits(&self.flights, self.commits.len()) {
                 break;
             }
         }
