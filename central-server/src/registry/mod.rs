@@ -113,7 +113,8 @@ impl Registry {
             state = State::default();
         }
         let from = state.revision + 1;
-        for recorded in log.replay_from::<Event>(from)? {
+        for recorded in log.replay_from::<Event>(from) {
+            let recorded = recorded?;
             apply_all(&mut state, vec![recorded.event], recorded.at)?;
         }
         if state.revision >= from + snapshot::EVERY {

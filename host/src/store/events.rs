@@ -12,6 +12,8 @@ use super::{Store, StoreError, lock};
 
 /// Of the envelope around an event.
 const VERSION: u32 = 1;
+/// Events that are read together.
+const AT_ONCE: usize = 1_000;
 
 /// An append-only log of decided events in one tree: what happened, when, by whom.
 #[derive(Clone, Debug)]
@@ -60,7 +62,7 @@ impl EventLog {
     /// # Errors
     /// Database, an event of an unknown version, or a gap.
     pub fn replay<E: DeserializeOwned>(&self) -> Result<Vec<Recorded<E>>, StoreError> {
-        self.replay_from(1)
+        self.replay_from(1).collect()
     }
 
     /// The number of the last event; 0 when there is none.
@@ -68,13 +70,19 @@ impl EventLog {
         lock(&self.next).saturating_sub(1)
     }
 
-    /// Every event in order, from number `first` on.
-    ///
-    /// # Errors
-    /// As [`Self::replay`].
-    pub fn replay_from<E: DeserializeOwned>(&self, first: u64) -> Result<Vec<Recorded<E>>, StoreError> {
-        let entries = self.store.scan_from(&self.tree, &first.to_be_bytes(), usize::MAX)?;
-        entries.iter().zip(first..).map(|((key, value), expected)| self.read(key, value, expected)).collect()
+    /// Every event in order, from number `first` on, or what [`Self::replay`] refuses. Some [`AT_ONCE`] are in memory at a time.
+    pub fn replay_from<E: DeserializeOwned>(
+        &self,
+        first: u64,
+    ) -> impl Iterator<Item = Result<Recorded<E>, StoreError>> {
+        let begins = (first..).step_by(AT_ONCE).take_while(|begin| *begin <= self.last());
+        begins.flat_map(|begin| match self.store.scan_from(&self.tree, &begin.to_be_bytes(), AT_ONCE) {
+            Ok(entries) => {
+                let numbered = entries.iter().zip(begin..);
+                numbered.map(|((key, value), expected)| self.read(key, value, expected)).collect()
+            }
+            Err(error) => vec![Err(error)],
+        })
     }
 
     /// Records events together; durable on return. Blocks.

@@ -221,6 +221,20 @@ fn events_are_numbered_and_come_back_in_order() {
 }
 
 #[test]
+fn a_long_log_is_read_in_pieces_and_in_order() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = EventLog::open(&Store::open(dir.path()).unwrap(), "registry").unwrap();
+    for pieces in [999, 1, 1, 1_500_u64] {
+        let events: Vec<u64> = (log.last() + 1..=log.last() + pieces).collect();
+        log.record(UnixTime(5), "admin", &events).unwrap();
+    }
+    for first in [1, 2, 1_000, 1_001, 2_500, 2_501, 2_502] {
+        let read: Vec<u64> = log.replay_from::<u64>(first).map(|read| read.unwrap().event).collect();
+        assert_eq!(read, (first..=2_501).collect::<Vec<_>>(), "from {first}");
+    }
+}
+
+#[test]
 fn events_with_gaps_or_of_unknown_versions_are_refused() {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
