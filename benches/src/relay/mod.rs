@@ -174,9 +174,8 @@ impl Run {
         first: bool,
     ) -> anyhow::Result<Row> {
         scene.set(spec, self.extent).await?;
-        if spec.is_large() {
-            room_for(spec, self.extent, scene.dir())?;
-        }
+        scene.take_archives_away();
+        room_for(spec, self.extent, scene.dir())?;
         let for_floor = first && (spec.is_plain() && spec.concurrency == 1 || spec.name == LARGE);
         if spec.half_rate || for_floor {
             scene.rest(self.extent).await;
@@ -209,12 +208,18 @@ impl Run {
     }
 }
 
+/// Most that both servers write in a second of small requests, their archives included.
+const WRITTEN_PER_SECOND: u64 = 512 << 20;
+
 /// Bodies lie on the disk for a while, at the server that receives them until it has seen their signature; logged ones for good, at both.
 fn room_for(spec: &Spec, extent: Extent, dir: &std::path::Path) -> anyhow::Result<()> {
     let at_once = spec.body_bytes() * spec.concurrency as u64;
     let needed = match (spec.setup, spec.windows(extent)) {
         (Setup::LoggedBodies, (windows, Length::Count { each })) => {
             2 * at_once * u64::from(windows) * u64::from(each)
+        }
+        (_, (windows, Length::Time { warm_up, measure })) => {
+            u64::from(windows) * (warm_up + measure).as_millis() as u64 * WRITTEN_PER_SECOND / 1_000
         }
         _ => at_once,
     };

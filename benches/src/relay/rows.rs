@@ -227,7 +227,8 @@ impl Spec {
             (Extent::Quick, false, true) => (3, time(300, 1700)),
             (Extent::Usual, false, false) => (3, time(300, 1600)),
             (Extent::Usual, false, true) => (4, time(300, 2200)),
-            (Extent::Full, false, _) => (7, time(1000, 5000)),
+            (Extent::Full, false, false) => (4, time(500, 3000)),
+            (Extent::Full, false, true) => (6, time(500, 3000)),
         }
     }
 

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use pki::key::KeyKind;
 use sandbox::ecosystem::{Ecosystem, Mode, Options};
+use sandbox::parties;
 use security_server::config::File;
 
 use super::rows::{Extent, HEADLINE, Setup, Spec};
@@ -63,6 +64,19 @@ impl Scene {
             nginx.stop().await;
         }
         self.ecosystem.stop(DRAIN).await
+    }
+
+    /// Takes away what has been archived, as an archive would: what a long run leaves there fills a disk.
+    pub(super) fn take_archives_away(&self) {
+        for server in [parties::consumer_server(), parties::provider_server()] {
+            let folder = self.ecosystem.dir().join(server.code).join("data/archive");
+            for file in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+                if file.file_name().to_string_lossy().starts_with("mlog-") {
+                    // One that stays is taken the next time.
+                    let _ = std::fs::remove_file(file.path());
+                }
+            }
+        }
     }
 
     /// Starts the security servers anew when the row asks for other settings, and warms them up.
