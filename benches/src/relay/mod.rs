@@ -32,7 +32,7 @@ use crate::load::Length;
 use crate::report::{Failure, Found, Report, Row};
 use floor::Floor;
 pub(crate) use rows::Extent;
-use rows::{HEADLINE, LARGE, ROWS, Setup, Spec};
+use rows::{HEADLINE, LARGE, LARGEST, ROWS, Setup, Spec};
 use scene::Scene;
 
 /// Longest that one part may take, whatever its own bounds are.
@@ -54,7 +54,8 @@ const OTHER_KEYS: [(KeyKind, Extent); 2] =
 pub(crate) async fn run(keys: KeyKind, extent: Extent, only: Option<&str>, members: u32) -> Report {
     let wanted = |name: &str| only.is_none_or(|only| name.starts_with(only));
     let rows = ROWS.iter().filter(|spec| wanted(spec.name) && (only.is_some() || spec.is_in(extent)));
-    let rows: Vec<Spec> = rows.copied().collect();
+    // Its memory is the figure, so it has servers that have done nothing else.
+    let (apart, rows): (Vec<Spec>, Vec<Spec>) = rows.copied().partition(|spec| spec.name == LARGEST);
     let asked = only.is_some();
     let (start, large, soak) = (
         wanted(START),
@@ -67,13 +68,16 @@ pub(crate) async fn run(keys: KeyKind, extent: Extent, only: Option<&str>, membe
     let mut run = Run {
         extent,
         began: Instant::now(),
-        parts: rows.len() + others.len() + extras,
+        parts: rows.len() + apart.len() + others.len() + extras,
         part: 0,
         highest: 0.0,
         found: Found::default(),
     };
     if !rows.is_empty() {
         run.scene(keys, &rows, true).await;
+    }
+    if !apart.is_empty() {
+        run.scene(keys, &apart, rows.is_empty()).await;
     }
     for other in others {
         run.scene(other, &[HEADLINE], false).await;

@@ -170,7 +170,6 @@ pub(super) const ROWS: [Spec; 21] = [
         setup: Setup::LoggedBodies,
         ..row("REST 100 MiB, logged", Asked::Echo(100 << 20), 4, Extent::Usual)
     },
-    // In servers that have done nothing else: its memory is the figure.
     Spec { setup: Setup::LargeBodies, ..row(LARGEST, Asked::Echo(10 << 30), 1, Extent::Full) },
 ];
 
