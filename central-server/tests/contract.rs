@@ -72,7 +72,8 @@ impl Pki {
 
     /// The certificate of the key that made a request.
     fn of_csr(&self, pem: &[u8]) -> Vec<u8> {
-        let csr = pki::csr::Request::parse(pem).unwrap();
+        let csr = pki::csr::Request::parse(pem);
+        let csr = csr.unwrap_or_else(|| panic!("no request: {:?}", String::from_utf8_lossy(pem)));
         let subject = vec![(pki::name::COMMON_NAME, "cs".to_owned())];
         let template = template(&subject, Use::Authentication, &[77]);
         issue(&template, &csr.key, &self.ca, &self.ca_key).unwrap().to_pem().into_bytes()
