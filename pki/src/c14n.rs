@@ -60,6 +60,8 @@ pub fn canonicalize_document(document: &Document<'_>, method: &Method) -> Vec<u8
                 writer.subtree(node);
                 after_element = true;
             }
+            // The tree takes a declaration for an instruction when what follows its name is no blank but a tab or a line end.
+            NodeType::PI if node.pi().is_some_and(|pi| pi.target == "xml") => {}
             NodeType::PI if after_element => {
                 writer.out.push(b'\n');
                 writer.open(node, false);

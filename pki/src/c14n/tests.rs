@@ -90,6 +90,15 @@ fn a_carriage_return_from_a_reference_stays() {
     assert_eq!(whole(xml, &Method::Inclusive), "<v>AAAA&#xD;\nBBBB</v>");
 }
 
+/// Found by the fuzzer: XML 1.0 lets any white space follow `<?xml`.
+#[test]
+fn a_declaration_is_no_part_of_it_whatever_follows_its_name() {
+    for space in [" ", "\t", "\n", "\r\n"] {
+        let xml = format!("<?xml{space}version=\"1.0\" encoding=\"UTF-8\"?>\n<?other  a?>\n<v/>");
+        assert_eq!(whole(&xml, &Method::Inclusive), "<?other a?>\n<v></v>", "{space:?}");
+    }
+}
+
 #[test]
 fn an_element_takes_its_surroundings_along_when_inclusive() {
     let xml = "<r:root xmlns:r=\"urn:r\" xmlns=\"urn:d\" xmlns:z=\"urn:z\" xml:lang=\"et\" xml:space=\"preserve\" id=\"no\">\
