@@ -8,13 +8,15 @@
 //! The memory outlives the process in the file `replay/seen`: eight bytes of name, 32 of key, then one record of 16 bytes per request,
 //! its hash and the minute in which it ends, big-endian. [`Replay::save`] adds what is new, every second and at the end, so that a crash
 //! forgets the last second. If the file is deleted, requests from before can be executed once more until their evidence ends.
+//! Millions of requests are read and written one by one: a start needs no more memory than it leaves behind.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use host::files::Replacement;
 use proto::time::UnixTime;
 use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
@@ -23,8 +25,10 @@ use ring::rand::{SecureRandom, SystemRandom};
 pub const FILE: &str = "seen";
 /// Most messages remembered.
 pub const ENTRIES: usize = 4_000_000;
-/// What is remembered ends by the minute.
-const SPAN_MS: i64 = 60_000;
+const MINUTE_MS: i64 = 60_000;
+/// What ends in the same so many minutes is remembered and forgotten as one: a set of hashes. Every request is looked for in all of
+/// them, a dozen where evidence holds for an hour.
+const SPAN_MINUTES: i64 = 5;
 
 const MAGIC: &[u8; 8] = b"cwreplay";
 const KEY_BYTES: usize = 32;
@@ -66,9 +70,8 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct Seen {
-    all: HashSet<u64>,
-    /// What ends in which minute.
-    by_end: BTreeMap<i64, Vec<u64>>,
+    /// What ends in which span, by its last minute.
+    spans: BTreeMap<i64, HashSet<u64>>,
     /// What is not in the file yet.
     unsaved: Vec<Record>,
 }
@@ -86,7 +89,7 @@ struct Journal {
 
 impl std::fmt::Debug for Replay {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Replay").field("remembered", &self.0.seen().all.len()).finish_non_exhaustive()
+        f.debug_struct("Replay").field("remembered", &self.0.seen().len()).finish_non_exhaustive()
     }
 }
 
@@ -107,19 +110,20 @@ impl Replay {
     /// # Errors
     /// The disk, or the file is none of ours.
     pub fn open(path: &Path, now: UnixTime) -> io::Result<Self> {
-        let (key, records) = match read(path)? {
-            Some(found) => found,
-            None => (new_key(), Vec::new()),
-        };
         let mut seen = Seen::default();
-        for (hash, minute) in records {
-            if minute >= minute_of(now) {
-                seen.insert(hash, minute, ENTRIES);
+        let now = end_of(now);
+        let found = read(path, |(hash, minute)| {
+            let end = span_of(minute);
+            if end >= now {
+                seen.insert(hash, end, ENTRIES);
             }
-        }
-        seen.unsaved.clear();
-        let journal = Some(Mutex::new(Journal::write(path, key, &seen.records())?));
-        Ok(Self(Arc::new(Inner { key: signing(&key), seen: Mutex::new(seen), journal })))
+        })?;
+        let journal = match found {
+            Some(journal) => journal,
+            None => Journal::write(path, new_key(), &mut |_| None)?,
+        };
+        let (key, journal) = (signing(&journal.key), Some(Mutex::new(journal)));
+        Ok(Self(Arc::new(Inner { key, seen: Mutex::new(seen), journal })))
     }
 
     /// Remembers a request until `until`.
@@ -129,12 +133,16 @@ impl Replay {
     pub fn first_time(&self, trace: &Trace<'_>, until: UnixTime, now: UnixTime) -> Result<(), Replayed> {
         let hash = hash(&self.0.key, trace);
         let mut seen = self.0.seen();
-        seen.forget_before(minute_of(now));
-        let new = seen.insert(hash, minute_of(until).max(minute_of(now)), ENTRIES);
-        if self.0.journal.is_none() {
-            seen.unsaved.clear();
+        let now = end_of(now);
+        let end = end_of(until).max(now);
+        seen.forget_before(now);
+        if !seen.insert(hash, end, ENTRIES) {
+            return Err(Replayed);
         }
-        if new { Ok(()) } else { Err(Replayed) }
+        if self.0.journal.is_some() {
+            seen.unsaved.push((hash, end));
+        }
+        Ok(())
     }
 
     /// Writes what is new to the file. Blocks; called now and then, and at the end.
@@ -147,17 +155,17 @@ impl Replay {
         let (unsaved, grown) = {
             let mut seen = self.0.seen();
             let unsaved = std::mem::take(&mut seen.unsaved);
-            let grown = journal.records + unsaved.len() > 2 * seen.all.len() + SLACK;
-            (unsaved, grown.then(|| seen.records()))
+            let grown = journal.records + unsaved.len() > 2 * seen.len() + SLACK;
+            (unsaved, grown)
         };
-        match grown {
-            Some(all) => {
-                // Should it fail, what was unsaved is in none of the files: the next one has to be whole as well.
-                journal.records = WHOLE_NEXT;
-                *journal = Journal::write(&journal.path, journal.key, &all)?;
-            }
-            None if unsaved.is_empty() => {}
-            None => journal.append(&unsaved)?,
+        if grown {
+            // Should it fail, what was unsaved is in none of the files: the next one has to be whole as well.
+            journal.records = WHOLE_NEXT;
+            // Requests go on between two spans. What comes meanwhile is unsaved, whether the file has it already or not.
+            *journal =
+                Journal::write(&journal.path, journal.key, &mut |after| self.0.seen().span_after(after))?;
+        } else if !unsaved.is_empty() {
+            journal.append(&unsaved)?;
         }
         Ok(())
     }
@@ -171,91 +179,125 @@ impl Inner {
 }
 
 impl Seen {
-    fn forget_before(&mut self, minute: i64) {
-        while let Some(first) = self.by_end.first_entry()
-            && *first.key() < minute
+    fn len(&self) -> usize {
+        self.spans.values().map(HashSet::len).sum()
+    }
+
+    fn forget_before(&mut self, end: i64) {
+        while let Some(first) = self.spans.first_entry()
+            && *first.key() < end
         {
-            first.remove().iter().for_each(|hash| _ = self.all.remove(hash));
+            first.remove();
         }
     }
 
     /// `false` when it was there already.
-    fn insert(&mut self, hash: u64, minute: i64, limit: usize) -> bool {
-        if !self.all.insert(hash) {
+    fn insert(&mut self, hash: u64, end: i64, limit: usize) -> bool {
+        if self.spans.values().any(|span| span.contains(&hash)) {
             return false;
         }
-        self.by_end.entry(minute).or_default().push(hash);
-        self.unsaved.push((hash, minute));
-        if self.all.len() > limit {
+        self.spans.entry(end).or_default().insert(hash);
+        if self.len() > limit {
             self.forget_some();
         }
         true
     }
 
     fn forget_some(&mut self) {
-        let Some((minute, hashes)) = self.by_end.pop_first() else { return };
+        let Some((minute, hashes)) = self.spans.pop_first() else { return };
         metrics::counter!("causeway_replay_forgotten_total").increment(hashes.len() as u64);
         tracing::warn!(
             minute,
             messages = hashes.len(),
             "the memory against repeated messages is full: the oldest are forgotten"
         );
-        hashes.iter().for_each(|hash| _ = self.all.remove(hash));
     }
 
-    fn records(&self) -> Vec<Record> {
-        let of = |(minute, hashes): (&i64, &Vec<u64>)| -> Vec<Record> {
-            hashes.iter().map(|hash| (*hash, *minute)).collect()
-        };
-        self.by_end.iter().flat_map(of).collect()
+    /// The first span that ends later than `end`.
+    fn span_after(&self, end: i64) -> Option<(i64, Vec<u64>)> {
+        let (end, hashes) = self.spans.range(end.saturating_add(1)..).next()?;
+        Some((*end, hashes.iter().copied().collect()))
     }
 }
 
 impl Journal {
-    /// A file with these records and no others.
-    fn write(path: &Path, key: [u8; KEY_BYTES], records: &[Record]) -> io::Result<Self> {
-        let bytes = [&MAGIC[..], &key, &encode(records)].concat();
-        host::files::write_atomic(path, &bytes, 0o600)?;
+    /// A file with the spans that `span_after` gives, one after the other, and nothing else.
+    fn write(
+        path: &Path,
+        key: [u8; KEY_BYTES],
+        span_after: &mut dyn FnMut(i64) -> Option<(i64, Vec<u64>)>,
+    ) -> io::Result<Self> {
+        let mut file = BufWriter::new(Replacement::create(path, 0o600)?);
+        file.write_all(MAGIC)?;
+        file.write_all(&key)?;
+        let (mut records, mut last) = (0, i64::MIN);
+        while let Some((end, hashes)) = span_after(last) {
+            hashes.iter().try_for_each(|hash| file.write_all(&encode(&(*hash, end))))?;
+            (records, last) = (records + hashes.len(), end);
+        }
+        file.into_inner().map_err(io::IntoInnerError::into_error)?.commit()?;
+        Self::append_to(path, key, records)
+    }
+
+    fn append_to(path: &Path, key: [u8; KEY_BYTES], records: usize) -> io::Result<Self> {
         let file = OpenOptions::new().append(true).open(path)?;
-        Ok(Self { path: path.to_owned(), key, file, records: records.len() })
+        Ok(Self { path: path.to_owned(), key, file, records })
     }
 
     fn append(&mut self, records: &[Record]) -> io::Result<()> {
-        let written = self.file.write_all(&encode(records)).and_then(|()| self.file.sync_data());
+        let bytes: Vec<u8> = records.iter().flat_map(encode).collect();
+        let written = self.file.write_all(&bytes).and_then(|()| self.file.sync_data());
         // What is missing now is in the next one.
         self.records = if written.is_ok() { self.records + records.len() } else { WHOLE_NEXT };
         written
     }
 }
 
-fn encode(records: &[Record]) -> Vec<u8> {
-    records.iter().flat_map(|(hash, minute)| [hash.to_be_bytes(), minute.to_be_bytes()].concat()).collect()
+fn encode((hash, minute): &Record) -> [u8; RECORD_BYTES] {
+    (u128::from(*hash) << 64 | u128::from(minute.cast_unsigned())).to_be_bytes()
 }
 
-/// Key and records; a record that was cut off is none.
-fn read(path: &Path) -> io::Result<Option<([u8; KEY_BYTES], Vec<Record>)>> {
-    match std::fs::metadata(path) {
-        Ok(found) if found.len() > MAX_FILE_BYTES => return Err(io::ErrorKind::FileTooLarge.into()),
-        Ok(_) => {}
+fn decode(record: [u8; RECORD_BYTES]) -> Record {
+    let number = u128::from_be_bytes(record);
+    ((number >> 64) as u64, (number as u64).cast_signed())
+}
+
+/// Gives `each` record of the file, which goes on behind the last whole one; `None` when there is no file.
+fn read(path: &Path, mut each: impl FnMut(Record)) -> io::Result<Option<Journal>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
+    };
+    let length = file.metadata()?.len();
+    if length > MAX_FILE_BYTES {
+        return Err(io::ErrorKind::FileTooLarge.into());
     }
-    let bytes = std::fs::read(path)?;
-    let not_ours = || io::Error::new(io::ErrorKind::InvalidData, "no memory of messages");
-    let (key, records) = bytes
-        .strip_prefix(MAGIC)
-        .and_then(|rest| rest.split_first_chunk::<KEY_BYTES>())
-        .ok_or_else(not_ours)?;
-    let number = |half: &[u8]| half.iter().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
-    let records = records.chunks_exact(RECORD_BYTES).map(|record| {
-        let (hash, minute) = record.split_at(RECORD_BYTES / 2);
-        (number(hash), number(minute).cast_signed())
-    });
-    Ok(Some((*key, records.collect())))
+    let mut file = BufReader::new(file);
+    let (mut name, mut key) = ([0; MAGIC.len()], [0; KEY_BYTES]);
+    let header = file.read_exact(&mut name).and_then(|()| file.read_exact(&mut key));
+    if name != *MAGIC || header.is_err() {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "no memory of messages"));
+    }
+    let mut record = [0; RECORD_BYTES];
+    let records = (length as usize).saturating_sub(HEADER_BYTES) / RECORD_BYTES;
+    for _ in 0..records {
+        file.read_exact(&mut record)?;
+        each(decode(record));
+    }
+    let journal = Journal::append_to(path, key, records)?;
+    journal.file.set_len((HEADER_BYTES + records * RECORD_BYTES) as u64)?;
+    Ok(Some(journal))
 }
 
-fn minute_of(time: UnixTime) -> i64 {
-    time.0.div_euclid(SPAN_MS)
+/// The last minute of the span in which `time` lies.
+fn end_of(time: UnixTime) -> i64 {
+    span_of(time.0.div_euclid(MINUTE_MS))
+}
+
+/// The last minute of the span of `minute`.
+fn span_of(minute: i64) -> i64 {
+    minute.div_euclid(SPAN_MINUTES).saturating_mul(SPAN_MINUTES).saturating_add(SPAN_MINUTES - 1)
 }
 
 fn new_key() -> [u8; KEY_BYTES] {
@@ -286,7 +328,8 @@ fn hash(key: &hmac::Key, trace: &Trace<'_>) -> u64 {
 mod tests {
     use super::*;
 
-    const MINUTE: i64 = SPAN_MS;
+    const MINUTE: i64 = MINUTE_MS;
+    const SPAN: i64 = SPAN_MINUTES * MINUTE;
 
     fn trace(message: &[u8]) -> Trace<'_> {
         Trace { signature_value: b"value", position: &[0, 1], message }
@@ -312,10 +355,10 @@ mod tests {
     #[test]
     fn remembers_until_the_evidence_ends() {
         let replay = Replay::new();
-        let until = UnixTime(10 * MINUTE + 5);
+        let until = UnixTime(2 * SPAN + 5);
         replay.first_time(&trace(b"m"), until, UnixTime(0)).expect("new");
         assert!(replay.first_time(&trace(b"m"), until, until).is_err(), "at its last instant");
-        assert!(replay.first_time(&trace(b"m"), until, UnixTime(11 * MINUTE)).is_ok(), "a minute later");
+        assert!(replay.first_time(&trace(b"m"), until, UnixTime(3 * SPAN)).is_ok(), "a span later");
     }
 
     #[test]
@@ -324,7 +367,7 @@ mod tests {
         for minute in 0..12 {
             assert!(seen.insert(minute, i64::try_from(minute).expect("small"), 10), "new");
         }
-        assert!(seen.all.len() <= 10);
+        assert!(seen.len() <= 10);
         assert!(!seen.insert(11, 1, 10), "the last is there");
         assert!(seen.insert(0, 1, 10), "the first is not");
     }
@@ -333,7 +376,7 @@ mod tests {
     fn remembers_over_restarts_until_the_evidence_ends() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join(FILE);
-        let (now, until, later) = (UnixTime(0), UnixTime(10 * MINUTE), UnixTime(20 * MINUTE));
+        let (now, until, later) = (UnixTime(0), UnixTime(2 * SPAN - 1), UnixTime(20 * MINUTE));
         let replay = Replay::open(&path, now).unwrap();
         replay.first_time(&trace(b"early"), until, now).unwrap();
         replay.first_time(&trace(b"late"), later, now).unwrap();
@@ -388,8 +431,8 @@ mod tests {
             replay.first_time(&trace(&number.to_be_bytes()), now, now).unwrap();
         }
         replay.save().unwrap();
-        // The minute is over, so that the file is to be written anew, and that fails.
-        let later = UnixTime(2 * MINUTE);
+        // The span is over, so that the file is to be written anew, and that fails.
+        let later = UnixTime(SPAN);
         replay.first_time(&trace(b"kept"), until, later).unwrap();
         std::fs::rename(&dir, &aside).unwrap();
         assert!(replay.save().is_err());
