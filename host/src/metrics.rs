@@ -2,9 +2,11 @@
 //!
 //! Anything may count with the `metrics` macros at any time; what was counted before [`Metrics::install`] is lost. Histograms whose
 //! name ends in `_seconds` have buckets from 50 µs to two minutes, those ending in `_bytes` from 256 B to 4 GiB, those ending in
-//! `_records` from 1 to 10,000.
+//! `_records` from 1 to 10,000. What a histogram was given is folded into its buckets every few seconds, whether or not anybody asks for
+//! it, since until then it takes memory.
 use std::fmt::Write;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 
@@ -22,6 +24,9 @@ const BYTES: &[f64] =
     &[256.0, 1024.0, 4096.0, 16384.0, 65536.0, 1_048_576.0, 16_777_216.0, 268_435_456.0, 4_294_967_296.0];
 const RECORDS: &[f64] = &[1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0, 512.0, 1000.0, 10_000.0];
 
+/// Between two times that what histograms were given is folded into their buckets.
+const UPKEEP: Duration = Duration::from_secs(5);
+
 impl Metrics {
     /// Installs the recorder; the same handle when called again.
     pub fn install() -> Self {
@@ -29,6 +34,7 @@ impl Metrics {
         let handle = INSTALLED.get_or_init(|| {
             let recorder = builder().expect("the bucket lists are not empty").build_recorder();
             let handle = recorder.handle();
+            tend(handle.clone(), UPKEEP);
             if metrics::set_global_recorder(recorder).is_err() {
                 tracing::warn!("another metrics recorder is installed already; ours stays empty");
             }
@@ -45,6 +51,19 @@ impl Metrics {
             figures.render(&mut text);
         }
         text
+    }
+}
+
+/// Does what only a scrape would do otherwise, for as long as the process lives.
+fn tend(handle: PrometheusHandle, every: Duration) {
+    let tended = std::thread::Builder::new().name("metrics".into()).spawn(move || {
+        loop {
+            std::thread::sleep(every);
+            handle.run_upkeep();
+        }
+    });
+    if let Err(error) = tended {
+        tracing::warn!(%error, "no thread for metrics: until they are asked for, they take more and more memory");
     }
 }
 
@@ -128,6 +147,20 @@ mod tests {
         assert!(text.contains("test_wait_seconds_bucket{le=\"0.25\"} 1"), "{text}");
         assert!(text.contains("process_resident_memory_bytes "), "{text}");
         assert!(first.render().contains("test_things_total"));
+    }
+
+    #[test]
+    fn what_nobody_asks_for_does_not_gather() {
+        let recorder = builder().unwrap().build_recorder();
+        tend(recorder.handle(), Duration::from_millis(1));
+        let before = Process::read().unwrap().resident_bytes;
+        metrics::with_local_recorder(&recorder, || {
+            let histogram = metrics::histogram!("test_gathered_seconds");
+            // Each takes eight bytes until it is in its bucket.
+            (0..30_000_000).for_each(|_| histogram.record(0.1));
+        });
+        let grown = Process::read().unwrap().resident_bytes.saturating_sub(before);
+        assert!(grown < 120 << 20, "{grown} bytes");
     }
 
     #[test]
