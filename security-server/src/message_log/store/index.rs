@@ -1,20 +1,23 @@
 //! The index: where a record lies, by number, by message id and client, and which records wait for a timestamp.
 //!
-//! It is a sled tree in `log/index/`, kept by a thread of its own, behind the commits. It holds nothing that is not in the segments: at
+//! It is a sled tree and some files in `log/index/`, kept by a thread of its own, behind the commits. It holds nothing that is not in the segments: at
 //! a start it is brought up to date from the last segment, or rebuilt from all of them when it is missing. Deleting the folder costs one
 //! rebuild. New records are found in memory; they are written once [`UNWRITTEN`] of them have gathered or the log has grown by
 //! [`UNWRITTEN_BYTES`], so that a start after a crash reads no more than that again.
 //!
 //! | Key | Value |
 //! |---|---|
-//! | `s` block of 64 records | of each: segment, offset, leaf of the tree; zeros for one that is not there |
-//! | `u` block of 64 records | of each that waits: SHA-512 of the signature document (64), time of the record (8), until when a stamp is in time (8) |
 //! | `w` number | first and last record of ranges that wait |
 //! | `t` first record of a range | its last record, segment and offset of the stamp, place of the first in its batch |
 //! | `d` | the list of sorted runs, which are files of their own ([`runs`]): first 16 bytes of SHA-256(message id ‖ 0 ‖ local client), response (1), record |
 //! | `r` segment, record | nothing: the record lies in a later segment and has its body in this one |
-//! | `m` | how far the index has come: segment, offset, next sequence, chain value |
+//! | `v` | how far the index has come: segment, offset, next sequence, chain value |
 //! | `n` | how far the log was durable, at most [`WITNESS_EVERY`] ago |
+//!
+//! | File of slots ([`slots`]) | Slot of a record |
+//! |---|---|
+//! | `places/` | segment, offset, leaf of the tree |
+//! | `waiting/` | of one that waits: SHA-512 of the signature document (64), time of the record (8), until when a stamp is in time (8) |
 //!
 //! Numbers are big-endian.
 mod by_number;
@@ -22,6 +25,7 @@ mod contents;
 mod notes;
 mod ranges;
 mod runs;
+mod slots;
 
 use std::ops::Range;
 use std::path::Path;
@@ -38,9 +42,9 @@ use proto::time::UnixTime;
 use ring::digest::{Context, SHA256};
 use tokio::sync::oneshot;
 
-use self::contents::Contents;
+use self::contents::{Contents, Records};
 use self::notes::{Note, Notes};
-use self::runs::{Merge, Run, Runs};
+use self::runs::{Merge, Run};
 use super::format::{CHAIN_BYTES, Client, Kind, Named, RecordHead, StampHead};
 use super::recovery::{Tail, bounds};
 use super::segment::{ReadError, Readable, Step};
@@ -49,10 +53,10 @@ use crate::message_log::LogError;
 
 const TREE: &str = "log";
 /// Another letter than in the forms of the index before, so that an older one is rebuilt.
-const MARKER: &[u8] = b"m";
+const MARKER: &[u8] = b"v";
 const WITNESS: &[u8] = b"n";
-/// What is read is mostly what was written in the last minute, for its timestamp and its archive.
-const CACHE_BYTES: u64 = 16 * 1024 * 1024;
+/// What each record has lies beside the store, in files.
+const CACHE_BYTES: u64 = 4 * 1024 * 1024;
 /// Records, and bytes of the log, that are not written at most.
 const UNWRITTEN: usize = 8192;
 const UNWRITTEN_BYTES: u64 = 64 << 20;
@@ -473,20 +477,20 @@ fn catch_up(
     let words = |e: StoreError| e.to_string();
     let known = marker.filter(|m| (m.segment, m.end) <= (tail.segment, tail.end) && !store.was_reset());
     let index_dir = dir.join("index");
-    let runs = match &known {
-        Some(_) => Runs::load(&index_dir, &store, TREE).map_err(words)?,
+    let records = match &known {
+        Some(_) => Records::load(&index_dir, &store).map_err(words)?,
         None => None,
     };
-    let known = known.filter(|_| runs.is_some());
-    let runs = match runs {
-        Some(runs) => runs,
+    let known = known.filter(|_| records.is_some());
+    let records = match records {
+        Some(records) => records,
         None => {
             store.clear(TREE).map_err(words)?;
-            Runs::empty(&index_dir).map_err(words)?
+            Records::empty(&index_dir).map_err(words)?
         }
     };
     let (first, offset) = known.as_ref().map_or((0, 0), |m| (m.segment, m.end));
-    let mut contents = Contents::load(store, runs).map_err(words)?;
+    let mut contents = Contents::load(store, records).map_err(words)?;
     if let Some(known) = known {
         contents.reached(known);
     }

@@ -1,10 +1,13 @@
-//! What the index holds: the newest records in memory, the others in the store, many to a value.
+//! What the index holds: the newest records in memory, the others in files and in the store.
 //!
 //! A store of one key for each fact about each record costs more than everything else that is done for the record. So what is new
-//! gathers in memory, where it is found as well, and [`Contents::write`] puts it into the store for many records at once; until then
-//! the segments are all there is of it, which is enough ([`super`]).
+//! gathers in memory, where it is found as well, and [`Contents::write`] writes it for many records at once: what each record has goes
+//! to files of slots and to runs, the little that there is of many together to the store. Until then the segments are all there is of
+//! it, which is enough ([`super`]).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::path::Path;
 
 use host::store::{Store, StoreError};
 use pki::merkle::{self, Hash};
@@ -12,6 +15,7 @@ use pki::merkle::{self, Hash};
 use super::by_number::ByNumber;
 use super::ranges::Ranges;
 use super::runs::{Entry, Merge, Run, Runs, entry, sequence_of};
+use super::slots::Slots;
 use super::{
     Added, Change, Commit, Facts, Gone, MARKER, Place, TREE, WITNESS, Waiting, decode_number, encode_place,
     encode_tail, id_hash, numbered,
@@ -19,8 +23,6 @@ use super::{
 use crate::message_log::store::format::{Client, StampHead};
 use crate::message_log::store::recovery::Tail;
 
-/// Records in one value, whether of places or of what waits: a few KB, since the store reads and writes some sixteen values as one page.
-const BLOCK: u64 = 64;
 /// Segment, offset, leaf of the tree.
 const PLACE_BYTES: usize = 48;
 /// Leaf of the timestamp's tree, time, until when.
@@ -33,9 +35,9 @@ const RANGES: usize = 250;
 #[derive(Debug)]
 pub(super) struct Contents {
     store: Store,
+    records: Records,
     recent: Recent,
     unstamped: Ranges,
-    runs: Runs,
     /// Values of `w` in the store.
     range_values: usize,
     /// The point in the log up to which everything was added.
@@ -43,8 +45,34 @@ pub(super) struct Contents {
     /// What of that the store has.
     written: Option<Tail>,
     /// What was read from the store last: records are mostly read one after the other.
-    last_places: Option<(u64, Vec<u8>)>,
     last_stamp: Option<StampRange>,
+}
+
+/// What is kept of each record, in files beside the store.
+#[derive(Debug)]
+pub(super) struct Records {
+    places: Slots<PLACE_BYTES>,
+    /// Of those that have a stamp by now as well, until their file goes.
+    waiting: Slots<WAITING_BYTES>,
+    runs: Runs,
+}
+
+impl Records {
+    /// None; what files there are go.
+    pub(super) fn empty(index_dir: &Path) -> Result<Self, StoreError> {
+        let runs = Runs::empty(index_dir)?;
+        let places = Slots::empty(&index_dir.join("places")).map_err(files)?;
+        let waiting = Slots::empty(&index_dir.join("waiting")).map_err(files)?;
+        Ok(Self { places, waiting, runs })
+    }
+
+    /// Those that the store tells of; `None` when some of that is not whole.
+    pub(super) fn load(index_dir: &Path, store: &Store) -> Result<Option<Self>, StoreError> {
+        let runs = Runs::load(index_dir, store, TREE)?;
+        let places = Slots::load(&index_dir.join("places")).map_err(files)?;
+        let waiting = Slots::load(&index_dir.join("waiting")).map_err(files)?;
+        Ok((|| Some(Self { places: places?, waiting: waiting?, runs: runs? }))())
+    }
 }
 
 /// What is not in the store yet.
@@ -57,8 +85,6 @@ struct Recent {
     /// Segment and record: the record lies in a later segment and has its body in this one.
     used: BTreeSet<(u64, u64)>,
     stamps: BTreeMap<u64, StampRange>,
-    /// Blocks of records that may all be stamped by now.
-    stamped_blocks: BTreeSet<u64>,
 }
 
 /// Neighbouring records with one stamp.
@@ -72,7 +98,7 @@ struct StampRange {
 }
 
 impl Contents {
-    pub(super) fn load(store: Store, runs: Runs) -> Result<Self, StoreError> {
+    pub(super) fn load(store: Store, records: Records) -> Result<Self, StoreError> {
         let (mut unstamped, mut range_values) = (Ranges::default(), 0);
         for (_, value) in store.scan_prefix(TREE, b"w", usize::MAX)? {
             range_values += 1;
@@ -84,13 +110,12 @@ impl Contents {
         }
         Ok(Self {
             store,
+            records,
             recent: Recent::default(),
             unstamped,
-            runs,
             range_values,
             reached: None,
             written: None,
-            last_places: None,
             last_stamp: None,
         })
     }
@@ -159,7 +184,6 @@ impl Contents {
                 let range =
                     StampRange { first: from, last: to, place, number: number + (from - first) as u32 };
                 self.recent.stamps.insert(from, range);
-                self.recent.stamped_blocks.extend(from / BLOCK..=to / BLOCK);
             }
             number += run.len() as u32;
         }
@@ -167,21 +191,19 @@ impl Contents {
 
     /// Writes everything to the store, with the point in the log up to which it then holds.
     pub(super) fn write(&mut self) -> Result<(), StoreError> {
+        self.write_records().map_err(files)?;
         let mut changes = Vec::new();
-        self.write_places(&mut changes)?;
-        self.write_waiting(&mut changes)?;
         let mut recent = std::mem::take(&mut self.recent);
         for (segment, number) in &recent.used {
             changes.push((used_key(*segment, *number), Some(Vec::new())));
         }
         changes.extend(recent.stamps.values().map(stamp_change));
-        self.last_places = None;
         recent.ids.sort_unstable();
         recent.ids.dedup();
-        self.runs.add(&recent.ids)?;
+        self.records.runs.add(&recent.ids)?;
         // What tells how far the rest has come goes last: the store keeps the order of its changes.
         self.write_unstamped(&mut changes);
-        changes.push(self.runs.directory());
+        changes.push(self.records.runs.directory());
         let marker = self.reached.as_ref().map(encode_tail);
         changes.extend(
             marker
@@ -195,60 +217,30 @@ impl Contents {
 
     /// Runs of ids that are to be merged, when there are such.
     pub(super) fn merge_due(&mut self) -> Result<Option<Merge>, StoreError> {
-        if !self.runs.is_due() {
+        if !self.records.runs.is_due() {
             return Ok(None);
         }
-        let lowest = self.lowest()?;
-        Ok(self.runs.due(lowest))
+        let lowest = self.records.places.lowest().map_err(files)?;
+        Ok(self.records.runs.due(lowest))
     }
 
     /// Takes the outcome of a merge.
     pub(super) fn merged(&mut self, merge: &Merge, made: Option<Run>) -> Result<(), StoreError> {
-        self.runs.replace(merge, made, &self.store, TREE)
+        self.records.runs.replace(merge, made, &self.store, TREE)
     }
 
-    fn write_places(&self, changes: &mut Vec<Change>) -> Result<(), StoreError> {
-        let records = self.recent.places.from(0);
-        for of_block in records.chunk_by(|(one, _), (next, _)| one / BLOCK == next / BLOCK) {
-            let Some((first, _)) = of_block.first() else { continue };
-            let key = numbered(b's', *first / BLOCK);
-            let mut value = self.store.get(TREE, &key)?.unwrap_or_default();
-            for (number, (place, leaf)) in of_block {
-                let slot = slot(&mut value, *number, PLACE_BYTES);
-                slot[..16].copy_from_slice(&encode_place(*place));
-                slot[16..].copy_from_slice(leaf);
-            }
-            changes.push((key, Some(value)));
-        }
-        Ok(())
-    }
-
-    fn write_waiting(&self, changes: &mut Vec<Change>) -> Result<(), StoreError> {
-        let records = self.recent.waiting.from(0);
-        let mut written = BTreeSet::new();
-        for of_block in records.chunk_by(|(one, _), (next, _)| one / BLOCK == next / BLOCK) {
-            let Some(block) = of_block.first().map(|(number, _)| number / BLOCK) else { continue };
-            if !self.unstamped.meets(block * BLOCK..=block * BLOCK + BLOCK - 1) {
-                continue;
-            }
-            let key = numbered(b'u', block);
-            let mut value = self.store.get(TREE, &key)?.unwrap_or_default();
-            for (number, waiting) in of_block {
-                let slot = slot(&mut value, *number, WAITING_BYTES);
-                let (leaf, times) = slot.split_at_mut(LEAF_BYTES);
-                leaf.copy_from_slice(&waiting.leaf);
-                times[..8].copy_from_slice(&waiting.at.to_be_bytes());
-                times[8..].copy_from_slice(&waiting.until.to_be_bytes());
-            }
-            written.insert(block);
-            changes.push((key, Some(value)));
-        }
-        for block in self.recent.stamped_blocks.difference(&written) {
-            if !self.unstamped.meets(block * BLOCK..=block * BLOCK + BLOCK - 1) {
-                changes.push((numbered(b'u', *block), None));
-            }
-        }
-        Ok(())
+    fn write_records(&mut self) -> io::Result<()> {
+        let Self { records, recent, unstamped, .. } = self;
+        let places = recent.places.from(0).iter();
+        records.places.write(places.map(|(number, (place, leaf))| {
+            let mut slot = [0; PLACE_BYTES];
+            slot[..16].copy_from_slice(&encode_place(*place));
+            slot[16..].copy_from_slice(leaf);
+            (*number, slot)
+        }))?;
+        let waiting = recent.waiting.from(0).iter().filter(|(number, _)| unstamped.contains(*number));
+        records.waiting.write(waiting.map(|(number, waiting)| (*number, waiting_slot(waiting))))?;
+        records.waiting.retain(|numbers| unstamped.meets(numbers))
     }
 
     fn write_unstamped(&mut self, changes: &mut Vec<Change>) {
@@ -264,21 +256,14 @@ impl Contents {
         self.range_values = now;
     }
 
-    /// The first record there still is.
-    fn lowest(&self) -> Result<u64, StoreError> {
-        let first = self.store.scan_prefix(TREE, b"s", 1)?.pop();
-        Ok(first.and_then(|(key, _)| decode_number(&key[1..])).map_or(0, |block| block * BLOCK))
-    }
-
     /// How many records wait for a timestamp.
     pub(super) fn unstamped(&self) -> u64 {
         self.unstamped.len()
     }
 
     /// The first `limit` of them, in order.
-    pub(super) fn waiting(&self, limit: usize) -> Result<Vec<Waiting>, StoreError> {
+    pub(super) fn waiting(&mut self, limit: usize) -> Result<Vec<Waiting>, StoreError> {
         let mut found = Vec::new();
-        let mut block: Option<(u64, Vec<u8>)> = None;
         for number in self.unstamped.iter().flat_map(|(first, last)| first..=last) {
             if found.len() == limit {
                 break;
@@ -287,25 +272,22 @@ impl Contents {
                 found.push(waiting.clone());
                 continue;
             }
-            if block.as_ref().is_none_or(|(loaded, _)| *loaded != number / BLOCK) {
-                let value = self.store.get(TREE, &numbered(b'u', number / BLOCK))?;
-                block = Some((number / BLOCK, value.unwrap_or_default()));
-            }
-            found.extend(block.as_ref().and_then(|(_, value)| waiting_in(value, number)));
+            let slot = self.records.waiting.get(number).map_err(files)?;
+            found.extend(slot.and_then(|slot| waiting_in(&slot, number)));
         }
         Ok(found)
     }
 
     /// One of them.
-    pub(super) fn waiting_one(&self, number: u64) -> Result<Option<Waiting>, StoreError> {
+    pub(super) fn waiting_one(&mut self, number: u64) -> Result<Option<Waiting>, StoreError> {
         if !self.unstamped.contains(number) {
             return Ok(None);
         }
         if let Some(waiting) = self.recent.waiting.get(number) {
             return Ok(Some(waiting.clone()));
         }
-        let value = self.store.get(TREE, &numbered(b'u', number / BLOCK))?;
-        Ok(value.and_then(|value| waiting_in(&value, number)))
+        let slot = self.records.waiting.get(number).map_err(files)?;
+        Ok(slot.and_then(|slot| waiting_in(&slot, number)))
     }
 
     /// Where a record lies.
@@ -313,27 +295,19 @@ impl Contents {
         if let Some((place, _)) = self.recent.places.get(number) {
             return Ok(Some(*place));
         }
-        let block = number / BLOCK;
-        if self.last_places.as_ref().is_none_or(|(read, _)| *read != block) {
-            self.last_places = self.store.get(TREE, &numbered(b's', block))?.map(|value| (block, value));
-        }
-        let read = self.last_places.as_ref().filter(|(read, _)| *read == block);
-        Ok(read.and_then(|(_, value)| place_in(value, number)).map(|(place, _)| place))
+        let slot = self.records.places.get(number).map_err(files)?;
+        Ok(slot.and_then(|slot| super::decode_place(&slot[..16])))
     }
 
     /// Leaves of at most `limit` records from number `first` on, in order.
     pub(super) fn leaves(&self, first: u64, limit: usize) -> Result<Vec<(u64, Hash)>, StoreError> {
-        // A block that is not full, at each end.
-        let blocks = limit / BLOCK as usize + 2;
-        let mut found = BTreeMap::new();
-        for (key, value) in self.store.scan_from(TREE, &numbered(b's', first / BLOCK), blocks)? {
-            let Some(block) = key.strip_prefix(b"s").and_then(decode_number) else { break };
-            let numbers = block * BLOCK..(block + 1) * BLOCK;
-            found.extend(numbers.filter_map(|number| Some((number, place_in(&value, number)?.1))));
-        }
+        let written = self.records.places.from(first, limit).map_err(files)?;
+        let leaf = |slot: &[u8; PLACE_BYTES]| Hash::try_from(&slot[16..]).ok();
+        let mut found: BTreeMap<u64, Hash> =
+            written.iter().filter_map(|(number, slot)| Some((*number, leaf(slot)?))).collect();
         let recent = self.recent.places.from(first).iter().take(limit);
         found.extend(recent.map(|(number, (_, leaf))| (*number, *leaf)));
-        Ok(found.range(first..).take(limit).map(|(number, leaf)| (*number, *leaf)).collect())
+        Ok(found.into_iter().take(limit).collect())
     }
 
     /// Where a record's stamp lies, and its place in the batch.
@@ -363,7 +337,7 @@ impl Contents {
         limit: usize,
     ) -> Result<Vec<u64>, StoreError> {
         let hash = id_hash(id, &local.into());
-        let mut found = self.runs.find(&hash, limit)?;
+        let mut found = self.records.runs.find(&hash, limit)?;
         // All of them are looked at: some thousands, and in no order.
         found.extend(self.recent.ids.iter().filter(|entry| entry[..16] == hash).take(limit));
         found.sort_unstable();
@@ -387,7 +361,7 @@ impl Contents {
     /// Takes records out whose segment goes, and all from the first of `numbers` to the one before the second; durable on return.
     pub(super) fn forget(&mut self, records: &[Gone], (first, next): (u64, u64)) -> Result<(), StoreError> {
         self.write()?;
-        (self.last_places, self.last_stamp) = (None, None);
+        self.last_stamp = None;
         let mut changes = Vec::new();
         let mut gone = Ranges::default();
         if first < next {
@@ -399,36 +373,12 @@ impl Contents {
         }
         for (first, last) in gone.iter() {
             self.unstamped.remove(first, last);
-            for (letter, size) in [(b's', PLACE_BYTES), (b'u', WAITING_BYTES)] {
-                self.clear_blocks(letter, size, first, last, &mut changes)?;
-            }
+            self.records.places.clear(first..=last).map_err(files)?;
             self.cut_stamps(first, last, &mut changes)?;
         }
         self.write_unstamped(&mut changes);
         self.store.put_lazily(TREE, &changes)?;
         self.store.sync()
-    }
-
-    fn clear_blocks(
-        &self,
-        letter: u8,
-        size: usize,
-        first: u64,
-        last: u64,
-        changes: &mut Vec<Change>,
-    ) -> Result<(), StoreError> {
-        for block in first / BLOCK..=last / BLOCK {
-            let key = numbered(letter, block);
-            let Some(mut value) = self.store.get(TREE, &key)? else { continue };
-            let (from, to) = (first.max(block * BLOCK), last.min(block * BLOCK + BLOCK - 1));
-            let (start, end) = (at(from, size).min(value.len()), (at(to, size) + size).min(value.len()));
-            value[start..end].fill(0);
-            let left = value.iter().any(|byte| *byte != 0);
-            // An earlier range of this call may have changed the block as well.
-            changes.push((key, left.then_some(value)));
-            self.store.put_lazily(TREE, &std::mem::take(changes))?;
-        }
-        Ok(())
     }
 
     fn cut_stamps(&self, first: u64, last: u64, changes: &mut Vec<Change>) -> Result<(), StoreError> {
@@ -466,29 +416,18 @@ fn decode_stamp(key: &[u8], value: &[u8]) -> Option<StampRange> {
     Some(StampRange { first, last, place, number: u32::from_be_bytes(value.get(24..28)?.try_into().ok()?) })
 }
 
-/// Where a record's bytes stand in its block.
-fn at(number: u64, size: usize) -> usize {
-    (number % BLOCK) as usize * size
+fn waiting_slot(waiting: &Waiting) -> [u8; WAITING_BYTES] {
+    let mut slot = [0; WAITING_BYTES];
+    let (leaf, times) = slot.split_at_mut(LEAF_BYTES);
+    leaf.copy_from_slice(&waiting.leaf);
+    times[..8].copy_from_slice(&waiting.at.to_be_bytes());
+    times[8..].copy_from_slice(&waiting.until.to_be_bytes());
+    slot
 }
 
-/// The same for writing, in a block that is long enough then.
-fn slot(block: &mut Vec<u8>, number: u64, size: usize) -> &mut [u8] {
-    let start = at(number, size);
-    block.resize(block.len().max(start + size), 0);
-    &mut block[start..start + size]
-}
-
-fn place_in(block: &[u8], number: u64) -> Option<(Place, Hash)> {
-    let bytes = block.get(at(number, PLACE_BYTES)..)?.get(..PLACE_BYTES)?;
-    let place = super::decode_place(&bytes[..16])?;
-    // Segments are numbered from 1.
-    (place.segment > 0).then_some((place, bytes[16..].try_into().ok()?))
-}
-
-fn waiting_in(block: &[u8], number: u64) -> Option<Waiting> {
-    let bytes = block.get(at(number, WAITING_BYTES)..)?.get(..WAITING_BYTES)?;
+fn waiting_in(slot: &[u8; WAITING_BYTES], number: u64) -> Option<Waiting> {
     let time = |bytes: &[u8]| Some(i64::from_be_bytes(bytes.try_into().ok()?));
-    let (leaf, times) = bytes.split_at(LEAF_BYTES);
+    let (leaf, times) = slot.split_at(LEAF_BYTES);
     if leaf.iter().all(|byte| *byte == 0) {
         return None;
     }
@@ -498,4 +437,8 @@ fn waiting_in(block: &[u8], number: u64) -> Option<Waiting> {
         at: time(&times[..8])?,
         until: time(&times[8..])?,
     })
+}
+
+fn files(error: io::Error) -> StoreError {
+    StoreError::Database(error.to_string())
 }
