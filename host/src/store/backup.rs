@@ -7,12 +7,12 @@
 //! acknowledged. Damage anywhere else makes both files unusable as a source.
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{self, BufWriter, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
 use super::Changes;
-use crate::files;
+use crate::files::{self, Replacement};
 
 const MAGIC: &[u8; 16] = b"causeway-state 1";
 const DELETED: u32 = u32::MAX;
@@ -21,6 +21,9 @@ const MIN_JOURNAL_BYTES: u64 = 1024 * 1024;
 
 /// Entries by tree.
 pub(super) type Contents = BTreeMap<String, BTreeMap<Vec<u8>, Vec<u8>>>;
+
+/// Tree, key and value of an entry, as the database gives them one after the other.
+pub(super) type Found = (std::sync::Arc<str>, sled::IVec, sled::IVec);
 
 /// The two files, the journal open for appending.
 #[derive(Debug)]
@@ -67,19 +70,19 @@ impl Backup {
     }
 
     /// Writes a snapshot and begins an empty journal.
-    pub(super) fn start(dir: &Path, contents: &Contents) -> std::io::Result<Self> {
-        let (snapshot_bytes, journal) = write_both(dir, contents)?;
+    pub(super) fn start(dir: &Path, entries: impl Iterator<Item = io::Result<Found>>) -> io::Result<Self> {
+        let (snapshot_bytes, journal) = write_both(dir, entries)?;
         Ok(Self { dir: dir.to_owned(), journal, journal_bytes: 0, snapshot_bytes })
     }
 
     /// [`Self::start`] again.
-    pub(super) fn restart(&mut self, contents: &Contents) -> std::io::Result<()> {
-        *self = Self::start(&self.dir, contents)?;
+    pub(super) fn restart(&mut self, entries: impl Iterator<Item = io::Result<Found>>) -> io::Result<()> {
+        *self = Self::start(&self.dir, entries)?;
         Ok(())
     }
 
     /// Appends changes; not yet synced.
-    pub(super) fn append(&mut self, tree: &str, changes: &Changes) -> std::io::Result<()> {
+    pub(super) fn append(&mut self, tree: &str, changes: &Changes) -> io::Result<()> {
         if changes.is_empty() {
             return Ok(());
         }
@@ -96,41 +99,47 @@ impl Backup {
     }
 
     /// A descriptor of the journal, to sync without holding a lock.
-    pub(super) fn file(&self) -> std::io::Result<File> {
+    pub(super) fn file(&self) -> io::Result<File> {
         self.journal.try_clone()
     }
 }
 
 /// The old journal must go before the new snapshot is there? No: replaying it over the new snapshot changes nothing, since every
 /// frame in it is a whole value and the last one of a key is what the snapshot has. So the snapshot comes first.
-fn write_both(dir: &Path, contents: &Contents) -> std::io::Result<(u64, File)> {
-    let snapshot = render_snapshot(contents);
-    files::write_atomic(&dir.join(super::SNAPSHOT), &snapshot, 0o600)?;
+fn write_both(dir: &Path, entries: impl Iterator<Item = io::Result<Found>>) -> io::Result<(u64, File)> {
+    let mut snapshot = BufWriter::new(Replacement::create(&dir.join(super::SNAPSHOT), 0o600)?);
+    let snapshot_bytes = write_snapshot(&mut snapshot, entries)?;
+    snapshot.into_inner().map_err(io::IntoInnerError::into_error)?.commit()?;
     files::write_atomic(&dir.join("journal"), &[], 0o600)?;
     let journal = OpenOptions::new().append(true).mode(0o600).open(dir.join("journal"))?;
-    Ok((snapshot.len() as u64, journal))
+    Ok((snapshot_bytes, journal))
 }
 
 fn read_file(path: &Path) -> Result<Option<Vec<u8>>, BackupError> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(BackupError::Unreadable(format!("{}: {e}", path.display()))),
     }
 }
 
-pub(super) fn render_snapshot(contents: &Contents) -> Vec<u8> {
-    let mut out = MAGIC.to_vec();
-    let mut count = 0_u32;
-    for (tree, entries) in contents {
-        for (key, value) in entries {
-            put_frame(&mut out, tree, [(key.as_slice(), Some(value.as_slice()))]);
-            count = count.wrapping_add(1);
-        }
+/// Writes one entry after the other; gives the number of bytes.
+pub(super) fn write_snapshot(
+    out: &mut impl Write,
+    entries: impl Iterator<Item = io::Result<Found>>,
+) -> io::Result<u64> {
+    out.write_all(MAGIC)?;
+    let (mut written, mut count, mut frame) = (MAGIC.len() as u64, 0_u32, Vec::new());
+    for entry in entries {
+        let (tree, key, value) = entry?;
+        frame.clear();
+        put_frame(&mut frame, &tree, [(&key[..], Some(&value[..]))]);
+        out.write_all(&frame)?;
+        (written, count) = (written + frame.len() as u64, count.wrapping_add(1));
     }
-    out.extend_from_slice(&0_u32.to_le_bytes());
-    out.extend_from_slice(&count.to_le_bytes());
-    out
+    out.write_all(&[0; 4])?;
+    out.write_all(&count.to_le_bytes())?;
+    Ok(written + 8)
 }
 
 fn parse_snapshot(bytes: &[u8]) -> Option<Contents> {

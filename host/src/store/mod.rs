@@ -23,13 +23,14 @@ mod events;
 mod tests;
 
 use std::fs::File;
+use std::io;
 use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use backup::{Backup, BackupError, Contents};
+use backup::{Backup, BackupError, Contents, Found};
 pub use events::{EventLog, Recorded};
 
 use crate::files;
@@ -117,7 +118,7 @@ impl Store {
         let (db, file, was_reset) = open_or_reset(dir, CACHE_BYTES)?;
         match read {
             Ok(Some(contents)) => {
-                let mended = mend(&db, &contents)?;
+                let mended = mend(&db, contents)?;
                 if !had_database {
                     tracing::info!(entries = mended, path = %dir.display(),
                         "the state database was made from its snapshot");
@@ -138,7 +139,7 @@ impl Store {
         }
         db.flush().map_err(database)?;
         file.sync_data().map_err(database)?;
-        let backup = Backup::start(dir, &contents_of(&db)?).map_err(database)?;
+        let backup = Backup::start(dir, entries_of(&db)).map_err(database)?;
         Ok(Self::new(db, file, Some(Mutex::new(backup)), was_reset))
     }
 
@@ -278,7 +279,7 @@ impl Store {
     /// Disk.
     pub fn export(&self) -> Result<(), StoreError> {
         match &self.inner.backup {
-            Some(backup) => lock(backup).restart(&contents_of(&self.inner.db)?).map_err(database),
+            Some(backup) => lock(backup).restart(entries_of(&self.inner.db)).map_err(database),
             None => Ok(()),
         }
     }
@@ -290,7 +291,9 @@ impl Store {
     /// Database.
     pub fn snapshot(&self) -> Result<Vec<u8>, StoreError> {
         let _no_commits = self.inner.backup.as_ref().map(lock);
-        Ok(backup::render_snapshot(&contents_of(&self.inner.db)?))
+        let mut bytes = Vec::new();
+        backup::write_snapshot(&mut bytes, entries_of(&self.inner.db)).map_err(database)?;
+        Ok(bytes)
     }
 
     fn tree(&self, name: &str) -> Result<sled::Tree, StoreError> {
@@ -311,7 +314,7 @@ impl Inner {
         if let Some(backup) = &mut backup
             && backup.is_long()
         {
-            backup.restart(&contents_of(&self.db)?).map_err(database)?;
+            backup.restart(entries_of(&self.db)).map_err(database)?;
         }
         Ok(mine)
     }
@@ -445,33 +448,49 @@ fn free_name(dir: &Path) -> PathBuf {
         .unwrap_or_else(|| dir.join("damaged"))
 }
 
-fn contents_of(db: &sled::Db) -> Result<Contents, StoreError> {
-    let mut contents = Contents::new();
-    for name in db.tree_names() {
-        let Ok(text) = std::str::from_utf8(&name) else { continue };
-        let entries = collect(db.open_tree(&name).map_err(database)?.iter())?;
-        if !entries.is_empty() {
-            contents.insert(text.to_owned(), entries.into_iter().collect());
-        }
-    }
-    Ok(contents)
+/// Every entry of every tree, in order: a database may be larger than anybody wants to have in memory.
+fn entries_of(db: &sled::Db) -> impl Iterator<Item = io::Result<Found>> + use<> {
+    let db = db.clone();
+    let mut names: Vec<_> = db.tree_names();
+    names.sort_unstable();
+    names.into_iter().flat_map(move |name| {
+        let text: Option<Arc<str>> = std::str::from_utf8(&name).ok().map(Arc::from);
+        let (entries, error) = match text.map(|text| db.open_tree(&name).map(|tree| (text, tree.iter()))) {
+            Some(Ok((text, entries))) => {
+                (Some(entries.map(move |entry| entry.map(|(key, value)| (text.clone(), key, value)))), None)
+            }
+            Some(Err(error)) => (None, Some(Err(error))),
+            None => (None, None),
+        };
+        entries.into_iter().flatten().chain(error).map(|entry| entry.map_err(io::Error::other))
+    })
 }
 
 /// Makes the database equal to what snapshot and journal say; gives the number of entries that were not.
-fn mend(db: &sled::Db, wanted: &Contents) -> Result<usize, StoreError> {
+fn mend(db: &sled::Db, mut wanted: Contents) -> Result<usize, StoreError> {
     let mut mended = 0;
-    let empty = std::collections::BTreeMap::new();
-    let found = contents_of(db)?;
-    for tree in wanted.keys().chain(found.keys()).collect::<std::collections::BTreeSet<_>>() {
-        let (wanted, found) = (wanted.get(tree).unwrap_or(&empty), found.get(tree).unwrap_or(&empty));
-        let lost = wanted
-            .iter()
-            .filter(|(k, v)| found.get(*k) != Some(*v))
-            .map(|(k, v)| (k.clone(), Some(v.clone())));
-        let extra = found.keys().filter(|k| !wanted.contains_key(*k)).map(|k| (k.clone(), None));
-        let changes: Vec<_> = lost.chain(extra).collect();
+    let names = db.tree_names().into_iter().filter_map(|name| String::from_utf8(name.to_vec()).ok());
+    for name in names.collect::<std::collections::BTreeSet<_>>() {
+        wanted.entry(name).or_default();
+    }
+    for (name, wanted) in wanted {
+        let tree = db.open_tree(&name).map_err(database)?;
+        let mut changes = Vec::new();
+        let mut wanted = wanted.into_iter().peekable();
+        for found in &tree {
+            let (key, value) = found.map_err(database)?;
+            while let Some((lost, value)) = wanted.next_if(|(wanted, _)| wanted[..] < key[..]) {
+                changes.push((lost, Some(value)));
+            }
+            match wanted.next_if(|(wanted, _)| wanted[..] == key[..]) {
+                Some((_, wanted)) if wanted[..] == value[..] => {}
+                Some((key, wanted)) => changes.push((key, Some(wanted))),
+                None => changes.push((key.to_vec(), None)),
+            }
+        }
+        changes.extend(wanted.map(|(key, value)| (key, Some(value))));
         mended += changes.len();
-        db.open_tree(tree).map_err(database)?.apply_batch(batch_of(&changes)).map_err(database)?;
+        tree.apply_batch(batch_of(&changes)).map_err(database)?;
     }
     Ok(mended)
 }
