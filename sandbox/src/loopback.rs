@@ -67,6 +67,14 @@ impl Claim {
         Ok(claim)
     }
 
+    /// Claims this address, if it can be had.
+    ///
+    /// # Errors
+    /// [`ClaimError`].
+    pub fn take_this(address: Ipv4Addr) -> Result<Option<Self>, ClaimError> {
+        Ok(Self::exactly(&lock_folder()?, address)?.ok())
+    }
+
     /// The same for several. What is preferred is claimed before anything new, so that none takes the place of another.
     ///
     /// # Errors

@@ -99,11 +99,9 @@ async fn occupy(address: SocketAddr) -> JoinHandle<()> {
 /// Claims the address. An ecosystem of another test may have been quicker, and keeps it until that test is over.
 async fn claim(address: Ipv4Addr) -> Claim {
     for _ in 0..6000 {
-        let claim = Claim::take(Some(address)).unwrap();
-        if claim.v4() == address {
+        if let Some(claim) = Claim::take_this(address).unwrap() {
             return claim;
         }
-        drop(claim);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     panic!("{address} is not given back");
