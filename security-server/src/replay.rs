@@ -12,7 +12,9 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{File, OpenOptions};
+use std::hash::{BuildHasherDefault, Hasher};
 use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::ops::Bound;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -23,7 +25,7 @@ use ring::rand::{SecureRandom, SystemRandom};
 
 /// In the folder `replay/` of the data directory.
 pub const FILE: &str = "seen";
-/// Most messages remembered.
+/// Most messages remembered; one more, and those go that end in the same five minutes as the first.
 pub const ENTRIES: usize = 4_000_000;
 const MINUTE_MS: i64 = 60_000;
 /// What ends in the same so many minutes is remembered and forgotten as one: a set of hashes. Every request is looked for in all of
@@ -71,9 +73,30 @@ struct Inner {
 #[derive(Debug, Default)]
 struct Seen {
     /// What ends in which span, by its last minute.
-    spans: BTreeMap<i64, HashSet<u64>>,
+    spans: BTreeMap<i64, Span>,
+    /// Hashes in all of them.
+    count: usize,
     /// What is not in the file yet.
     unsaved: Vec<Record>,
+}
+
+/// Hashes of requests.
+type Span = HashSet<u64, BuildHasherDefault<AsItIs>>;
+
+/// Of what is a keyed hash already.
+#[derive(Debug, Default)]
+struct AsItIs(u64);
+
+impl Hasher for AsItIs {
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|byte| self.0 = self.0 << 8 | u64::from(*byte));
+    }
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+    fn finish(&self) -> u64 {
+        self.0
+    }
 }
 
 /// A request's hash and the minute in which it ends.
@@ -89,7 +112,7 @@ struct Journal {
 
 impl std::fmt::Debug for Replay {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Replay").field("remembered", &self.0.seen().len()).finish_non_exhaustive()
+        f.debug_struct("Replay").field("remembered", &self.0.seen().count).finish_non_exhaustive()
     }
 }
 
@@ -115,7 +138,7 @@ impl Replay {
         let found = read(path, |(hash, minute)| {
             let end = span_of(minute);
             if end >= now {
-                seen.insert(hash, end, ENTRIES);
+                seen.put(hash, end, ENTRIES);
             }
         })?;
         let journal = match found {
@@ -155,7 +178,7 @@ impl Replay {
         let (unsaved, grown) = {
             let mut seen = self.0.seen();
             let unsaved = std::mem::take(&mut seen.unsaved);
-            let grown = journal.records + unsaved.len() > 2 * seen.len() + SLACK;
+            let grown = journal.records + unsaved.len() > 2 * seen.count + SLACK;
             (unsaved, grown)
         };
         if grown {
@@ -179,15 +202,11 @@ impl Inner {
 }
 
 impl Seen {
-    fn len(&self) -> usize {
-        self.spans.values().map(HashSet::len).sum()
-    }
-
     fn forget_before(&mut self, end: i64) {
         while let Some(first) = self.spans.first_entry()
             && *first.key() < end
         {
-            first.remove();
+            self.count -= first.remove().len();
         }
     }
 
@@ -196,15 +215,21 @@ impl Seen {
         if self.spans.values().any(|span| span.contains(&hash)) {
             return false;
         }
-        self.spans.entry(end).or_default().insert(hash);
-        if self.len() > limit {
+        self.put(hash, end, limit);
+        true
+    }
+
+    /// One that is in no other span.
+    fn put(&mut self, hash: u64, end: i64, limit: usize) {
+        self.count += usize::from(self.spans.entry(end).or_default().insert(hash));
+        if self.count > limit {
             self.forget_some();
         }
-        true
     }
 
     fn forget_some(&mut self) {
         let Some((minute, hashes)) = self.spans.pop_first() else { return };
+        self.count -= hashes.len();
         metrics::counter!("causeway_replay_forgotten_total").increment(hashes.len() as u64);
         tracing::warn!(
             minute,
@@ -215,7 +240,7 @@ impl Seen {
 
     /// The first span that ends later than `end`.
     fn span_after(&self, end: i64) -> Option<(i64, Vec<u64>)> {
-        let (end, hashes) = self.spans.range(end.saturating_add(1)..).next()?;
+        let (end, hashes) = self.spans.range((Bound::Excluded(end), Bound::Unbounded)).next()?;
         Some((*end, hashes.iter().copied().collect()))
     }
 }
@@ -367,7 +392,8 @@ mod tests {
         for minute in 0..12 {
             assert!(seen.insert(minute, i64::try_from(minute).expect("small"), 10), "new");
         }
-        assert!(seen.len() <= 10);
+        let counted: usize = seen.spans.values().map(HashSet::len).sum();
+        assert!(seen.count <= 10 && seen.count == counted, "{} {counted}", seen.count);
         assert!(!seen.insert(11, 1, 10), "the last is there");
         assert!(seen.insert(0, 1, 10), "the first is not");
     }
@@ -396,6 +422,53 @@ mod tests {
         let replay = Replay::open(&path, UnixTime(11 * MINUTE)).unwrap();
         assert!(again(&replay, "late", now) && again(&replay, "lost", now));
         assert!(!again(&replay, "early", UnixTime(11 * MINUTE)), "its evidence has ended");
+    }
+
+    #[test]
+    fn minutes_of_any_file_are_those_of_their_span() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        let replay = Replay::open(&path, UnixTime(0)).unwrap();
+        let hashes = [b"first", b"other"].map(|name| hash(&replay.0.key, &trace(name)));
+        let records = hashes.iter().zip([6, i64::MAX]).flat_map(|(hash, minute)| encode(&(*hash, minute)));
+        OpenOptions::new().append(true).open(&path).unwrap().write_all(&records.collect::<Vec<_>>()).unwrap();
+        let replay = Replay::open(&path, UnixTime(9 * MINUTE)).unwrap();
+        let again = |name: &str| {
+            replay.first_time(&trace(name.as_bytes()), UnixTime(9 * MINUTE), UnixTime(9 * MINUTE)).is_err()
+        };
+        assert!(again("first") && again("other") && !again("another"));
+        let mut last = i64::MIN;
+        while let Some((end, _)) = replay.0.seen().span_after(last) {
+            assert!(end > last, "{end}");
+            last = end;
+        }
+    }
+
+    #[test]
+    fn what_comes_while_the_file_is_written_anew_is_in_it_or_in_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE);
+        let replay = Replay::open(&path, UnixTime(0)).unwrap();
+        for number in 0..u32::try_from(SLACK).unwrap() + 10 {
+            replay.first_time(&trace(&number.to_be_bytes()), UnixTime(0), UnixTime(0)).unwrap();
+        }
+        replay.save().unwrap();
+        let (now, until) = (UnixTime(SPAN), |number: u32| UnixTime(SPAN * (1 + i64::from(number % 7))));
+        let name = |number: u32| [b"during".as_slice(), &number.to_be_bytes()].concat();
+        std::thread::scope(|threads| {
+            let coming = threads.spawn(|| {
+                (0..20_000).for_each(|n| replay.first_time(&trace(&name(n)), until(n), now).unwrap());
+            });
+            // The first of these writes the file anew, since all that it has is over.
+            while !coming.is_finished() {
+                replay.save().unwrap();
+            }
+        });
+        replay.save().unwrap();
+        let replay = Replay::open(&path, now).unwrap();
+        let forgotten =
+            (0..20_000).filter(|n| replay.first_time(&trace(&name(*n)), until(*n), now).is_ok()).count();
+        assert_eq!(forgotten, 0);
     }
 
     #[test]
