@@ -30,7 +30,7 @@ mod slots;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -196,7 +196,14 @@ impl Index {
         tail: &Tail,
         key: &Verifier,
     ) -> Result<Self, LogError> {
-        let (contents, caught_up) = catch_up(dir, store, known.indexed, tail, key).map_err(disk)?;
+        let caught_up = match catch_up(dir, &store, known.indexed, tail, key) {
+            Err(error) if store.get(TREE, MARKER).is_ok_and(|marker| marker.is_none()) => {
+                tracing::warn!(error, "the index of the message log is damaged and is made anew");
+                catch_up(dir, &store, None, tail, key)
+            }
+            caught_up => caught_up,
+        };
+        let (contents, caught_up) = caught_up.map_err(disk)?;
         if caught_up > 0 {
             tracing::info!(records = caught_up, "the index of the message log was brought up to date");
         }
@@ -248,10 +255,16 @@ impl Index {
     /// Leaves of at most `limit` records from number `first` on, in order. An index that misses records gives none, since nobody
     /// could tell them from lost ones.
     pub(crate) fn leaves(&self, first: u64, limit: usize) -> Result<Vec<(u64, Hash)>, LogError> {
+        self.whole()?.leaves(first, limit).map_err(disk)
+    }
+
+    /// The contents of an index that misses nothing; the one that is behind says so while it has the lock.
+    fn whole(&self) -> Result<MutexGuard<'_, Contents>, LogError> {
+        let contents = lock(&self.contents);
         if self.behind.load(Ordering::Acquire) {
             return Err(disk("it misses records; the next start mends it"));
         }
-        lock(&self.contents).leaves(first, limit).map_err(disk)
+        Ok(contents)
     }
 
     /// Whether a record of another segment has its body in this one.
@@ -260,9 +273,10 @@ impl Index {
     }
 
     /// Takes records out whose segment goes: these, and whatever has a number from the first of `numbers` to the one before the second,
-    /// since the heads of damaged ones cannot be read. Durable on return.
+    /// since the heads of damaged ones cannot be read. Durable on return. An index that misses records forgets none: it would say that it
+    /// has come as far as the log.
     pub(crate) fn forget(&self, records: &[Gone], numbers: (u64, u64)) -> Result<(), LogError> {
-        let mut contents = lock(&self.contents);
+        let mut contents = self.whole()?;
         let before = contents.unstamped();
         contents.forget(records, numbers).map_err(disk)?;
         self.waiting.fetch_sub(before - contents.unstamped(), Ordering::Relaxed);
@@ -469,7 +483,7 @@ pub(crate) fn id_hash(id: &str, local: &Named<'_>) -> [u8; 16] {
 /// Reads what the segments have beyond the marker. sled may have lost the newest changes in a crash, the marker with them.
 fn catch_up(
     dir: &Path,
-    store: Store,
+    store: &Store,
     marker: Option<Tail>,
     tail: &Tail,
     key: &Verifier,
@@ -478,19 +492,21 @@ fn catch_up(
     let known = marker.filter(|m| (m.segment, m.end) <= (tail.segment, tail.end) && !store.was_reset());
     let index_dir = dir.join("index");
     let records = match &known {
-        Some(_) => Records::load(&index_dir, &store).map_err(words)?,
+        Some(_) => Records::load(&index_dir, store).map_err(words)?,
         None => None,
     };
     let known = known.filter(|_| records.is_some());
     let records = match records {
         Some(records) => records,
         None => {
+            // First of all the marker, and for good: the rest goes key by key, and what a crash leaves of it is not to be believed.
+            store.put_lazily(TREE, &[(MARKER.to_vec(), None)]).and_then(|()| store.sync()).map_err(words)?;
             store.clear(TREE).map_err(words)?;
             Records::empty(&index_dir).map_err(words)?
         }
     };
     let (first, offset) = known.as_ref().map_or((0, 0), |m| (m.segment, m.end));
-    let mut contents = Contents::load(store, records).map_err(words)?;
+    let mut contents = Contents::load(store.clone(), records).map_err(words)?;
     if let Some(known) = known {
         contents.reached(known);
     }

@@ -300,10 +300,20 @@ async fn the_index_is_rebuilt_when_it_is_missing_or_behind() {
         append(&log, number).await.unwrap();
     }
     close(log).await;
-    for case in ["missing", "behind"] {
-        std::fs::remove_dir_all(dir.path().join("index")).unwrap();
-        if case == "behind" {
-            copy_dir(early.path(), &dir.path().join("index"));
+    let index = dir.path().join("index");
+    for case in ["missing", "behind", "a store behind its files", "without its files", "a damaged file"] {
+        match case {
+            "missing" => std::fs::remove_dir_all(&index).unwrap(),
+            "behind" => {
+                std::fs::remove_dir_all(&index).unwrap();
+                copy_dir(early.path(), &index);
+            }
+            "a store behind its files" => {
+                std::fs::remove_dir_all(index.join("sled")).unwrap();
+                copy_dir(&early.path().join("sled"), &index.join("sled"));
+            }
+            "without its files" => std::fs::remove_dir_all(index.join("places")).unwrap(),
+            _ => damage_file(&index.join("places/0000000000.slots"), 100),
         }
         let log = open(dir.path());
         for number in 1..=40 {
@@ -317,6 +327,36 @@ async fn the_index_is_rebuilt_when_it_is_missing_or_behind() {
         assert_eq!(log.inner.index.waiting_count(), 40, "{case}");
         close(log).await;
     }
+}
+
+/// A block of the index that turns out to be damaged while the log is in use: what asks for it is told, and the next start makes the
+/// index anew.
+#[tokio::test]
+async fn an_index_that_was_found_damaged_is_made_anew_at_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    for number in 1..=200 {
+        append(&log, number).await.unwrap();
+    }
+    close(log).await;
+    let log = open(dir.path());
+    // The second block, which nobody has asked for yet.
+    damage_file(&dir.path().join("index/places/0000000000.slots"), 4096 + 100);
+    assert_is(&log.read(RecordId(1)).unwrap(), 1);
+    let error = log.read(RecordId(100)).unwrap_err().to_string();
+    assert!(error.contains("block 1 of") && error.contains("the next start makes the index anew"), "{error}");
+    close(log).await;
+    let log = open(dir.path());
+    for number in 1..=200 {
+        assert_is(&log.read(RecordId(number)).unwrap(), number);
+    }
+    close(log).await;
+}
+
+fn damage_file(path: &Path, at: usize) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(path, bytes).unwrap();
 }
 
 pub(super) fn copy_dir(from: &Path, to: &Path) {

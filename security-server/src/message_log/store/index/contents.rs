@@ -73,6 +73,10 @@ impl Records {
         let waiting = Slots::load(&index_dir.join("waiting")).map_err(files)?;
         Ok((|| Some(Self { places: places?, waiting: waiting?, runs: runs? }))())
     }
+
+    fn is_damaged(&self) -> bool {
+        self.places.is_damaged() || self.waiting.is_damaged()
+    }
 }
 
 /// What is not in the store yet.
@@ -191,16 +195,21 @@ impl Contents {
 
     /// Writes everything to the store, with the point in the log up to which it then holds.
     pub(super) fn write(&mut self) -> Result<(), StoreError> {
+        let written = self.write_all();
+        self.drop_marker_of_damaged()?;
+        written
+    }
+
+    fn write_all(&mut self) -> Result<(), StoreError> {
         self.write_records().map_err(files)?;
         let mut changes = Vec::new();
-        let mut recent = std::mem::take(&mut self.recent);
-        for (segment, number) in &recent.used {
+        for (segment, number) in &self.recent.used {
             changes.push((used_key(*segment, *number), Some(Vec::new())));
         }
-        changes.extend(recent.stamps.values().map(stamp_change));
-        recent.ids.sort_unstable();
-        recent.ids.dedup();
-        self.records.runs.add(&recent.ids)?;
+        changes.extend(self.recent.stamps.values().map(stamp_change));
+        self.recent.ids.sort_unstable();
+        self.recent.ids.dedup();
+        self.records.runs.add(&self.recent.ids)?;
         // What tells how far the rest has come goes last: the store keeps the order of its changes.
         self.write_unstamped(&mut changes);
         changes.push(self.records.runs.directory());
@@ -211,7 +220,17 @@ impl Contents {
                 .flat_map(|tail| [(MARKER.to_vec(), Some(tail.clone())), (WITNESS.to_vec(), Some(tail))]),
         );
         self.store.put_lazily(TREE, &changes)?;
+        self.recent = Recent::default();
         self.written.clone_from(&self.reached);
+        Ok(())
+    }
+
+    /// Without a marker the next start makes the index anew.
+    fn drop_marker_of_damaged(&self) -> Result<(), StoreError> {
+        if self.records.is_damaged() {
+            self.store.put_lazily(TREE, &[(MARKER.to_vec(), None)])?;
+            self.store.sync()?;
+        }
         Ok(())
     }
 
@@ -359,7 +378,13 @@ impl Contents {
     }
 
     /// Takes records out whose segment goes, and all from the first of `numbers` to the one before the second; durable on return.
-    pub(super) fn forget(&mut self, records: &[Gone], (first, next): (u64, u64)) -> Result<(), StoreError> {
+    pub(super) fn forget(&mut self, records: &[Gone], numbers: (u64, u64)) -> Result<(), StoreError> {
+        let forgotten = self.forget_all(records, numbers);
+        self.drop_marker_of_damaged()?;
+        forgotten
+    }
+
+    fn forget_all(&mut self, records: &[Gone], (first, next): (u64, u64)) -> Result<(), StoreError> {
         self.write()?;
         self.last_stamp = None;
         let mut changes = Vec::new();

@@ -8,8 +8,10 @@
 //! ```
 //!
 //! A slot of zeros holds nothing, and so does a block of zeros. What is written is on the disk before the marker that says how far the
-//! index has come. Records are added to the last file and mostly go from the first one, so a block that a crash left half written is in
-//! one of these: [`Slots::load`] reads both, and the index is made anew when one of them is not whole.
+//! index has come, and before the next file is begun. So a block that a power cut left half written is mostly in the last file, to which
+//! records are added, or in the first, from which they go: [`Slots::load`] reads both. One anywhere else is noticed when it is read
+//! ([`Slots::is_damaged`]), and the next start makes the index anew.
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io;
@@ -32,6 +34,7 @@ pub(super) struct Slots<const BYTES: usize> {
     files: BTreeMap<u64, File>,
     /// What was read last: records are mostly read one after the other.
     last: Option<(u64, Box<Block>)>,
+    damaged: Cell<bool>,
 }
 
 impl<const BYTES: usize> Slots<BYTES> {
@@ -44,7 +47,7 @@ impl<const BYTES: usize> Slots<BYTES> {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => std::fs::create_dir_all(dir)?,
         }
-        Ok(Self { dir: dir.to_owned(), files: BTreeMap::new(), last: None })
+        Ok(Self { dir: dir.to_owned(), files: BTreeMap::new(), last: None, damaged: Cell::default() })
     }
 
     /// Those of the folder; `None` when they are not whole.
@@ -61,7 +64,7 @@ impl<const BYTES: usize> Slots<BYTES> {
                 files.insert(number, File::options().read(true).write(true).open(&path)?);
             }
         }
-        let this = Self { dir: dir.to_owned(), files, last: None };
+        let this = Self { dir: dir.to_owned(), files, last: None, damaged: Cell::default() };
         let ends: BTreeSet<_> = this
             .files
             .first_key_value()
@@ -78,22 +81,29 @@ impl<const BYTES: usize> Slots<BYTES> {
         Ok(Some(this))
     }
 
+    /// A block was found that is not as it was written.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.damaged.get()
+    }
+
     /// Fills slots, in ascending order; on the disk on return. Zeros are no value.
     pub(super) fn write(&mut self, values: impl Iterator<Item = (u64, [u8; BYTES])>) -> io::Result<()> {
         self.last = None;
-        let mut written = BTreeSet::new();
+        let mut written = None;
         let mut values = values.peekable();
         while let Some((first, _)) = values.peek() {
             let block = first / Self::PER_BLOCK;
+            if let Some(before) = written.replace(block / BLOCKS).filter(|before| *before != block / BLOCKS) {
+                self.files[&before].sync_data()?;
+            }
             let mut bytes = self.read(block)?;
             while let Some((number, value)) = values.next_if(|(number, _)| number / Self::PER_BLOCK == block)
             {
                 bytes[Self::at(number)..][..BYTES].copy_from_slice(&value);
             }
             self.put(block, bytes)?;
-            written.insert(block / BLOCKS);
         }
-        self.sync(&written)
+        written.map_or(Ok(()), |last| self.files[&last].sync_data())
     }
 
     /// A record's slot.
@@ -111,7 +121,7 @@ impl<const BYTES: usize> Slots<BYTES> {
         for file in self.files.range(first / Self::PER_FILE..).map(|(number, _)| *number) {
             for block in self.blocks_of(file)?.skip_while(|block| *block < first / Self::PER_BLOCK) {
                 let bytes = self.read(block)?;
-                let numbers = first.max(block * Self::PER_BLOCK)..(block + 1) * Self::PER_BLOCK;
+                let numbers = Self::numbers(block, Self::PER_BLOCK).skip_while(|number| *number < first);
                 found.extend(numbers.filter_map(|number| Some((number, Self::slot(&bytes, number)?))));
                 if found.len() >= limit {
                     found.truncate(limit);
@@ -135,17 +145,20 @@ impl<const BYTES: usize> Slots<BYTES> {
             .range(numbers.start() / Self::PER_FILE..=numbers.end() / Self::PER_FILE)
             .map(|(number, _)| *number)
             .collect();
+        let before = self.files.len();
         for file in files {
-            let (first, last) = (file * Self::PER_FILE, (file + 1) * Self::PER_FILE - 1);
-            if !numbers.contains(&first) || !numbers.contains(&last) {
-                self.clear_in(file, &numbers)?;
+            let of_file = Self::numbers(file, Self::PER_FILE);
+            if numbers.contains(of_file.start()) && numbers.contains(of_file.end()) {
+                self.remove(file)?;
+                continue;
             }
+            self.clear_in(file, &numbers)?;
             let is_newest = self.files.last_key_value().is_some_and(|(newest, _)| *newest == file);
-            if !is_newest && self.is_empty(file)? || numbers.contains(&first) && numbers.contains(&last) {
+            if !is_newest && self.is_empty(file)? {
                 self.remove(file)?;
             }
         }
-        Ok(())
+        if self.files.len() < before { host::files::sync_dir(&self.dir) } else { Ok(()) }
     }
 
     fn clear_in(&self, file: u64, numbers: &RangeInclusive<u64>) -> io::Result<()> {
@@ -154,7 +167,7 @@ impl<const BYTES: usize> Slots<BYTES> {
             self.blocks_of(file)?.skip_while(|block| *block < first).take_while(|block| *block <= last)
         {
             let mut bytes = self.read(block)?;
-            for number in block * Self::PER_BLOCK..(block + 1) * Self::PER_BLOCK {
+            for number in Self::numbers(block, Self::PER_BLOCK) {
                 if numbers.contains(&number) {
                     bytes[Self::at(number)..][..BYTES].fill(0);
                 }
@@ -169,7 +182,7 @@ impl<const BYTES: usize> Slots<BYTES> {
         let mut files: Vec<u64> = self.files.keys().copied().collect();
         files.pop();
         for file in files {
-            if !wanted(file * Self::PER_FILE..=(file + 1) * Self::PER_FILE - 1) {
+            if !wanted(Self::numbers(file, Self::PER_FILE)) {
                 self.remove(file)?;
             }
         }
@@ -212,10 +225,10 @@ impl<const BYTES: usize> Slots<BYTES> {
         if crc32c::crc32c(content).to_be_bytes() == crc || bytes.iter().all(|byte| *byte == 0) {
             return Ok(bytes);
         }
-        let path = self.path_of(block / BLOCKS);
+        self.damaged.set(true);
+        let (path, block) = (self.path_of(block / BLOCKS), block % BLOCKS);
         Err(io::Error::other(format!(
-            "block {} of {} is damaged: with the server stopped, remove the folder log/index, and the next start makes it anew",
-            block % BLOCKS,
+            "block {block} of {} is damaged: the next start makes the index anew",
             path.display()
         )))
     }
@@ -238,12 +251,14 @@ impl<const BYTES: usize> Slots<BYTES> {
         file.write_all_at(&bytes[..], block % BLOCKS * BLOCK_BYTES as u64)
     }
 
-    fn sync(&self, files: &BTreeSet<u64>) -> io::Result<()> {
-        files.iter().try_for_each(|number| self.files[number].sync_data())
-    }
-
     fn path_of(&self, file: u64) -> PathBuf {
         self.dir.join(format!("{file:010}.{ENDING}"))
+    }
+
+    /// Numbers of the records of a block or of a file, which has so many.
+    fn numbers(place: u64, size: u64) -> RangeInclusive<u64> {
+        let first = place.saturating_mul(size);
+        first..=first.saturating_add(size - 1)
     }
 
     /// Where a record's slot stands in its block.
@@ -290,7 +305,9 @@ mod tests {
         let far = 3 * PER_FILE + 5;
         let mut slots = Few::empty(dir.path()).expect("made");
         write(&mut slots, [1, 2, 3, 9, PER_FILE - 1, PER_FILE]);
+        assert_eq!(slots.get(4).expect("read"), None);
         write(&mut slots, [4, far]);
+        assert_eq!(slots.get(4).expect("read"), Some(value(4)), "what was read before is not what there is");
         for _ in 0..2 {
             assert_eq!(numbers(&slots, 0, 100), [1, 2, 3, 4, 9, PER_FILE - 1, PER_FILE, far]);
             assert_eq!(numbers(&slots, 3, 2), [3, 4]);
@@ -308,7 +325,9 @@ mod tests {
         let mut slots = Few::empty(dir.path()).expect("made");
         write(&mut slots, (1..20).chain(PER_FILE..PER_FILE + 5).chain([2 * PER_FILE, 3 * PER_FILE]));
         assert_eq!(files(&slots), 4);
+        assert_eq!(slots.get(12).expect("read"), Some(value(12)));
         slots.clear(1..=12).expect("cleared");
+        assert_eq!(slots.get(12).expect("read"), None);
         assert_eq!((files(&slots), slots.lowest().expect("read")), (4, 13));
         slots.clear(13..=PER_FILE + 1).expect("cleared");
         assert_eq!((files(&slots), slots.lowest().expect("read")), (3, PER_FILE + 2));
@@ -332,7 +351,7 @@ mod tests {
         };
         damage(1);
         let mut loaded = Few::load(dir.path()).expect("read").expect("its ends are whole");
-        assert!(loaded.get(PER_FILE).is_err());
+        assert!(!loaded.is_damaged() && loaded.get(PER_FILE).is_err() && loaded.is_damaged());
         assert_eq!(loaded.get(6).expect("read"), Some(value(6)));
         for file in [0, 2] {
             damage(file);
