@@ -80,8 +80,37 @@ struct Seen {
     unsaved: Vec<Record>,
 }
 
-/// Hashes of requests.
-type Span = HashSet<u64, BuildHasherDefault<AsItIs>>;
+/// Hashes of requests, in [`TABLES`] sets: one that grows copies itself while requests wait, and is there twice meanwhile.
+#[derive(Debug)]
+struct Span([HashSet<u64, BuildHasherDefault<AsItIs>>; TABLES]);
+
+const TABLES: usize = 64;
+
+impl Default for Span {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| HashSet::default()))
+    }
+}
+
+impl Span {
+    /// Which one is in the middle of the hash: sets look at its ends.
+    fn table(hash: u64) -> usize {
+        (hash >> 32) as usize % TABLES
+    }
+
+    fn contains(&self, hash: u64) -> bool {
+        self.0[Self::table(hash)].contains(&hash)
+    }
+
+    /// `false` when it was there already.
+    fn insert(&mut self, hash: u64) -> bool {
+        self.0[Self::table(hash)].insert(hash)
+    }
+
+    fn len(&self) -> usize {
+        self.0.iter().map(HashSet::len).sum()
+    }
+}
 
 /// Of what is a keyed hash already.
 #[derive(Debug, Default)]
@@ -212,7 +241,7 @@ impl Seen {
 
     /// `false` when it was there already.
     fn insert(&mut self, hash: u64, end: i64, limit: usize) -> bool {
-        if self.spans.values().any(|span| span.contains(&hash)) {
+        if self.spans.values().any(|span| span.contains(hash)) {
             return false;
         }
         self.put(hash, end, limit);
@@ -241,7 +270,7 @@ impl Seen {
     /// The first span that ends later than `end`.
     fn span_after(&self, end: i64) -> Option<(i64, Vec<u64>)> {
         let (end, hashes) = self.spans.range((Bound::Excluded(end), Bound::Unbounded)).next()?;
-        Some((*end, hashes.iter().copied().collect()))
+        Some((*end, hashes.0.iter().flatten().copied().collect()))
     }
 }
 
@@ -392,7 +421,7 @@ mod tests {
         for minute in 0..12 {
             assert!(seen.insert(minute, i64::try_from(minute).expect("small"), 10), "new");
         }
-        let counted: usize = seen.spans.values().map(HashSet::len).sum();
+        let counted: usize = seen.spans.values().map(Span::len).sum();
         assert!(seen.count <= 10 && seen.count == counted, "{} {counted}", seen.count);
         assert!(!seen.insert(11, 1, 10), "the last is there");
         assert!(seen.insert(0, 1, 10), "the first is not");
