@@ -58,7 +58,7 @@ const CERT_HASH: DigestAlgorithm = DigestAlgorithm::Sha512;
 const SETTLE: Duration = Duration::from_millis(50);
 
 /// Per cent of one core, and of the disk, that a pass takes while the server serves.
-const SHARE: u32 = 20;
+const SHARE: u32 = 10;
 
 /// Why nothing new was published.
 #[derive(Debug, thiserror::Error)]

@@ -37,7 +37,7 @@ const MAX_OPTIONAL_BYTES: usize = 16 << 20;
 const MAX_PIECES: usize = 16;
 
 /// Per cent of one core, and of the disk, that a new configuration takes while another one is in use.
-const SHARE: u32 = 20;
+const SHARE: u32 = 10;
 
 /// Which parts of a directory count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
