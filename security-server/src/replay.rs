@@ -2,8 +2,8 @@
 //!
 //! A request is told by its signature value (what only the signer could write of it), its place in the batch that was signed and the
 //! digest of its message part. It is remembered for as long as the OCSP answers in its signature hold, since after that it is refused
-//! anyway. What is kept is a keyed 64-bit hash, so that an hour of heavy traffic fits into memory: at most [`ENTRIES`], the ones that end first make room, which is
-//! counted and logged. Each security server of a cluster has a memory of its own.
+//! anyway. What is kept is a keyed 64-bit hash, so that an hour of heavy traffic fits into memory: at most [`ENTRIES`], the ones that end
+//! first make room, which is counted and logged. Each security server of a cluster has a memory of its own.
 //!
 //! The memory outlives the process in the file `replay/seen`: eight bytes of name, 32 of key, then one record of 16 bytes per request,
 //! its hash and the minute in which it ends, big-endian. [`Replay::save`] adds what is new, every second and at the end, so that a crash

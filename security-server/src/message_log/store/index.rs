@@ -1,9 +1,9 @@
 //! The index: where a record lies, by number, by message id and client, and which records wait for a timestamp.
 //!
-//! It is a sled tree and some files in `log/index/`, kept by a thread of its own, behind the commits. It holds nothing that is not in the segments: at
-//! a start it is brought up to date from the last segment, or rebuilt from all of them when it is missing. Deleting the folder costs one
-//! rebuild. New records are found in memory; they are written once [`UNWRITTEN`] of them have gathered or the log has grown by
-//! [`UNWRITTEN_BYTES`], so that a start after a crash reads no more than that again.
+//! It is a sled tree and some files in `log/index/`, kept by a thread of its own, behind the commits. It holds nothing that is not in the
+//! segments: at a start it is brought up to date from the last segment, or rebuilt from all of them when it is missing. Deleting the
+//! folder costs one rebuild. New records are found in memory; they are written once [`UNWRITTEN`] of them have gathered or the log has
+//! grown by [`UNWRITTEN_BYTES`], so that a start after a crash reads no more than that again.
 //!
 //! | Key | Value |
 //! |---|---|

@@ -353,6 +353,33 @@ async fn an_index_that_was_found_damaged_is_made_anew_at_the_next_start() {
     close(log).await;
 }
 
+/// What it would forget is written with the point up to which it has everything, and that would be wrong.
+#[tokio::test]
+async fn an_index_that_could_not_be_written_forgets_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path());
+    let places = dir.path().join("index/places");
+    std::fs::remove_dir_all(&places).unwrap();
+    std::fs::write(&places, b"in the way").unwrap();
+    // More than a segment, since the index is written when the next one begins.
+    let body = noise(100_000, 3);
+    for number in 1..=20 {
+        let stored = spooled(&log, &body, 9999).await;
+        log.append(entry(number, &signature(number), vec![stored])).await.unwrap();
+    }
+    log.indexed().await;
+    let error = log.inner.index.forget(&[], (1, 3)).unwrap_err().to_string();
+    assert!(error.contains("it misses records; the next start mends it"), "{error}");
+    close(log).await;
+    std::fs::remove_file(&places).unwrap();
+    let log = open(dir.path());
+    for number in 1..=20 {
+        assert_is(&log.read(RecordId(number)).unwrap(), number);
+    }
+    assert_eq!(log.inner.index.waiting_count(), 20);
+    close(log).await;
+}
+
 fn damage_file(path: &Path, at: usize) {
     let mut bytes = std::fs::read(path).unwrap();
     bytes[at] ^= 1;
